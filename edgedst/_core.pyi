@@ -1,0 +1,254 @@
+"""Types of edgedst's compiled core (edgedst/csrc). Import it through `edgedst.core`, never directly.
+
+Every array is float32 and feature-major: a `Batch` of shape (rows, columns) keeps all samples of one feature side
+by side. Columns are padded to a multiple of 16; padded columns never reach a loss or a gradient.
+"""
+
+from collections.abc import Sequence
+
+# An object with the buffer protocol: memoryview, array.array, NumPy array.
+from typing_extensions import Buffer
+
+isas: tuple[str, ...]  # kernel paths that this CPU can run, best last, "scalar" (the reference) first
+
+def isa() -> str:
+    """The kernel path in use: the best one, or what EDGEDST_ISA named when the core was imported."""
+
+def set_isa(name: str) -> None:
+    """Switch kernel path, for tests. Raises ValueError for one that this CPU cannot run."""
+
+def set_threads(count: int) -> None:
+    """Size the thread pool (1: no pool). Results are bitwise the same for every count."""
+
+class Arena:
+    """One block of memory that everything of the trainer lives in, reserved and touched at once.
+
+    With `capacity_bytes=None` it only measures: objects may be constructed on it, their regions are counted, and
+    no memory is reserved. The plan is made that way, so plan and allocation cannot differ.
+    """
+
+    def __init__(self, capacity_bytes: int | None = None) -> None: ...
+    def regions(self) -> list[tuple[str, int]]:
+        """(name, bytes) in order of allocation; bytes include the rounding to 64."""
+    @property
+    def used_bytes(self) -> int: ...
+    @property
+    def measuring(self) -> bool: ...
+
+class Random:
+    """Counter-based generator (Philox4x32-10; Salmon et al. 2011). `counter` is its whole state beside the seed."""
+
+    counter: int
+    def __init__(self, seed: int, stream: int = 0) -> None: ...
+    def integer(self) -> int:
+        """A uniform 32-bit integer."""
+    def uniform(self, values: Buffer, low: float, high: float) -> None:
+        """Fill a float32 buffer."""
+    def normal(self, values: Buffer, sigma: float) -> None:
+        """Fill a float32 buffer from N(0, sigma^2)."""
+
+class Batch:
+    """(rows, columns) float32, feature-major, columns padded to `stride`."""
+
+    def __init__(self, arena: Arena, name: str, rows: int, columns: int) -> None: ...
+    rows: int
+    columns: int
+    stride: int
+    def slice(self, start: int, stop: int) -> Batch:
+        """A view of rows [start, stop)."""
+    def fill(self, value: float) -> None:
+        """Set every real column to `value` and every padded one to 0."""
+    @property
+    def memory(self) -> memoryview:
+        """The rows * stride floats themselves (format 'f')."""
+
+class Activations:
+    """Hidden activations of one pass through a network of these sizes; `Network.backward` turns them into gradients."""
+
+    def __init__(self, arena: Arena, name: str, sizes: Sequence[int], columns: int) -> None: ...
+
+class Gradients:
+    """Gradients at the stored positions of one network; shared by networks that are updated in turn."""
+
+    def __init__(self, arena: Arena, name: str, count: int) -> None: ...
+    @property
+    def memory(self) -> memoryview:
+        """Format 'f'. Per layer: the weights in packed order (see Network.positions), then the biases."""
+
+class TopologyWorkspace:
+    """Scratch for evolution, packing and checkpoints: big enough for `nnz` weights of a layer of these sizes."""
+
+    def __init__(self, arena: Arena, name: str, nnz: int, rows: int, columns: int) -> None: ...
+    @property
+    def indices(self) -> memoryview:
+        """Format 'I': flat positions row * in_features + column, ascending (row-major)."""
+    @property
+    def values(self) -> memoryview:
+        """Format 'f', in the order of `indices`; so are adam_m and adam_v."""
+    @property
+    def adam_m(self) -> memoryview: ...
+    @property
+    def adam_v(self) -> memoryview: ...
+
+class Network:
+    """Packed sparse multilayer perceptron: ReLU between layers, a linear or tanh output.
+
+    Args:
+        sizes: features per layer boundary, for example [17, 256, 256, 6].
+        nnz: stored weights per layer; a layer with nnz = in * out is dense and never evolves.
+        output: "linear" or "tanh".
+        target: True for a target network: no moments, no transposed view, room for the union of both topologies.
+    """
+
+    def __init__(
+        self, arena: Arena, name: str, sizes: Sequence[int], nnz: Sequence[int], output: str, target: bool = False
+    ) -> None: ...
+    name: str
+    sizes: tuple[int, ...]
+    @property
+    def nnz(self) -> tuple[int, ...]:
+        """Stored weights per layer now (a target's may exceed its budget: the union holds explicit zeros)."""
+    @property
+    def parameter_count(self) -> int:
+        """Weights and biases: what Gradients has to hold."""
+    def initialise(self, random: Random, workspace: TopologyWorkspace) -> None:
+        """Uniformly random topology of exactly nnz positions a layer; weights and biases U(+-1/sqrt(in))."""
+    def copy_from(self, source: Network, workspace: TopologyWorkspace) -> None:
+        """Make this target network equal to `source`: topology, weights, biases."""
+    def forward(self, x: Batch, activations: Activations, y: Batch) -> None:
+        """Compute y = network(x). `x` (in, B), `y` (out, B)."""
+    def backward(
+        self,
+        x: Batch,
+        activations: Activations,
+        y: Batch,
+        dy: Batch,
+        gradients: Gradients | None,
+        dx: Batch | None = None,
+        dx_first_row: int = 0,
+    ) -> None:
+        """Gradients at the stored positions, and of the input rows from `dx_first_row` on where `dx` is given.
+
+        Consumes `activations` and `dy` (both are overwritten). With `gradients=None` only `dx` is computed.
+        """
+    def adam_step(
+        self,
+        gradients: Gradients,
+        step: int,
+        learning_rate: float,
+        weight_decay: float,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+    ) -> None:
+        """Adam with L2 weight decay in the gradient (torch.optim.Adam's weight_decay); `step` counts from 1."""
+    def evolve(self, random: Random, drop_fraction: float, workspace: TopologyWorkspace) -> int:
+        """Algorithm 2 on every sparse layer; returns how many connections moved."""
+    def act(self, observation: Buffer, action: Buffer, activations: Activations) -> None:
+        """One observation (float64) to one output (float32), batch size 1. `activations`: columns = 1."""
+    def positions(self, layer: int) -> list[int]:
+        """Flat position of each weight in packed order, the order of `values` and of Gradients (for tests)."""
+    def values(self, layer: int) -> memoryview:
+        """Weights in packed order, format 'f'; moments alike."""
+    def adam_m(self, layer: int) -> memoryview: ...
+    def adam_v(self, layer: int) -> memoryview: ...
+    def bias(self, layer: int) -> memoryview: ...
+    def bias_adam_m(self, layer: int) -> memoryview: ...
+    def bias_adam_v(self, layer: int) -> memoryview: ...
+    def unpack(self, layer: int, workspace: TopologyWorkspace) -> int:
+        """Write the layer's indices, values and moments into the workspace, row-major; returns nnz."""
+    def pack(self, layer: int, workspace: TopologyWorkspace, nnz: int) -> None:
+        """The reverse. Raises ValueError when indices are not ascending, out of range or too many."""
+    def link(self, source: Network, linked: bool, workspace: TopologyWorkspace) -> None:
+        """After `pack` of a target on resume: find its source's weights again, unless it was not linked when saved."""
+    @property
+    def linked(self) -> bool:
+        """False between an evolution of the source and the next polyak_update."""
+
+def polyak_update(source: Network, target: Network, tau: float, workspace: TopologyWorkspace) -> None:
+    """Polyak averaging over the union of both topologies, theta' <- tau theta + (1 - tau) theta', then Algorithm 3.
+
+    Per weight matrix the k largest magnitudes stay, k = the source's nnz. Of equal ones the lower position stays.
+    """
+
+def smooth_actions(actions: Batch, random: Random, sigma: float, clip: float) -> None:
+    """Smooth the target policy: actions <- clamp(actions + clamp(N(0, sigma^2), -clip, clip), -1, 1)."""
+
+def td_target(reward: Batch, terminated: Batch, q_1: Batch, q_2: Batch, gamma: float, y: Batch) -> None:
+    """Compute y = reward + gamma (1 - terminated) min(q_1, q_2)."""
+
+def mse_loss(q: Batch, y: Batch, dq: Batch) -> float:
+    """mean((q - y)^2) over the real columns, and its gradient in `dq`."""
+
+def mean(q: Batch) -> float:
+    """Mean over the real columns of a one-row batch."""
+
+class Replay:
+    """Ring of transitions, each observation stored once: the next observation of a row is the next row.
+
+    Rows are closed in order; the newest is open: it holds the current observation and becomes a transition with
+    `add`. An episode's last observation has a row of its own, which is never sampled.
+    """
+
+    def __init__(
+        self, arena: Arena, name: str, capacity: int, observation_size: int, action_size: int, dtype: str
+    ) -> None: ...
+    @staticmethod
+    def row_bytes(observation_size: int, action_size: int, dtype: str) -> int:
+        """Bytes a row takes in the arena and on disk, rounding aside."""
+    capacity: int
+    @property
+    def transitions(self) -> int:
+        """Rows that can be sampled now."""
+    @property
+    def rows_closed(self) -> int:
+        """Rows ever closed: row i lies at i mod capacity."""
+    def begin_episode(self, observation: Buffer) -> None:
+        """Put a reset's observation (float64) into the open row. Raises ValueError when float16 cannot hold it."""
+    def add(self, action: Buffer, reward: float, next_observation: Buffer, terminated: bool, truncated: bool) -> None:
+        """Close the open row with `action` (float32, in [-1, 1]), open the next with `next_observation` (float64)."""
+    def sample(
+        self, random: Random, critic_input: Batch, next_critic_input: Batch, reward: Batch, terminated: Batch
+    ) -> None:
+        """Draw transitions uniformly, with replacement.
+
+        Writes observation and action rows of `critic_input` (n + m, B), the first n rows of `next_critic_input`,
+        `reward` and `terminated` (1, B). Raises ValueError when there is no transition.
+        """
+    def read_rows(self, start: int, count: int, out: Buffer) -> None:
+        """Copy closed rows [start, start + count), which must still be in the ring, as records of row_bytes."""
+    def write_rows(self, start: int, count: int, records: Buffer) -> None:
+        """Put records back (resume); rows must come in order."""
+    def open_row(self) -> bytes: ...
+    def set_open_row(self, record: Buffer) -> None: ...
+
+class MujocoHost:
+    """One MuJoCo task stepped on an installed libmujoco, without MuJoCo's or Gymnasium's Python.
+
+    Args:
+        library: path of libmujoco.so.
+        model_file: path of the task's MJCF file.
+        task: "HalfCheetah-v4", "Hopper-v5", ...
+        state_bits: bits of mjtState by name (QPOS, QVEL, CTRL, ...), and VERSION_HEADER (mjVERSION_HEADER), all
+            read from the installed headers.
+
+    Raises:
+        OSError: the library cannot be loaded. ValueError: the model or the library is not what the task expects.
+    """
+
+    def __init__(self, library: str, model_file: str, task: str, state_bits: dict[str, int]) -> None: ...
+    observation_size: int
+    action_size: int
+    @property
+    def observation(self) -> memoryview:
+        """(n,) float64, format 'd': the host's own buffer, overwritten by reset and step."""
+    def reset(self, seed: int) -> None: ...
+    def step(self, action: Buffer) -> tuple[float, bool]:
+        """`action` (m,) float32 in the environment's units; returns (reward, terminated)."""
+    def state(self) -> bytes:
+        """The whole simulation state: set_state on a fresh host goes on bit for bit."""
+    def set_state(self, state: Buffer) -> None: ...
+    def set_position_velocity(self, qpos: Buffer, qvel: Buffer) -> None:
+        """Start from this state (float64), as Gymnasium's set_state does: for tests."""
+    def take_warnings(self) -> list[str]:
+        """MuJoCo's warnings since the last call."""

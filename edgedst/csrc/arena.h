@@ -1,0 +1,58 @@
+// One block of memory that everything of the trainer lives in: what is planned is what is reserved,
+// to the byte.
+#pragma once
+
+#include <cstddef>
+#include <new>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace edgedst {
+
+// Why an arena could not give: Python sees a MemoryError with this sentence.
+class ArenaFull : public std::bad_alloc {
+ public:
+  explicit ArenaFull(std::string sentence) : sentence_(std::move(sentence)) {}
+  const char* what() const noexcept override { return sentence_.c_str(); }
+
+ private:
+  std::string sentence_;
+};
+
+class Arena {
+ public:
+  // Reserves `capacity_bytes` and writes to each page of them, so that the kernel cannot take the
+  // promise back later. A measuring arena reserves nothing: it only counts what is taken, and
+  // `take` returns nullptr.
+  Arena(size_t capacity_bytes, bool measuring);
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // A zeroed region of `count` elements, aligned to 64 bytes; it lives as long as the arena.
+  template <class T>
+  T* take(const std::string& name, size_t count) {
+    static_assert(alignof(T) <= kAlignment, "regions are aligned to 64 bytes");
+    return static_cast<T*>(take_bytes(name, count, sizeof(T)));
+  }
+
+  // (name, bytes rounded up to 64) in order of allocation.
+  const std::vector<std::pair<std::string, size_t>>& regions() const { return regions_; }
+  size_t used_bytes() const { return used_bytes_; }
+  size_t capacity_bytes() const { return capacity_bytes_; }
+  bool measuring() const { return measuring_; }
+
+ private:
+  static constexpr size_t kAlignment = 64;
+
+  void* take_bytes(const std::string& name, size_t count, size_t element_bytes);
+
+  char* base_ = nullptr;
+  size_t capacity_bytes_;
+  size_t used_bytes_ = 0;
+  bool measuring_;
+  std::vector<std::pair<std::string, size_t>> regions_;
+};
+
+}  // namespace edgedst

@@ -1,0 +1,47 @@
+// A view of a feature-major matrix: all samples of one feature lie side by side.
+#pragma once
+
+#include <cstddef>
+#include <stdexcept>
+#include <string>
+
+#include "arena.h"
+
+namespace edgedst {
+
+constexpr int kColumnAlignment = 16;  // floats: the widest vector that any kernel uses
+
+struct Batch {
+  float* data = nullptr;  // null on a measuring arena
+  int rows = 0;
+  int columns = 0;  // samples
+  int stride = 0;   // floats from one row to the next: columns rounded up to 16
+
+  float* row(int index) const { return data + static_cast<size_t>(index) * stride; }
+
+  // A view of rows [start, stop).
+  Batch slice(int start, int stop) const {
+    if (start < 0 || stop <= start || stop > rows)
+      throw std::invalid_argument("slice: rows [" + std::to_string(start) + ", " +
+                                  std::to_string(stop) + ") are not a range within the batch's " +
+                                  std::to_string(rows) + " rows");
+    return {data ? row(start) : nullptr, stop - start, columns, stride};
+  }
+
+  // "(17, 100)", for error messages.
+  std::string shape() const {
+    return "(" + std::to_string(rows) + ", " + std::to_string(columns) + ")";
+  }
+};
+
+inline Batch take_batch(Arena& arena, const std::string& name, int rows, int columns) {
+  constexpr int kMost = 1 << 24;  // far beyond any batch, and rounding up cannot overflow
+  if (rows < 1 || columns < 1 || rows > kMost || columns > kMost)
+    throw std::invalid_argument("Batch `" + name + "`: (" + std::to_string(rows) + ", " +
+                                std::to_string(columns) +
+                                ") is not a shape: rows and columns lie between 1 and 2^24");
+  const int stride = (columns + kColumnAlignment - 1) / kColumnAlignment * kColumnAlignment;
+  return {arena.take<float>(name, static_cast<size_t>(rows) * stride), rows, columns, stride};
+}
+
+}  // namespace edgedst

@@ -1,0 +1,15 @@
+// The Python module: what edgedst/_core.pyi promises. Each part of the core has a binding file of
+// its own.
+#include <nanobind/nanobind.h>
+
+namespace nb = nanobind;
+
+void bind_memory(nb::module_& m);
+void bind_network(nb::module_& m);
+void bind_mujoco(nb::module_& m);
+
+NB_MODULE(_core, m) {
+  bind_memory(m);
+  bind_network(m);
+  bind_mujoco(m);
+}

@@ -1,0 +1,65 @@
+// The table of kernels that every instruction set provides, and the packed layout that they read.
+// kernels.cpp is compiled once per instruction set; kernels_reference.cpp is the scalar one that is
+// written to be read.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace edgedst {
+
+constexpr int kGroupRows = 4;  // neighbouring output rows that share each load of x
+constexpr int kPatterns = 1 << kGroupRows;
+
+// Row groups with pattern buckets. Of four neighbouring rows, the columns are sorted by *which* of
+// the four use them (pattern p: bit r is row r), so that the inner loop has no branch: load x once,
+// multiply it into popcount(p) rows.
+struct Groups {
+  int rows;
+  int count;  // groups: ceil(rows / 4)
+  const uint32_t*
+      column_start;  // [count * 16 + 1]: bucket p of group g is [g * 16 + p], [g * 16 + p + 1]
+  const uint32_t* weight_start;  // [count + 1]: first weight of group g
+  const uint16_t* columns;       // ascending within a bucket
+  const uint32_t* slots;  // the transposed view: where each weight lies in `values`; null: in order
+};
+
+enum class Epilogue { kLinear, kRelu, kReluMask };
+
+struct AdamStep {
+  float beta_1, beta_2, epsilon, weight_decay;
+  float step_size;        // learning rate / (1 - beta_1^t)
+  float root_correction;  // sqrt(1 - beta_2^t)
+};
+
+struct Kernels {
+  const char* name;
+  // y[row] = epilogue(bias[row] + sum over the row's columns of w * x[column]) for groups [first,
+  // last) and rows from first_row on. kReluMask: y holds the activations and becomes y > 0 ? sum :
+  // 0. `batch` is a multiple of 16.
+  void (*spmm)(const Groups&, const float* values, const float* bias, const float* x,
+               size_t x_stride, float* y, size_t y_stride, int batch, Epilogue, int first, int last,
+               int first_row);
+  // gradient[k] = sum over the batch of dy[row] * x[column] at the stored positions; bias_gradient
+  // = row sums of dy.
+  void (*sddmm)(const Groups&, const float* x, size_t x_stride, const float* dy, size_t dy_stride,
+                int batch, float* gradient, float* bias_gradient, int first, int last);
+  // One sample: y = epilogue(W x + bias), x and y contiguous.
+  void (*spmv)(const Groups&, const float* values, const float* bias, const float* x, float* y,
+               Epilogue);
+  // Adam with L2 weight decay in the gradient (Kingma & Ba 2015, Algorithm 1).
+  void (*adam)(float* values, float* m, float* v, const float* gradient, size_t count,
+               const AdamStep&);
+  // target[j] = tau * source[slot[j]] + (1 - tau) * target[j]
+  void (*polyak)(float* target, const float* source, const uint32_t* slots, size_t count,
+                 float tau);
+  // Collect |values| <= limit into `out`, in order; returns how many.
+  size_t (*collect_small)(const float* values, size_t count, float limit, float* out);
+};
+
+// Kernel tables that this CPU can run, best last; the scalar reference is first.
+const Kernels* const* available_kernels(int* count);
+const Kernels& kernels();               // the one in use: the best, or EDGEDST_ISA's
+bool select_kernels(const char* name);  // false: this CPU cannot run it
+
+}  // namespace edgedst

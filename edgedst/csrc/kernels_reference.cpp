@@ -1,0 +1,109 @@
+// The scalar reference of every kernel: what the fast ones are tested against. Written to be read.
+#include <cmath>
+
+#include "kernels.h"
+
+namespace edgedst {
+namespace {
+
+// Calls visit(row, column, index of the weight in `values`, index in packed order) for every weight
+// of group g.
+template <class Visit>
+void for_each_weight(const Groups& groups, int g, Visit visit) {
+  size_t weight = groups.weight_start[g];
+  for (int pattern = 1; pattern < kPatterns; ++pattern) {
+    const uint32_t begin = groups.column_start[g * kPatterns + pattern];
+    const uint32_t end = groups.column_start[g * kPatterns + pattern + 1];
+    for (uint32_t i = begin; i < end; ++i) {
+      for (int r = 0; r < kGroupRows; ++r) {
+        if (pattern >> r & 1) {
+          visit(g * kGroupRows + r, groups.columns[i], groups.slots ? groups.slots[weight] : weight,
+                weight);
+          ++weight;
+        }
+      }
+    }
+  }
+}
+
+float finish(float sum, float old, Epilogue epilogue) {
+  if (epilogue == Epilogue::kRelu) return sum > 0 ? sum : 0;
+  if (epilogue == Epilogue::kReluMask) return old > 0 ? sum : 0;
+  return sum;
+}
+
+void spmm(const Groups& groups, const float* values, const float* bias, const float* x,
+          size_t x_stride, float* y, size_t y_stride, int batch, Epilogue epilogue, int first,
+          int last, int first_row) {
+  for (int g = first; g < last; ++g) {
+    for (int b = 0; b < batch; ++b) {
+      float sum[kGroupRows] = {};
+      for (int r = 0; r < kGroupRows && g * kGroupRows + r < groups.rows; ++r)
+        sum[r] = bias ? bias[g * kGroupRows + r] : 0;
+      for_each_weight(groups, g, [&](int row, int column, size_t slot, size_t) {
+        sum[row % kGroupRows] += values[slot] * x[column * x_stride + b];
+      });
+      for (int r = 0; r < kGroupRows; ++r) {
+        const int row = g * kGroupRows + r;
+        if (row < first_row || row >= groups.rows) continue;
+        float& out = y[row * y_stride + b];
+        out = finish(sum[r], out, epilogue);
+      }
+    }
+  }
+}
+
+void sddmm(const Groups& groups, const float* x, size_t x_stride, const float* dy, size_t dy_stride,
+           int batch, float* gradient, float* bias_gradient, int first, int last) {
+  for (int g = first; g < last; ++g) {
+    for_each_weight(groups, g, [&](int row, int column, size_t, size_t packed) {
+      float sum = 0;
+      for (int b = 0; b < batch; ++b) sum += dy[row * dy_stride + b] * x[column * x_stride + b];
+      gradient[packed] = sum;
+    });
+    for (int row = g * kGroupRows; row < (g + 1) * kGroupRows && row < groups.rows; ++row) {
+      float sum = 0;
+      for (int b = 0; b < batch; ++b) sum += dy[row * dy_stride + b];
+      bias_gradient[row] = sum;
+    }
+  }
+}
+
+void spmv(const Groups& groups, const float* values, const float* bias, const float* x, float* y,
+          Epilogue epilogue) {
+  for (int row = 0; row < groups.rows; ++row) y[row] = bias[row];
+  for (int g = 0; g < groups.count; ++g)
+    for_each_weight(groups, g, [&](int row, int column, size_t slot, size_t) {
+      y[row] += values[slot] * x[column];
+    });
+  for (int row = 0; row < groups.rows; ++row) y[row] = finish(y[row], 0, epilogue);
+}
+
+void adam(float* values, float* m, float* v, const float* gradient, size_t count,
+          const AdamStep& step) {
+  for (size_t i = 0; i < count; ++i) {
+    const float g = gradient[i] + step.weight_decay * values[i];
+    m[i] = step.beta_1 * m[i] + (1 - step.beta_1) * g;
+    v[i] = step.beta_2 * v[i] + (1 - step.beta_2) * g * g;
+    values[i] -= step.step_size * m[i] / (std::sqrt(v[i]) / step.root_correction + step.epsilon);
+  }
+}
+
+void polyak(float* target, const float* source, const uint32_t* slots, size_t count, float tau) {
+  for (size_t j = 0; j < count; ++j) target[j] = tau * source[slots[j]] + (1 - tau) * target[j];
+}
+
+size_t collect_small(const float* values, size_t count, float limit, float* out) {
+  size_t found = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (std::fabs(values[i]) <= limit) out[found++] = std::fabs(values[i]);
+  }
+  return found;
+}
+
+}  // namespace
+
+extern const Kernels kernels_scalar;
+const Kernels kernels_scalar = {"scalar", spmm, sddmm, spmv, adam, polyak, collect_small};
+
+}  // namespace edgedst

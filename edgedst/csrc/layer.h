@@ -1,0 +1,67 @@
+// One packed sparse layer: values in row-group pattern order, their moments, and the transposed
+// view of slots into them.
+#pragma once
+
+#include <string>
+
+#include "arena.h"
+#include "kernels.h"
+
+namespace edgedst {
+
+class TopologyWorkspace;
+
+struct Layer {
+  // `target` layers have no moments and no transposed view, but room for the union of two
+  // topologies.
+  Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nnz, bool target);
+
+  Groups forward_view() const;     // rows are outputs
+  Groups transposed_view() const;  // rows are inputs
+  bool dense() const { return budget == static_cast<uint64_t>(in) * out; }
+
+  int in, out;
+  bool target;
+  uint32_t budget;    // connections that the layer keeps
+  uint32_t capacity;  // connections that fit: a target's union may exceed its budget
+  uint32_t nnz = 0;   // connections stored now
+  float *values, *adam_m = nullptr, *adam_v = nullptr;  // [capacity]; values[nnz] = 0: see `source`
+  float *bias, *bias_adam_m = nullptr, *bias_adam_v = nullptr;
+  uint32_t *column_start, *weight_start;
+  uint16_t* columns;
+  uint32_t *row_start_t = nullptr, *weight_start_t = nullptr, *slots = nullptr;
+  uint16_t* rows_t = nullptr;
+  uint32_t* source = nullptr;  // target: where the same connection lies in the source's values; its
+                               // nnz where nowhere
+  float small_magnitude = 0;   // target: the last pruning threshold, a guess that only saves time
+};
+
+// Scratch for changes of topology and for checkpoints. The four arrays hold one layer, row-major.
+class TopologyWorkspace {
+ public:
+  TopologyWorkspace(Arena& arena, const std::string& name, uint32_t nnz, int rows, int columns);
+
+  // Which of a group's four lanes use an index, and where the weight of (lane, index) lies.
+  struct Table {
+    uint8_t* mask;
+    uint32_t* slot;  // [4][width]
+  };
+
+  uint32_t capacity;
+  int width;
+  uint32_t* indices;  // row * in + column, ascending
+  float *values, *adam_m, *adam_v;
+  Table table, other_table;
+  uint32_t* fill;  // [width + 1]
+};
+
+// Layer -> workspace, row-major, and back. `pack` trusts its input: the binding checks what comes
+// from outside.
+uint32_t unpack(const Layer& layer, TopologyWorkspace& workspace);
+void pack(Layer& layer, TopologyWorkspace& workspace, uint32_t nnz);
+
+// Fill `table` with the connections of group g of the layer.
+void read_group(const Layer& layer, int g, TopologyWorkspace& workspace,
+                TopologyWorkspace::Table& table);
+
+}  // namespace edgedst

@@ -1,0 +1,103 @@
+// MuJoCo tasks stepped on an installed libmujoco through its functions alone: no struct of MuJoCo's
+// is ever read, so one build serves every version that has mj_getState. The task's own rules
+// (observation, reward, health) live here.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace edgedst {
+
+// The library cannot be loaded; the binding makes an OSError of it. Everything else is
+// std::invalid_argument (not what the task expects) or std::runtime_error (MuJoCo itself reported
+// an error).
+struct MujocoLibraryError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// What a task's rules see of one step.
+struct MujocoStep {
+  const double* qpos;
+  const double* qvel;
+  const float* action;
+  double x_velocity;
+};
+
+struct MujocoTask {
+  const char* name;
+  int qpos_size, qvel_size, action_size, observation_size;
+  int height_index;  // of qpos: lifted in the self-check so that nothing touches the ground
+  int frame_skip;
+  double timestep_seconds;
+  double control_cost_weight;
+  double healthy_reward;
+  bool healthy_reward_when_unhealthy;  // v4 pays it on the terminating step too
+  double reset_noise;
+  bool normal_velocity_noise;  // N(0, reset_noise^2) instead of U(+-reset_noise)
+  void (*observe)(const MujocoTask& task, const double* qpos, const double* qvel,
+                  double* observation);
+  bool (*healthy)(const MujocoTask& task, const double* qpos, const double* qvel);
+  double (*reward)(const MujocoTask& task, const MujocoStep& step, bool healthy);
+};
+
+// nullptr when no task has this name.
+const MujocoTask* find_mujoco_task(const std::string& name);
+
+// MuJoCo's warnings, bounded and without allocation.
+class MujocoWarnings {
+ public:
+  void add(const char* text);
+  std::vector<std::string> take();
+
+ private:
+  static constexpr int kKept = 16;
+  std::array<std::array<char, 256>, kKept> texts_;
+  int count_ = 0;
+  int64_t dropped_ = 0;
+};
+
+struct MujocoModel;  // a library and a compiled model, shared by hosts of equal files
+
+class MujocoHost {
+ public:
+  // `state_bits`: mjtState by name from the installed headers, and VERSION_HEADER, their
+  // mjVERSION_HEADER.
+  MujocoHost(const std::string& library, const std::string& model_file, const std::string& task,
+             const std::map<std::string, int64_t>& state_bits);
+  ~MujocoHost();
+  MujocoHost(const MujocoHost&) = delete;
+  MujocoHost& operator=(const MujocoHost&) = delete;
+
+  const MujocoTask& task() const { return task_; }
+  double* observation() { return observation_.data(); }
+  void reset(uint64_t seed);
+  double step(const float* action, bool* terminated);  // allocates nothing
+  size_t state_bytes() const;
+  void state(unsigned char* out);
+  void set_state(const unsigned char* bytes, size_t size);
+  void set_position_velocity(const double* qpos, const double* qvel);
+  std::vector<std::string> take_warnings() { return warnings_.take(); }
+
+ private:
+  int state_bit(const std::map<std::string, int64_t>& bits, const char* name) const;
+  void self_check();
+  void check_size(const char* name, int bit, int expected);
+  void put(const double* values, int bits);
+  void get(double* values, int bits);
+  void observe();
+
+  const MujocoTask& task_;
+  MujocoWarnings warnings_;
+  std::shared_ptr<MujocoModel> model_;
+  void* data_ = nullptr;
+  int time_bit_, qpos_bit_, qvel_bit_, ctrl_bit_, all_bits_ = 0;
+  std::vector<double> qpos_, qvel_, ctrl_, initial_qpos_, initial_qvel_, observation_, state_;
+};
+
+}  // namespace edgedst

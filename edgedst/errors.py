@@ -1,0 +1,61 @@
+"""Every error that edgedst raises on purpose: one sentence that says what was expected, what came and what to do.
+
+Each class also extends the builtin that a caller already catches. The command line prints the sentence, and the
+traceback only with `--debug`.
+"""
+
+
+class EdgedstError(Exception):
+    """Base of all of them. `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class BudgetExceeded(EdgedstError, MemoryError):
+    """The plan does not fit the budget; nothing was allocated or written."""
+
+
+class BudgetBroken(EdgedstError, MemoryError):
+    """The running process went over its budget. The last checkpoint is still good."""
+
+    exit_code = 3
+
+
+class ConfigError(EdgedstError, ValueError):
+    """A setting has an unknown name or an impossible value."""
+
+
+class UnknownEnvironment(EdgedstError, LookupError):
+    """No environment of that name can be made."""
+
+
+class UnsupportedSpace(EdgedstError, TypeError):
+    """An observation or action space that these algorithms cannot use, for example a discrete one."""
+
+
+class EnvironmentFault(EdgedstError, RuntimeError):
+    """The environment raised, or gave an observation or reward that is not a finite number."""
+
+
+class SimulatorMismatch(EdgedstError, RuntimeError):
+    """The installed MuJoCo is not one that the native host can read, or its self-check failed."""
+
+
+class CheckpointError(EdgedstError, ValueError):
+    """A checkpoint is missing, corrupt, or belongs to something else."""
+
+
+class RunFolderError(EdgedstError, OSError):
+    """The run folder cannot be written: a full disk, permissions."""
+
+
+class CoreNotBuilt(EdgedstError, ImportError):
+    """The compiled core is missing."""
+
+
+class ExportError(EdgedstError, ValueError):
+    """An exported actor did not pass its checks; no file was left behind."""
+
+
+class UnknownDevice(EdgedstError, LookupError):
+    """No folder of that name in devices/."""
