@@ -1,0 +1,81 @@
+"""Environments behind one interface. The hosts live beside this file; `registry` finds and makes them."""
+
+import math
+
+from edgedst.errors import EnvironmentFault
+
+
+class Environment:
+    """What a host offers the trainer. `observation` is the host's own buffer: the next reset or step overwrites it."""
+
+    name: str
+    native: bool  # True: no gymnasium and no numpy in this process
+    observation_size: int
+    action_size: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    max_episode_steps: int | None
+    observation: memoryview  # format 'd', (observation_size,)
+
+    def reset(self, seed: int) -> None:
+        """Begin an episode; the same seed gives the same one.
+
+        Raises:
+            EnvironmentFault: the environment raised, or its observation is not finite.
+        """
+        raise NotImplementedError
+
+    def step(self, action: memoryview) -> tuple[float, bool, bool]:
+        """Act for one step.
+
+        Args:
+            action: (action_size,) float32 in the environment's units.
+
+        Returns:
+            reward, terminated, truncated (by the time limit, which is the host's to keep).
+
+        Raises:
+            EnvironmentFault: the environment raised, or its observation or reward is not finite.
+        """
+        raise NotImplementedError
+
+    def state(self) -> bytes:
+        """All that `set_state` of a fresh host needs to go on bit for bit, the episode's step count included."""
+        raise NotImplementedError
+
+    def set_state(self, state: bytes) -> None:
+        """Go on from `state()`.
+
+        Raises:
+            CheckpointError: the state is of another environment or version.
+            EnvironmentFault: the environment does not come to the same state again.
+        """
+        raise NotImplementedError
+
+    def take_warnings(self) -> list[str]:
+        """The simulator's warnings since the last call."""
+        return []
+
+    def close(self) -> None:
+        """Free what the host holds outside of this process's memory."""
+
+
+def check_finite(name: str, observation: memoryview, reward: float, episode_step: int) -> None:
+    """Refuse what would spoil the replay for good.
+
+    Raises:
+        EnvironmentFault: a NaN or infinity, with its place.
+    """
+    if math.isfinite(sum(observation) + reward):  # one pass in C; only a fault looks closer
+        return
+    if not math.isfinite(reward):
+        what = f"a reward of {reward}"
+    else:
+        faults = [(index, value) for index, value in enumerate(observation) if not math.isfinite(value)]
+        if not faults:  # finite numbers whose sum overflows
+            return
+        what = f"{faults[0][1]} at index {faults[0][0]} of the observation"
+    raise EnvironmentFault(
+        f"{name} gave {what} in step {episode_step} of an episode; finite numbers were expected. Nothing of this step "
+        "was stored: correct the environment, then go on from the last checkpoint with `--resume`."
+    )

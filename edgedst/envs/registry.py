@@ -1,0 +1,155 @@
+"""From an environment's id to a host: `locate` in the front end, `make` in the trainer.
+
+`locate` imports neither gymnasium nor mujoco: it finds their folders and reads MuJoCo's headers as text.
+"""
+
+import os
+
+from edgedst.envs import Environment
+from edgedst.envs.tasks import NATIVE_TASKS
+from edgedst.errors import SimulatorMismatch, UnknownEnvironment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Spec = dict[str, Any]
+
+
+def locate(env_id: str, process: bool = False) -> "Spec":
+    """Describe the host of `env_id`, in values that JSON holds.
+
+    Args:
+        env_id: a gymnasium id, or `module:EnvId`.
+        process: put the environment into a process of its own, through gymnasium.
+
+    Raises:
+        UnknownEnvironment: no such task, where that can be told without importing gymnasium.
+        SimulatorMismatch: a native task without an installed MuJoCo that can be read.
+    """
+    _refuse_near_misses(env_id)
+    if process:
+        return {"host": "process", "env": env_id}
+    if env_id not in NATIVE_TASKS:
+        return {"host": "gymnasium", "env": env_id}
+    mujoco = _package_folder("mujoco", env_id)
+    model_file = os.path.join(
+        _package_folder("gymnasium", env_id), "envs", "mujoco", "assets", NATIVE_TASKS[env_id].model_file
+    )
+    if not os.path.exists(model_file):
+        raise SimulatorMismatch(
+            f"The installed gymnasium has no {NATIVE_TASKS[env_id].model_file} among its assets, which {env_id} needs. "
+            "Try `pip install -U gymnasium`."
+        )
+    return {
+        "host": "mujoco",
+        "env": env_id,
+        "library": find_library(mujoco),
+        "model_file": model_file,
+        "state_bits": read_state_bits(os.path.join(mujoco, "include", "mujoco")),
+    }
+
+
+def make(spec: "Spec") -> Environment:
+    """Make the environment that `locate` described.
+
+    Raises:
+        UnknownEnvironment, UnsupportedSpace, SimulatorMismatch, EnvironmentFault: as the host says.
+    """
+    if spec["host"] == "mujoco":
+        from edgedst.envs.mujoco import MujocoEnvironment
+
+        return MujocoEnvironment(spec["env"], spec["library"], spec["model_file"], spec["state_bits"])
+    if spec["host"] == "process":
+        from edgedst.envs.process_host import ProcessEnvironment
+
+        return ProcessEnvironment(spec["env"])
+    from edgedst.envs.gymnasium_host import GymnasiumEnvironment
+
+    return GymnasiumEnvironment(spec["env"])
+
+
+def find_library(mujoco_folder: str) -> str:
+    """Path of the library in MuJoCo's Python package.
+
+    Raises:
+        SimulatorMismatch: there is none.
+    """
+    names = [name for name in sorted(os.listdir(mujoco_folder)) if name.startswith("libmujoco.")]
+    if not names:
+        raise SimulatorMismatch(
+            f"{mujoco_folder} holds no libmujoco. Reinstall MuJoCo: `pip install --force-reinstall mujoco`."
+        )
+    return os.path.join(mujoco_folder, names[-1])
+
+
+def read_state_bits(headers: str) -> dict[str, int]:
+    """Bits of the enum mjtState by name, and VERSION_HEADER, from the text of MuJoCo's headers.
+
+    They differ between versions (WARMSTART is 1 << 4 in 3.2 and 1 << 5 in 4.0), and so does the file that has them.
+
+    Raises:
+        SimulatorMismatch: headers are missing or hold no mjtState.
+    """
+    import re
+
+    bits: dict[str, int] = {}
+    names = sorted(os.listdir(headers)) if os.path.isdir(headers) else []
+    for name in names:
+        if not name.endswith(".h"):
+            continue
+        with open(os.path.join(headers, name), encoding="utf-8", errors="replace") as file:
+            text = file.read()
+        for state, shift in re.findall(r"\bmjSTATE_(\w+)\s*=\s*1\s*<<\s*(\d+)", text):
+            bits[state] = 1 << int(shift)
+        version = re.search(r"#define\s+mjVERSION_HEADER\s+(\d+)", text)
+        if version:
+            bits["VERSION_HEADER"] = int(version.group(1))
+    missing = [name for name in ("VERSION_HEADER", "TIME", "QPOS", "QVEL", "CTRL") if name not in bits]
+    if missing:
+        raise SimulatorMismatch(
+            f"MuJoCo's headers in {headers} do not define {', '.join(missing)}; edgedst needs MuJoCo 3.2 or newer. "
+            "Try `pip install -U mujoco`, or `--env-process`."
+        )
+    return bits
+
+
+def did_you_mean(name: str, known: "list[str]") -> str:
+    """` Did you mean ...?` for the nearest of `known`, or nothing."""
+    import difflib
+
+    by_folded = {candidate.casefold(): candidate for candidate in known}
+    near = difflib.get_close_matches(name.casefold(), list(by_folded), n=3, cutoff=0.6)
+    if not near:
+        return ""
+    return f" Did you mean {' or '.join(f'`{by_folded[candidate]}`' for candidate in near)}?"
+
+
+def _refuse_near_misses(env_id: str) -> None:
+    """HalfCheetah-v9, halfcheetah-v4 and HalfCheetah are told here; gymnasium's host tells of all other ids."""
+    if env_id in NATIVE_TASKS or ":" in env_id or "/" in env_id:
+        return
+    base, _, version = env_id.partition("-v")
+    versions = [name for name in NATIVE_TASKS if name.partition("-v")[0].casefold() == base.casefold()]
+    if not versions:
+        return
+    if version in ("2", "3"):
+        raise UnknownEnvironment(
+            f"{env_id} needs the retired mujoco-py, which edgedst does not support: use v4 or v5 "
+            f"({' or '.join(f'`{name}`' for name in versions)})."
+        )
+    same_version = [name for name in versions if name.partition("-v")[2] == version]
+    raise UnknownEnvironment(
+        f"There is no environment `{env_id}`. Did you mean {' or '.join(f'`{n}`' for n in same_version or versions)}?"
+    )
+
+
+def _package_folder(name: str, env_id: str) -> str:
+    import importlib.util
+
+    spec = importlib.util.find_spec(name)  # a top-level name: nothing is imported
+    if spec is None or not spec.submodule_search_locations:
+        raise SimulatorMismatch(
+            f"{env_id} needs the Python package {name}, which is not installed. Try `pip install {name}`."
+        )
+    return next(iter(spec.submodule_search_locations))

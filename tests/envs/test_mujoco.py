@@ -1,0 +1,213 @@
+"""The native host against gymnasium, its own states, and what it refuses."""
+
+import array
+import os
+import subprocess
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+
+from edgedst import core
+from edgedst.envs import registry
+from edgedst.envs.tasks import NATIVE_TASKS
+from edgedst.errors import CheckpointError, EnvironmentFault, SimulatorMismatch
+
+TASKS = sorted(NATIVE_TASKS)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # gymnasium's own MuJoCo writes its MUJOCO_LOG.TXT where it runs
+
+
+def make(task):
+    return registry.make(registry.locate(task))
+
+
+def actions(env, count, seed=0):
+    noise = np.random.default_rng(seed).uniform(-1, 1, (count, env.action_size))
+    return noise.astype(np.float32)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_native_host_equals_gymnasium(task):
+    reference = gymnasium.make(task).unwrapped
+    spec = registry.locate(task)
+    host = core.MujocoHost(spec["library"], spec["model_file"], task, spec["state_bits"])
+    assert (host.observation_size, host.action_size) == (
+        reference.observation_space.shape[0],
+        reference.action_space.shape[0],
+    )
+    terminations = 0
+
+    def begin(seed):
+        reference.reset(seed=seed)
+        qpos, qvel = reference.data.qpos.copy(), reference.data.qvel.copy()
+        host.reset(seed)
+        host.set_position_velocity(qpos, qvel)
+
+    begin(0)
+    for step, action in enumerate(actions(host, 1000)):
+        # Beyond the bounds too: MuJoCo clips such a control, its cost is that of the unclipped one.
+        action = action * np.float32(1.5)
+        observation, reward, terminated, _, _ = reference.step(action)
+        native_reward, native_terminated = host.step(action)
+        assert bytes(host.observation) == observation.tobytes(), f"step {step}"
+        assert native_reward == pytest.approx(reward, abs=1e-6)
+        assert native_terminated == bool(terminated)
+        if terminated:
+            terminations += 1
+            begin(step + 1)
+    assert (terminations > 0) == (not task.startswith("HalfCheetah"))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_bounds_and_time_limit_are_gymnasiums(task):
+    env, reference = make(task), gymnasium.make(task)
+    assert env.action_low == tuple(reference.action_space.low)
+    assert env.action_high == tuple(reference.action_space.high)
+    assert env.max_episode_steps == reference.spec.max_episode_steps
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_state_goes_on_bit_for_bit_on_a_fresh_host(task):
+    first = make(task)
+    first.reset(7)
+    for action in actions(first, 20):
+        first.step(memoryview(action))
+    fresh = make(task)
+    fresh.set_state(first.state())
+    assert bytes(fresh.observation) == bytes(first.observation)
+    for action in actions(first, 30, seed=1):
+        assert fresh.step(memoryview(action)) == first.step(memoryview(action))
+        assert bytes(fresh.observation) == bytes(first.observation)
+    assert fresh.state() == first.state()
+
+
+def test_reset_repeats_by_seed_within_the_tasks_noise():
+    env = make("HalfCheetah-v4")
+    env.reset(3)
+    first = bytes(env.observation)
+    env.reset(4)
+    assert bytes(env.observation) != first
+    env.reset(3)
+    assert bytes(env.observation) == first
+    resets = []
+    for seed in range(400):
+        env.reset(seed)
+        resets.append(list(env.observation))
+    positions, velocities = np.array(resets)[:, :8], np.array(resets)[:, 8:]
+    assert np.abs(positions).max() <= 0.1
+    assert np.std(positions) == pytest.approx(0.1 / np.sqrt(3), rel=0.05)  # uniform; 3,200 draws
+    assert np.std(velocities) == pytest.approx(0.1, rel=0.05)  # normal; 3,600 draws
+
+
+def test_time_limit_truncates():
+    env = make("HalfCheetah-v4")
+    env.reset(0)
+    still = memoryview(array.array("f", [0] * 6))
+    truncations = [env.step(still)[2] for _ in range(1000)]
+    assert truncations == [False] * 999 + [True]
+
+
+def test_no_log_file_and_no_output_even_when_the_simulation_warns(tmp_path):
+    code = (
+        "import array\n"
+        "from edgedst.envs import registry\n"
+        "from edgedst.errors import EnvironmentFault\n"
+        "env = registry.make(registry.locate('HalfCheetah-v4'))\n"
+        "env.reset(0)\n"
+        "try:\n    env.step(memoryview(array.array('f', [float('nan')] * 6)))\n"
+        "except EnvironmentFault:\n    pass\n"
+        "assert 'Nan' in env.take_warnings()[0]\n"
+        "assert env.take_warnings() == []\n"
+        "import sys\n"
+        "assert not {'numpy', 'gymnasium', 'mujoco', 'dataclasses'} & set(sys.modules)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("QPOS", "QVEL"),  # nine numbers each: only the trial step tells
+        ("QVEL", "WARMSTART"),
+        ("QPOS", "QFRC_APPLIED"),
+        ("TIME", "QPOS"),
+        ("CTRL", "QVEL"),
+    ],
+)
+def test_exchanged_state_bits_are_refused(one, other):
+    spec = registry.locate("HalfCheetah-v4")
+    bits = spec["state_bits"]
+    bits[one], bits[other] = bits[other], bits[one]
+    with pytest.raises(SimulatorMismatch, match=r"Self-check of HalfCheetah-v4.*expected.*Reinstall MuJoCo"):
+        registry.make(spec)
+
+
+def test_a_bit_that_mujoco_does_not_know_is_an_exception_and_not_the_end_of_the_process():
+    spec = registry.locate("HalfCheetah-v4")
+    spec["state_bits"]["CTRL"] = 1 << 29
+    with pytest.raises(SimulatorMismatch, match=r"CTRL cannot be read.*invalid state"):
+        registry.make(spec)
+
+
+def test_headers_of_another_version_are_refused():
+    spec = registry.locate("Hopper-v5")
+    spec["state_bits"]["VERSION_HEADER"] = 210
+    with pytest.raises(SimulatorMismatch, match="headers are of version 210, its library is of version"):
+        registry.make(spec)
+
+
+def test_another_tasks_model_is_refused():
+    spec = registry.locate("Hopper-v5")
+    spec["model_file"] = registry.locate("Walker2d-v5")["model_file"]
+    with pytest.raises(SimulatorMismatch, match="QPOS has 9 numbers in this MuJoCo and model, 6 were expected"):
+        registry.make(spec)
+
+
+def test_a_missing_library_and_a_missing_model_are_told(tmp_path):
+    spec = registry.locate("Hopper-v5")
+    with pytest.raises(SimulatorMismatch, match="library cannot be loaded"):
+        registry.make({**spec, "library": str(tmp_path / "libmujoco.so")})
+    with pytest.raises(SimulatorMismatch, match="cannot read"):
+        registry.make({**spec, "model_file": str(tmp_path / "hopper.xml")})
+
+
+def test_a_nan_action_is_told_with_its_step():
+    env = make("HalfCheetah-v4")
+    env.reset(0)
+    with pytest.raises(EnvironmentFault, match="HalfCheetah-v4 gave a reward of nan in step 1 of an episode"):
+        env.step(memoryview(array.array("f", [float("nan")] * 6)))
+
+
+def test_a_foreign_state_is_refused():
+    env, other = make("HalfCheetah-v4"), make("Hopper-v4")
+    with pytest.raises(CheckpointError, match="does not belong to HalfCheetah-v4"):
+        env.set_state(other.state())
+    with pytest.raises(CheckpointError, match="does not belong"):
+        env.set_state(b"")
+
+
+def test_wrong_buffers_are_refused():
+    env = make("HalfCheetah-v4")
+    env.reset(0)
+    with pytest.raises(ValueError, match="action holds 5 items of format 'f', 6 of format 'f' were expected"):
+        env.step(memoryview(array.array("f", [0] * 5)))
+    with pytest.raises(ValueError, match="action holds 3 items of format 'd'"):
+        env.step(memoryview(array.array("d", [0] * 3)))
+
+
+def test_the_observation_keeps_its_host_alive():
+    env = make("HalfCheetah-v4")
+    env.reset(0)
+    expected, observation = list(env.observation), env.observation
+    del env
+    assert list(observation) == expected

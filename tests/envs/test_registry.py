@@ -1,0 +1,75 @@
+"""Ids: who hosts them, and what is said of those that nobody does."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from edgedst.envs import registry
+from edgedst.errors import SimulatorMismatch, UnknownEnvironment
+
+
+def test_native_tasks_are_located_without_importing_their_packages():
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        "from edgedst.envs import registry\n"
+        "registry.locate('Walker2d-v5')\n"
+        "assert not {'numpy', 'gymnasium', 'mujoco'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_located_environment_goes_through_json():
+    spec = registry.locate("HalfCheetah-v4")
+    assert spec["host"] == "mujoco"
+    assert json.loads(json.dumps(spec)) == spec
+    assert registry.locate("Pendulum-v1") == {"host": "gymnasium", "env": "Pendulum-v1"}
+    assert registry.locate("my_module:MyEnv-v0") == {"host": "gymnasium", "env": "my_module:MyEnv-v0"}
+    assert registry.locate("HalfCheetah-v4", process=True) == {"host": "process", "env": "HalfCheetah-v4"}
+
+
+@pytest.mark.parametrize(
+    ("env_id", "sentence"),
+    [
+        ("HalfCheetah-v9", "no environment `HalfCheetah-v9`. Did you mean `HalfCheetah-v4` or `HalfCheetah-v5`"),
+        ("halfcheetah-v4", "no environment `halfcheetah-v4`. Did you mean `HalfCheetah-v4`"),
+        ("HalfCheetah", "no environment `HalfCheetah`. Did you mean `HalfCheetah-v4` or `HalfCheetah-v5`"),
+        ("Hopper-v3", "Hopper-v3 needs the retired mujoco-py.*use v4 or v5"),
+        ("Walker2d-v2", "Walker2d-v2 needs the retired mujoco-py.*use v4 or v5"),
+    ],
+)
+def test_near_misses_of_native_tasks_are_told(env_id, sentence):
+    with pytest.raises(UnknownEnvironment, match=sentence):
+        registry.locate(env_id)
+
+
+# MuJoCo 3.2 has the enum in mjdata.h, 4.0 in mjtype.h, with other bits.
+@pytest.mark.parametrize(("header", "warmstart"), [("mjdata.h", 4), ("mjtype.h", 5)])
+def test_state_bits_come_from_whichever_header_has_them(tmp_path, header, warmstart):
+    (tmp_path / "mujoco.h").write_text("#define mjVERSION_HEADER 327\n")
+    (tmp_path / header).write_text(
+        "  mjSTATE_TIME = 1<<0,\n  mjSTATE_QPOS=1 << 1, // position\n  mjSTATE_QVEL = 1<<2,\n mjSTATE_CTRL = 1<<6,\n"
+        f"  mjSTATE_WARMSTART = 1<<{warmstart},\n  mjNSTATE = 15,\n  mjSTATE_PHYSICS = mjSTATE_QPOS | mjSTATE_QVEL,\n"
+    )
+    assert registry.read_state_bits(str(tmp_path)) == {
+        "VERSION_HEADER": 327,
+        "TIME": 1,
+        "QPOS": 2,
+        "QVEL": 4,
+        "CTRL": 64,
+        "WARMSTART": 1 << warmstart,
+    }
+
+
+def test_headers_without_the_enum_are_told(tmp_path):
+    (tmp_path / "mujoco.h").write_text("#define mjVERSION_HEADER 210\n")
+    with pytest.raises(SimulatorMismatch, match=r"do not define TIME, QPOS, QVEL, CTRL; edgedst needs MuJoCo 3\.2"):
+        registry.read_state_bits(str(tmp_path))
+    with pytest.raises(SimulatorMismatch, match="VERSION_HEADER"):
+        registry.read_state_bits(str(tmp_path / "nowhere"))
+
+
+def test_a_mujoco_without_library_is_told(tmp_path):
+    with pytest.raises(SimulatorMismatch, match="holds no libmujoco"):
+        registry.find_library(str(tmp_path))
