@@ -36,7 +36,7 @@ class Model:
 
     def transitions(self):
         """All that can be sampled: the open row and capacity - 1 closed ones are in the ring."""
-        following = [row[0] for row in self.rows[1:]] + [self.open]
+        following = [*[row[0] for row in self.rows], self.open][1:]
         held = list(zip(self.rows, following, strict=True))[-(self.capacity - 1) :]
         return [(*row[:4], after) for row, after in held if row[1] is not None]
 

@@ -289,7 +289,7 @@ void bind_network(nb::module_& m) {
           "beta_2"_a = 0.999, "epsilon"_a = 1e-8)
       .def(
           "evolve",
-          [](Network& n, Random& random, float drop_fraction, TopologyWorkspace& workspace) {
+          [](Network& n, Random& random, double drop_fraction, TopologyWorkspace& workspace) {
             check_trainable(n);
             check_workspace(n, workspace);
             check(drop_fraction >= 0 && drop_fraction <= 1,

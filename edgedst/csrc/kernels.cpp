@@ -253,8 +253,8 @@ void adam(float* __restrict values, float* __restrict m, float* __restrict v,
   const float inverse_root = 1 / step.root_correction;
   for (size_t i = 0; i < count; ++i) {
     const float g = gradient[i] + step.weight_decay * values[i];
-    m[i] = step.beta_1 * m[i] + (1 - step.beta_1) * g;
-    v[i] = step.beta_2 * v[i] + (1 - step.beta_2) * g * g;
+    m[i] = step.beta_1 * m[i] + step.rest_1 * g;
+    v[i] = step.beta_2 * v[i] + step.rest_2 * g * g;
     values[i] -= step.step_size * m[i] / (std::sqrt(v[i]) * inverse_root + step.epsilon);
   }
 }

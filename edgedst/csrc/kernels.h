@@ -28,6 +28,7 @@ enum class Epilogue { kLinear, kRelu, kReluMask };
 
 struct AdamStep {
   float beta_1, beta_2, epsilon, weight_decay;
+  float rest_1, rest_2;   // 1 - beta_1, 1 - beta_2: in float32, 1 - 0.999f would be off by 1.3e-5
   float step_size;        // learning rate / (1 - beta_1^t)
   float root_correction;  // sqrt(1 - beta_2^t)
 };

@@ -83,8 +83,8 @@ void adam(float* values, float* m, float* v, const float* gradient, size_t count
           const AdamStep& step) {
   for (size_t i = 0; i < count; ++i) {
     const float g = gradient[i] + step.weight_decay * values[i];
-    m[i] = step.beta_1 * m[i] + (1 - step.beta_1) * g;
-    v[i] = step.beta_2 * v[i] + (1 - step.beta_2) * g * g;
+    m[i] = step.beta_1 * m[i] + step.rest_1 * g;
+    v[i] = step.beta_2 * v[i] + step.rest_2 * g * g;
     values[i] -= step.step_size * m[i] / (std::sqrt(v[i]) / step.root_correction + step.epsilon);
   }
 }

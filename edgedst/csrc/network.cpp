@@ -120,6 +120,8 @@ void Network::adam_step(const Gradients& gradients, int64_t step, double learnin
       static_cast<float>(beta_2),
       static_cast<float>(epsilon),
       static_cast<float>(weight_decay),
+      static_cast<float>(1 - beta_1),
+      static_cast<float>(1 - beta_2),
       static_cast<float>(learning_rate / (1 - std::pow(beta_1, static_cast<double>(step)))),
       static_cast<float>(std::sqrt(1 - std::pow(beta_2, static_cast<double>(step))))};
   const float* gradient = gradients.data;
@@ -131,10 +133,10 @@ void Network::adam_step(const Gradients& gradients, int64_t step, double learnin
   }
 }
 
-uint32_t Network::evolve(Random& random, float drop_fraction, TopologyWorkspace& workspace) {
+uint32_t Network::evolve(Random& random, double drop_fraction, TopologyWorkspace& workspace) {
   uint32_t moved = 0;
-  for (size_t l = 0; l + 1 < layers.size(); ++l) {  // the output layer is dense by the method
-    if (!layers[l].dense()) moved += edgedst::evolve(layers[l], drop_fraction, random, workspace);
+  for (Layer& layer : layers) {
+    if (!layer.dense()) moved += edgedst::evolve(layer, drop_fraction, random, workspace);
   }
   ++*version_;
   return moved;

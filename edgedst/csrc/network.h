@@ -39,7 +39,7 @@ class Network {
                 Gradients* gradients, const Batch* dx, int dx_first_row);
   void adam_step(const Gradients& gradients, int64_t step, double learning_rate,
                  double weight_decay, double beta_1, double beta_2, double epsilon);
-  uint32_t evolve(Random& random, float drop_fraction, TopologyWorkspace& workspace);
+  uint32_t evolve(Random& random, double drop_fraction, TopologyWorkspace& workspace);
   void act(const double* observation, float* action, Activations& activations) const;
   void polyak_update(const Network& source, float tau, TopologyWorkspace& workspace);
   // After packing a target from a checkpoint: find its source's weights, unless it was not linked

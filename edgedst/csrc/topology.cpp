@@ -56,12 +56,11 @@ Threshold smallest(float* magnitudes, uint32_t count, uint32_t drop) {
 
 // `scratch`: nnz floats.
 Threshold threshold_of_sign(const TopologyWorkspace& workspace, uint32_t nnz, float sign,
-                            float drop_fraction, float* scratch) {
+                            double drop_fraction, float* scratch) {
   uint32_t count = 0;
   for (uint32_t k = 0; k < nnz; ++k)
     if (workspace.values[k] * sign > 0) scratch[count++] = std::fabs(workspace.values[k]);
-  return smallest(scratch, count,
-                  static_cast<uint32_t>(static_cast<double>(drop_fraction) * count));
+  return smallest(scratch, count, static_cast<uint32_t>(drop_fraction * count));
 }
 
 }  // namespace
@@ -83,7 +82,7 @@ void initialise(Layer& layer, Random& random, TopologyWorkspace& workspace) {
   pack(layer, workspace, layer.budget);
 }
 
-uint32_t evolve(Layer& layer, float drop_fraction, Random& random, TopologyWorkspace& workspace) {
+uint32_t evolve(Layer& layer, double drop_fraction, Random& random, TopologyWorkspace& workspace) {
   const uint32_t nnz = unpack(layer, workspace);
   Threshold positive = threshold_of_sign(workspace, nnz, 1, drop_fraction, layer.values);
   Threshold negative = threshold_of_sign(workspace, nnz, -1, drop_fraction, layer.values);

@@ -13,7 +13,7 @@ void initialise(Layer& layer, Random& random, TopologyWorkspace& workspace);
 // Drop the exact zeros and the share `drop_fraction` of the positive and of the negative weights
 // nearest zero; grow as many at uniformly random empty positions, a just-dropped one included, with
 // weight and moments 0. Returns how many.
-uint32_t evolve(Layer& layer, float drop_fraction, Random& random, TopologyWorkspace& workspace);
+uint32_t evolve(Layer& layer, double drop_fraction, Random& random, TopologyWorkspace& workspace);
 
 // The target's topology becomes the union of both; positions where its weight is 0 and the source
 // has none leave it.

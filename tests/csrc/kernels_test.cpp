@@ -75,7 +75,7 @@ Result run(const Case& c, const char* isa) {
   for (int i = 0; i < c.in; ++i) sample[i] = x[size_t(i) * stride];
   k.spmv(forward, layer.values, layer.bias, sample.data(), result.single.data(), Epilogue::kLinear);
   k.adam(layer.values, layer.adam_m, layer.adam_v, result.gradient.data(), c.nnz,
-         {0.9f, 0.999f, 1e-8f, 2e-4f, 1e-3f, 0.03f});
+         {0.9f, 0.999f, 1e-8f, 2e-4f, 0.1f, 0.001f, 1e-3f, 0.03f});
   result.values.assign(layer.values, layer.values + c.nnz);
   result.polyak = result.gradient;
   k.polyak(result.polyak.data(), layer.values, layer.slots, c.nnz, 0.005f);
