@@ -1,0 +1,347 @@
+"""Reads the actor out of RUN/checkpoint, checking every byte it uses; also finds the newest run.
+
+`edgedst/runs.py` writes what is read here and resumes from it; here only the actor and some recorded observations are
+wanted, in a process that may import numpy.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from edgedst.errors import CheckpointError
+
+FORMAT = 1
+FloatArray = npt.NDArray[np.float32]
+Result = TypeVar("Result")
+
+_RUN_NAME = re.compile(r"s\d+-(\d{8}-\d{6}(?:-\d+)?)")
+_REPLAY_DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
+
+
+@dataclass(frozen=True, eq=False)
+class ActorLayer:
+    """One layer as the checkpoint stores it: `values[k]` lies at flat position `indices[k]` = row * I + column."""
+
+    in_features: int
+    out_features: int
+    indices: npt.NDArray[np.uint32]
+    values: FloatArray
+    bias: FloatArray
+
+    @property
+    def nnz(self) -> int:
+        """Stored weights."""
+        return int(self.indices.size)
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the in * out connections that do not exist."""
+        return 1.0 - self.nnz / (self.in_features * self.out_features)
+
+    @property
+    def weight(self) -> FloatArray:
+        """(O, I): the dense matrix, zero where no connection exists."""
+        dense: FloatArray = np.zeros((self.out_features, self.in_features), dtype=np.float32)
+        np.put(dense, self.indices, self.values)
+        return dense
+
+
+@dataclass(frozen=True, eq=False)
+class ActorWeights:
+    """A trained actor: ReLU between the layers, tanh after the last, then scaled to the environment's units."""
+
+    environment: str
+    method: str
+    seed: int
+    step: int  # environment steps trained
+    version: str  # of the edgedst that trained it
+    layers: tuple[ActorLayer, ...]
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    evaluation_return: float | None  # mean return of the last evaluation before the checkpoint
+    evaluation_sd: float | None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Features per layer boundary, for example (17, 256, 256, 6)."""
+        return (self.layers[0].in_features, *(layer.out_features for layer in self.layers))
+
+    def to_environment_units(self, normalised: npt.ArrayLike) -> FloatArray:
+        """Actions in [-1, 1] to actions in [low, high], per dimension: what the trainer does before every step."""
+        low, high = np.array(self.action_low), np.array(self.action_high)
+        scaled = low + (np.asarray(normalised, dtype=np.float64) + 1.0) / 2.0 * (high - low)
+        actions: FloatArray = scaled.astype(np.float32)
+        return actions
+
+
+def newest_run(run_dir: Path) -> Path:
+    """The run with the latest time in its folder name, among those that have a checkpoint.
+
+    Raises:
+        CheckpointError: when there is none below `run_dir`.
+    """
+    folders = [folder for folder in run_dir.rglob("s*-*") if _RUN_NAME.fullmatch(folder.name) and folder.is_dir()]
+    saved = [folder for folder in folders if (folder / "checkpoint" / "state.json").is_file()]
+    if not saved:
+        found = f"{len(folders)} runs and none has a checkpoint yet" if folders else "no runs"
+        raise CheckpointError(
+            f"Expected a run with a checkpoint below `{run_dir}` and found {found}. Train first with `edgedst train`, "
+            "or say where the run is: `--run RUN`, `--run-dir DIR`."
+        )
+    return max(saved, key=lambda folder: (folder.name.split("-", 1)[1], str(folder)))
+
+
+def read_actor(run: Path) -> ActorWeights:
+    """Read the actor of a run's checkpoint.
+
+    Raises:
+        CheckpointError: when the checkpoint is missing, damaged, or was not written by edgedst.
+    """
+    return _while_training(run, lambda state: _read_actor(run, state))
+
+
+def read_state(run: Path) -> dict[str, Any]:
+    """RUN/checkpoint/state.json, known to be edgedst's and of this format.
+
+    Raises:
+        CheckpointError: when it is missing, not JSON, or somebody else's.
+    """
+    path = run / "checkpoint" / "state.json"
+    if not run.is_dir():
+        raise CheckpointError(
+            f"Expected a run folder and `{run}` is not a folder. `--run` wants runs/ENV/METHOD/sSEED-TIME."
+        )
+    if not path.is_file():
+        raise CheckpointError(
+            f"`{run}` has no checkpoint: expected `{path}`. The run may have stopped before its first one; "
+            "name another run, or train this one further."
+        )
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"`{path}` cannot be read as JSON ({_reason(error)}). The file is damaged: take it from a backup."
+        ) from error
+    wanted = {"format", "edgedst", "step", "env", "networks"}
+    if not isinstance(state, dict) or not wanted <= state.keys():
+        missing = sorted(wanted - state.keys()) if isinstance(state, dict) else sorted(wanted)
+        raise CheckpointError(
+            f"`{path}` is not an edgedst checkpoint: it lacks {', '.join(missing)}. "
+            "Name the folder that `edgedst train` made."
+        )
+    if state["format"] != FORMAT:
+        raise CheckpointError(
+            f"`{path}` has checkpoint format {state['format']} (edgedst {state['edgedst']}) and this edgedst reads "
+            f"format {FORMAT}. Install the edgedst that wrote it."
+        )
+    return state
+
+
+def recorded_observations(run: Path, count: int, observation_size: int, action_size: int) -> FloatArray:
+    """The first `count` observations that the run's replay still has on disk, fewer when there are fewer.
+
+    A record is observations, then actions, in the replay's dtype, then the reward (float32) and a byte of flags.
+
+    Returns:
+        (rows, observation_size) float32.
+
+    Raises:
+        CheckpointError: when state.json names a segment that is missing, too short or of another shape.
+    """
+    return _while_training(run, lambda state: _read_observations(run, state, count, observation_size, action_size))
+
+
+def _while_training(run: Path, read: Callable[[dict[str, Any]], Result]) -> Result:
+    """Read what state.json names; again when a training process replaced the checkpoint in the meantime."""
+    while True:
+        state = read_state(run)
+        try:
+            return read(state)
+        except CheckpointError:
+            if read_state(run) == state:
+                raise
+
+
+def _read_actor(run: Path, state: dict[str, Any]) -> ActorWeights:
+    path, record = _networks_file(run, state)
+    tensors, about = _read_networks(path, record)
+    try:
+        sizes = [int(size) for size in about["sizes"]["actor"]]
+        low = tuple(float(bound) for bound in about["action_low"])
+        high = tuple(float(bound) for bound in about["action_high"])
+        actor = ActorWeights(
+            environment=str(about["env"]),
+            method=str(about["method"]),
+            seed=int(about["seed"]),
+            step=int(about["step"]),
+            version=str(state["edgedst"]),
+            layers=_actor_layers(tensors, sizes, path),
+            action_low=low,
+            action_high=high,
+            evaluation_return=_float_or_none(about.get("evaluation_return")),
+            evaluation_sd=_float_or_none(about.get("evaluation_sd")),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"`{path}` is not what edgedst writes: {_reason(error)}. Expected the actor's sizes and action bounds in "
+            "its metadata and one indices, values and bias tensor a layer."
+        ) from error
+    bounds_fit = len(low) == len(high) == sizes[-1] and all(map(math.isfinite, low + high))
+    if not bounds_fit or any(a > b for a, b in zip(low, high, strict=True)):
+        raise CheckpointError(
+            f"`{path}` has an actor of {sizes[-1]} outputs and the action bounds {list(low)} to {list(high)}. Expected "
+            "one finite low <= high an output."
+        )
+    if actor.step != state["step"]:
+        raise CheckpointError(
+            f"`{path}` is from step {actor.step} and state.json from step {state['step']}: files of two checkpoints "
+            "got mixed. Copy the whole checkpoint folder again."
+        )
+    return actor
+
+
+def _read_observations(
+    run: Path, state: dict[str, Any], count: int, observation_size: int, action_size: int
+) -> FloatArray:
+    replay = state.get("replay") or {}
+    try:
+        dtype = _REPLAY_DTYPES[replay["dtype"]]
+        row_bytes = int(replay["row_bytes"])
+        segments = [(str(segment["file"]), int(segment["rows"])) for segment in replay["segments"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"`{run / 'checkpoint' / 'state.json'}` does not describe the replay ({_reason(error)}). The file is "
+            "damaged or foreign: take it from a backup."
+        ) from error
+    record = np.dtype(
+        [("observation", dtype, observation_size), ("action", dtype, action_size), ("reward", "<f4"), ("flags", "u1")]
+    )
+    if segments and record.itemsize != row_bytes:
+        raise CheckpointError(
+            f"The replay of `{run}` has records of {row_bytes} bytes; {observation_size} observations and "
+            f"{action_size} actions in {replay['dtype']} take {record.itemsize}. It belongs to another environment."
+        )
+    parts: list[FloatArray] = []
+    for name, rows in segments:
+        wanted = min(rows, count - sum(len(part) for part in parts))
+        if wanted <= 0:
+            break
+        parts.append(_read_segment(run, name, record, wanted)["observation"].astype(np.float32))
+    return np.concatenate(parts) if parts else np.zeros((0, observation_size), dtype=np.float32)
+
+
+def _read_segment(run: Path, name: str, record: np.dtype[Any], rows: int) -> npt.NDArray[Any]:
+    path = next((p for p in (run / "checkpoint" / name, run / name) if p.is_file()), run / "checkpoint" / name)
+    try:
+        with path.open("rb") as file:
+            content = file.read(rows * record.itemsize)
+    except OSError as error:
+        raise CheckpointError(
+            f"The replay segment `{path}` cannot be read ({_reason(error)}). "
+            "Copy the whole checkpoint folder, replay included."
+        ) from error
+    if len(content) < rows * record.itemsize:
+        raise CheckpointError(
+            f"The replay segment `{path}` has {len(content)} bytes where {rows * record.itemsize} were expected. It "
+            "was cut off: copy it again."
+        )
+    return np.frombuffer(content, dtype=record)
+
+
+def _networks_file(run: Path, state: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    record = state["networks"]
+    if not isinstance(record, dict) or not {"file", "bytes", "crc32"} <= record.keys():
+        raise CheckpointError(
+            f"`{run / 'checkpoint' / 'state.json'}` does not say which file holds the networks (file, bytes, crc32). "
+            "It is damaged or foreign: take it from a backup."
+        )
+    path = run / "checkpoint" / str(record["file"])
+    if not path.is_file():
+        raise CheckpointError(f"state.json names `{path}` and there is no such file. Copy the whole checkpoint folder.")
+    return path, record
+
+
+def _read_networks(path: Path, record: dict[str, Any]) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"`{path}` cannot be read ({_reason(error)}). Copy the whole checkpoint folder."
+        ) from error
+    if len(content) != record["bytes"] or zlib.crc32(content) != record["crc32"]:
+        raise CheckpointError(
+            f"`{path}` is damaged: expected {record['bytes']} bytes with CRC-32 {record['crc32']}, got {len(content)} "
+            f"bytes with {zlib.crc32(content)}. Copy it again, or take it from a backup."
+        )
+    try:
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])  # `load` drops the metadata
+        about = json.loads(header["__metadata__"]["edgedst"])
+        if not isinstance(about, dict):
+            raise TypeError("its metadata is not an object")
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"`{path}` is not a safetensors file of edgedst ({_reason(error)}). "
+            "Name the folder that `edgedst train` made."
+        ) from error
+    return tensors, about
+
+
+def _actor_layers(tensors: dict[str, npt.NDArray[Any]], sizes: list[int], path: Path) -> tuple[ActorLayer, ...]:
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise CheckpointError(
+            f"`{path}` has an actor of sizes {sizes}. Expected at least an input and an output, both positive."
+        )
+    layers = []
+    for number, (in_features, out_features) in enumerate(pairwise(sizes)):
+        indices = tensors[f"actor.{number}.indices"]
+        values = tensors[f"actor.{number}.values"]
+        bias = tensors[f"actor.{number}.bias"]
+        right_types = indices.dtype == np.uint32 and values.dtype == np.float32 and bias.dtype == np.float32
+        right_shapes = indices.ndim == 1 and indices.shape == values.shape and bias.shape == (out_features,)
+        if not (right_types and right_shapes):
+            raise CheckpointError(
+                f"`{path}`: layer {number} of the actor has indices {indices.dtype}{list(indices.shape)}, values "
+                f"{values.dtype}{list(values.shape)} and bias {bias.dtype}{list(bias.shape)}. Expected uint32[nnz], "
+                f"float32[nnz] and float32[{out_features}]: the file is foreign."
+            )
+        ascending = bool(np.all(indices[1:] > indices[:-1]))
+        if not ascending or (indices.size and int(indices[-1]) >= in_features * out_features):
+            raise CheckpointError(
+                f"`{path}`: the positions of layer {number} are not ascending below {in_features * out_features}. "
+                "The file is foreign."
+            )
+        if not (np.isfinite(values).all() and np.isfinite(bias).all()):
+            raise CheckpointError(
+                f"`{path}`: layer {number} of the actor holds weights that are not finite: the training diverged. "
+                "Use an earlier run, or train with a smaller learning rate."
+            )
+        layers.append(ActorLayer(in_features, out_features, indices, values, bias))
+    return tuple(layers)
+
+
+def _float_or_none(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"no {error}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)

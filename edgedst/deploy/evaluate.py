@@ -1,0 +1,105 @@
+"""Mean and standard deviation of returns, from a run's checkpoint or from an exported file through onnxruntime."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgedst.deploy.checkpoint import FloatArray, read_actor
+from edgedst.envs import registry
+from edgedst.errors import CheckpointError, ConfigError
+
+Policy = Callable[[memoryview], FloatArray]  # (n,) float64 to (m,) float32 in the environment's units
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Returns of whole episodes without exploration noise."""
+
+    environment: str
+    source: str  # "native" or "onnxruntime"
+    returns: tuple[float, ...]
+    lengths: tuple[int, ...]  # steps of each episode
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(np.mean(self.returns))
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation over the episodes (of these episodes: divided by N)."""
+        return float(np.std(self.returns))
+
+
+def evaluate(target: Path, episodes: int = 10, seed: int = 0) -> Evaluation:
+    """Play `episodes` episodes with the actor of a run folder or an .onnx file; episode i is reset with seed + i.
+
+    Raises:
+        CheckpointError: when the target is missing, damaged, foreign, or does not fit its environment.
+        UnknownEnvironment: when its environment is not installed here.
+        EnvironmentFault: when the environment fails.
+    """
+    if episodes < 1:
+        raise ConfigError(f"`--episodes` is {episodes}. Expected 1 or more.")
+    if seed < 0:
+        raise ConfigError(f"`--seed` is {seed}. Expected 0 or more.")
+    exported = target.is_file() or target.suffix == ".onnx"
+    environment, sizes, policy = _exported_policy(target) if exported else _native_policy(target)
+    host = registry.make(registry.locate(environment))
+    if (host.observation_size, host.action_size) != sizes:
+        raise CheckpointError(
+            f"The actor in `{target}` takes {sizes[0]} observations and gives {sizes[1]} actions; `{environment}` has "
+            f"{host.observation_size} and {host.action_size} here. Install the version that it was trained with."
+        )
+    returns, lengths = [], []
+    action = array("f", bytes(4 * sizes[1]))
+    action_view, action_values = memoryview(action), np.frombuffer(action, dtype=np.float32)
+    for episode in range(episodes):
+        host.reset(seed + episode)
+        episode_return, steps, over = 0.0, 0, False
+        while not over:
+            action_values[:] = policy(host.observation)
+            reward, terminated, truncated = host.step(action_view)
+            episode_return += reward
+            steps += 1
+            over = terminated or truncated
+        returns.append(episode_return)
+        lengths.append(steps)
+    return Evaluation(environment, "onnxruntime" if exported else "native", tuple(returns), tuple(lengths))
+
+
+def _native_policy(run: Path) -> tuple[str, tuple[int, int], Policy]:
+    from edgedst.deploy.native_actor import NativeActor  # the core is not needed to evaluate an exported file
+
+    weights = read_actor(run)
+    return weights.environment, (weights.sizes[0], weights.sizes[-1]), NativeActor(weights).act
+
+
+def _exported_policy(path: Path) -> tuple[str, tuple[int, int], Policy]:
+    from edgedst.deploy.session import open_session
+
+    if not path.is_file():
+        raise CheckpointError(f"There is no file `{path}`. Make it with `edgedst export {path}`, or name a run folder.")
+    session = open_session(path)
+    try:
+        about = json.loads(session.get_modelmeta().custom_metadata_map["edgedst"])
+        environment = str(about["environment"])
+        sizes = int(about["observation_size"]), int(about["action_size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"`{path}` was not exported by edgedst: its metadata has no usable key `edgedst`, so its environment is "
+            "not known. Expected a file made by `edgedst export`."
+        ) from error
+
+    def policy(observation: memoryview) -> FloatArray:
+        row = np.frombuffer(observation, dtype=np.float64).astype(np.float32)
+        actions: FloatArray = session.run(["actions"], {"obs": row[None, :]})[0][0]
+        return actions
+
+    return environment, sizes, policy

@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Run an exported actor where it will act: show what it is, check it, time a step.
+
+Needs onnxruntime and numpy only; imports nothing of edgedst, so this one file can be copied onto a device.
+
+    python run_actor.py actor.onnx --golden golden.npz
+    python run_actor.py actor.onnx --observations observations.npy --actions actions.npy
+"""
+
+import argparse
+import json
+import sys
+import time
+
+import numpy as np
+import onnxruntime
+
+TOLERANCE = 1e-5  # of each action's largest magnitude, as in `edgedst export`
+
+
+def main() -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="file made by `edgedst export`")
+    parser.add_argument("--golden", help=".npz with `obs` and `actions`, made by `edgedst export --golden`")
+    parser.add_argument("--observations", help=".npy of shape (rows, n): step through these instead of random ones")
+    parser.add_argument("--actions", help=".npy to write the actions of --observations to")
+    parser.add_argument("--steps", type=int, default=1000, help="steps to time, batch 1 (default 1000)")
+    parser.add_argument("--threads", type=int, default=1, help="onnxruntime's threads (default 1)")
+    arguments = parser.parse_args()
+    try:
+        session = open_session(arguments.model, arguments.threads)
+        about = read_metadata(session)
+        print_metadata(about)
+        if arguments.golden:
+            check_golden(session, about, arguments.golden)
+        observations = read_observations(arguments.observations, about["observation_size"])
+        if arguments.observations:
+            report_actions(session, observations, arguments.actions)
+        print_times(session, observations, arguments.steps)
+    except (OSError, ValueError) as error:
+        print(f"run_actor: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def open_session(path, threads):
+    """An onnxruntime session on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base but Exception
+        raise ValueError(f"onnxruntime {onnxruntime.__version__} cannot load `{path}`: {error}") from error
+
+
+def read_metadata(session):
+    """What the file says about itself (ONNX.md lists the keys)."""
+    text = session.get_modelmeta().custom_metadata_map.get("edgedst")
+    if text is None:
+        raise ValueError("the model has no metadata key `edgedst`; expected a file made by `edgedst export`")
+    return json.loads(text)
+
+
+def print_metadata(about):
+    """One line a fact."""
+    for key, value in about.items():
+        print(f"{key:20} {json.dumps(value)}")
+
+
+def check_golden(session, about, path):
+    """Compare with recorded pairs at batch 1 and all at once; a difference above TOLERANCE is a ValueError."""
+    with np.load(path) as golden:
+        observations, expected = golden["obs"], golden["actions"]
+    magnitude = np.maximum(np.abs(about["action_low"]), np.abs(about["action_high"]))
+    magnitude = np.where(magnitude > 0, magnitude, 1.0)
+    one_by_one = np.concatenate([act(session, row[None, :]) for row in observations])
+    largest = 0.0
+    for actions in (one_by_one, act(session, observations)):
+        largest = max(largest, float(np.max(np.abs(actions - expected) / magnitude)))
+    if not largest <= TOLERANCE:
+        raise ValueError(f"`{path}`: an action differs by {largest:.1e}, limit {TOLERANCE:.0e}; wrong file or runtime?")
+    print(f"{'golden pairs':20} {len(observations)} equal, largest difference {largest:.1e} (limit {TOLERANCE:.0e})")
+
+
+def read_observations(path, size):
+    """The rows of `path` as float32, or 256 random ones."""
+    if path is None:
+        return np.random.default_rng(0).standard_normal((256, size)).astype(np.float32)
+    observations = np.load(path)
+    if observations.ndim != 2 or observations.shape[1] != size or not len(observations):
+        raise ValueError(f"`{path}` has shape {observations.shape}; the actor wants (rows, {size}), one row at least")
+    return observations.astype(np.float32)
+
+
+def report_actions(session, observations, path):
+    """Print the first actions; write all of them where `path` is given."""
+    actions = act(session, observations)
+    for row in actions[:5]:
+        print(f"{'actions':20} {row.tolist()}")
+    if path is not None:
+        np.save(path, actions)
+        print(f"{'actions written':20} {len(actions)} rows to {path}")
+
+
+def print_times(session, observations, steps):
+    """Time single steps: observation in, action out."""
+    rows = [np.ascontiguousarray(row[None, :]) for row in observations]
+    for i in range(100):  # the first runs allocate
+        act(session, rows[i % len(rows)])
+    times = np.empty(max(steps, 1))
+    for i in range(len(times)):
+        start = time.perf_counter_ns()
+        act(session, rows[i % len(rows)])
+        times[i] = (time.perf_counter_ns() - start) / 1000
+    p50, p99 = np.percentile(times, [50, 99])
+    print(f"{'step microseconds':20} p50 {p50:.1f}, p99 {p99:.1f}, max {times.max():.1f} ({len(times)} steps, batch 1)")
+
+
+def act(session, observations):
+    """(rows, n) float32 to (rows, m) float32 in the environment's units."""
+    return session.run(["actions"], {"obs": observations})[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

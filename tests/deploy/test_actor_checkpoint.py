@@ -1,0 +1,118 @@
+"""Reading a checkpoint's actor, and what is said when it cannot be read."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from edgedst.deploy import checkpoint
+from edgedst.deploy.checkpoint import newest_run, read_actor, recorded_observations
+from edgedst.errors import CheckpointError
+
+
+def test_read_actor_scatters_values_to_their_positions(run):
+    actor = read_actor(run)
+    assert actor.sizes == (3, 8, 5, 2)
+    assert [layer.nnz for layer in actor.layers] == [12, 20, 10]
+    assert [layer.sparsity for layer in actor.layers] == [0.5, 0.5, 0.0]
+    layer = actor.layers[0]
+    for position, value in zip(layer.indices, layer.values, strict=True):
+        assert layer.weight[position // 3, position % 3] == value
+    assert np.count_nonzero(layer.weight) == layer.nnz
+    assert (actor.environment, actor.method, actor.seed, actor.step) == ("Fake-v0", "ds-td3", 7, 1000)
+    assert actor.evaluation_return == 12.345678901234567
+
+
+def test_actions_reach_exactly_their_asymmetric_bounds(run):
+    actor = read_actor(run)
+    assert actor.to_environment_units([-1.0, -1.0]).tolist() == [-1.0, -0.25]
+    assert actor.to_environment_units([1.0, 1.0]).tolist() == [1.0, 4.0]
+
+
+def test_recorded_observations_come_from_the_first_segments(run):
+    rows = recorded_observations(run, 30, 3, 2)  # 20 rows a segment: all of the first, half of the second
+    assert rows.shape == (30, 3)
+    assert rows.dtype == np.float32
+    assert len(recorded_observations(run, 500, 3, 2)) == 40
+
+
+def test_newest_run_goes_by_the_time_in_the_name_and_needs_a_checkpoint(tmp_path, make_run):
+    older = make_run(tmp_path / "A-v0" / "td3" / "s9-20260101-120000")
+    newer = make_run(tmp_path / "B-v0" / "ds-td3" / "s0-20260101-120001")
+    (tmp_path / "B-v0" / "ds-td3" / "s1-20260301-000000").mkdir()
+    assert newest_run(tmp_path) == newer
+    shutil.rmtree(newer)
+    assert newest_run(tmp_path) == older
+    shutil.rmtree(older)
+    with pytest.raises(CheckpointError, match=r"found 1 runs and none has a checkpoint yet\. Train first"):
+        newest_run(tmp_path)
+
+
+def test_missing_checkpoint_says_where_it_was_expected(run):
+    shutil.rmtree(run / "checkpoint")
+    with pytest.raises(CheckpointError, match=r"has no checkpoint: expected `.*state\.json`"):
+        read_actor(run)
+    with pytest.raises(CheckpointError, match="is not a folder"):
+        read_actor(run / "nothing")
+
+
+@pytest.mark.parametrize("damage", ["flipped bit", "cut off"])
+def test_damaged_networks_are_found_by_size_or_crc(run, damage):
+    path = next((run / "checkpoint").glob("networks-*"))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content if damage == "flipped bit" else content[:-8])
+    with pytest.raises(CheckpointError, match=r"is damaged: expected \d+ bytes with CRC-32 \d+, got \d+ bytes"):
+        read_actor(run)
+
+
+def test_damaged_state_is_one_sentence(run):
+    (run / "checkpoint" / "state.json").write_text('{"format": 1, ')
+    with pytest.raises(CheckpointError, match=r"cannot be read as JSON .* The file is damaged"):
+        read_actor(run)
+
+
+def test_a_foreign_checkpoint_is_named_as_such(run):
+    (run / "checkpoint" / "state.json").write_text('{"epoch": 3}')
+    with pytest.raises(CheckpointError, match="is not an edgedst checkpoint: it lacks edgedst, env, format"):
+        read_actor(run)
+
+
+def test_a_later_format_asks_for_the_edgedst_that_wrote_it(run):
+    _change_state(run, format=2, edgedst="9.0")
+    with pytest.raises(CheckpointError, match=r"format 2 \(edgedst 9\.0\) and this edgedst reads format 1"):
+        read_actor(run)
+
+
+def test_networks_of_another_step_are_refused(run):
+    _change_state(run, step=999)
+    with pytest.raises(CheckpointError, match=r"from step 1000 and state\.json from step 999"):
+        read_actor(run)
+
+
+def test_a_cut_off_replay_segment_is_refused(run):
+    segment = run / "checkpoint" / "replay-0.bin"
+    segment.write_bytes(segment.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"has 299 bytes where 300 were expected"):
+        recorded_observations(run, 30, 3, 2)
+
+
+def test_a_checkpoint_replaced_while_it_is_read_is_read_again(run, tmp_path, make_run, monkeypatch):
+    later = make_run(tmp_path / "later", step=2000)
+    read = checkpoint.read_state
+
+    def read_just_before_the_trainer_saves(folder):
+        state = read(folder)
+        if state["step"] == 1000:
+            shutil.rmtree(run)
+            later.rename(run)
+        return state
+
+    monkeypatch.setattr(checkpoint, "read_state", read_just_before_the_trainer_saves)
+    assert read_actor(run).step == 2000
+
+
+def _change_state(run, **changes):
+    path = run / "checkpoint" / "state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

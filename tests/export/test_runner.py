@@ -1,0 +1,61 @@
+"""The runner that is copied onto a device, run as it is there: a script without edgedst."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgedst.deploy.checkpoint import ActorLayer, ActorWeights
+from edgedst.deploy.onnx import build_model
+
+RUNNER = Path(__file__).parents[2] / "export" / "runner" / "run_actor.py"
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """A 2-1 actor: action = 1 + 2 tanh(obs[0] - obs[1]), bounds -1 and 3."""
+    weight = np.array([1.0, -1.0], dtype=np.float32)
+    layer = ActorLayer(2, 1, np.array([0, 1], dtype=np.uint32), weight, np.zeros(1, dtype=np.float32))
+    actor = ActorWeights("Fake-v0", "ds-td3", 0, 10, "0.1.0", (layer,), (-1.0,), (3.0,), None, None)
+    (tmp_path / "actor.onnx").write_bytes(build_model(actor).SerializeToString())
+    obs = np.linspace(-2, 2, 20, dtype=np.float32).reshape(10, 2)
+    return tmp_path, obs, 1 + 2 * np.tanh(obs[:, :1] - obs[:, 1:])
+
+
+def run(folder, *arguments):
+    command = [sys.executable, "-I", str(RUNNER), "actor.onnx", "--steps", "20", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_runner_shows_metadata_checks_golden_pairs_and_times(exported):
+    folder, obs, actions = exported
+    np.savez(folder / "golden.npz", obs=obs, actions=actions)
+    result = run(folder, "--golden", "golden.npz")
+    assert result.returncode == 0, result.stderr
+    assert 'environment          "Fake-v0"' in result.stdout
+    assert "10 equal" in result.stdout
+    assert "p99" in result.stdout
+
+
+def test_runner_fails_when_golden_pairs_differ(exported):
+    folder, obs, actions = exported
+    np.savez(folder / "golden.npz", obs=obs, actions=actions + np.float32(1e-3))
+    result = run(folder, "--golden", "golden.npz")
+    assert result.returncode == 1
+    assert "an action differs by 3.3e-04, limit 1e-05" in result.stderr
+
+
+def test_runner_writes_the_actions_of_given_observations(exported):
+    folder, obs, actions = exported
+    np.save(folder / "observations.npy", obs)
+    assert run(folder, "--observations", "observations.npy", "--actions", "actions.npy").returncode == 0
+    np.testing.assert_allclose(np.load(folder / "actions.npy"), actions, atol=2e-6)
+    np.save(folder / "observations.npy", obs[:, :1])
+    assert "the actor wants (rows, 2)" in run(folder, "--observations", "observations.npy").stderr
+
+
+def test_runner_imports_nothing_of_edgedst():
+    assert "import edgedst" not in RUNNER.read_text()
+    assert "from edgedst" not in RUNNER.read_text()
