@@ -1,0 +1,1 @@
+"""The algorithms, each in its paper's order."""

@@ -1,0 +1,81 @@
+"""Floating-point operations of a TD3 training run: by the paper's convention, and all of the work really done.
+
+Throughout edgedst 1 multiply-add = 2 FLOPs. A connection is a stored weight (the paper's word); biases are none.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MULTIPLY_ADD_FLOPS = 2
+
+# Forward, gradient of the weights and gradient of the input: one multiply-add a connection each.
+FORWARD_AND_BACKWARD_FLOPS = 3 * MULTIPLY_ADD_FLOPS
+
+# A parameter's Adam step with weight decay: 2 for the decay, 3 for m, 4 for v, 5 for the step (sqrt and divide are 1
+# each; the bias corrections are the same for all parameters). Its Polyak average: two products, one sum.
+ADAM_FLOPS = 14
+POLYAK_FLOPS = 3
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the count depends on. The defaults are the paper's for TD3."""
+
+    observation_size: int
+    action_size: int
+    actor_nnz: Sequence[int]  # stored weights per layer
+    critic_nnz: Sequence[int]  # the same, of one of the two critics
+    actor_biases: int = 0  # biases of the actor; they matter to Adam and Polyak only
+    critic_biases: int = 0  # of one critic
+    steps: int = 1_000_000  # environment steps
+    start_steps: int = 25_000  # uniformly random steps before the first update
+    batch_size: int = 100
+    policy_delay: int = 2
+    evaluation_steps: int = 0  # environment steps of all evaluations together
+
+    @property
+    def connections(self) -> int:
+        """The paper's network size S: connections of the actor and of both critics (Table 3)."""
+        return sum(self.actor_nnz) + 2 * sum(self.critic_nnz)
+
+
+def paper_flops(run: Run) -> int:
+    """FLOPs as Sokar et al. 2022 count them: steps * batch * (6 * critics' connections + 6 / 2 * actor's).
+
+    Both critics are updated at every step, the actor at every second. This gives Table 3's 1.07e14 for dense TD3 on
+    HalfCheetah, and 0.49 of it for DS-TD3. It counts every step as an update and leaves out the target networks, the
+    critic's pass in the actor's update, acting, Adam and Polyak; `work_done` has them.
+    """
+    critics, actor = 2 * sum(run.critic_nnz), sum(run.actor_nnz)
+    a_sample = FORWARD_AND_BACKWARD_FLOPS * critics + FORWARD_AND_BACKWARD_FLOPS * actor // run.policy_delay
+    return run.steps * run.batch_size * a_sample
+
+
+def work_done(run: Run) -> dict[str, int]:
+    """FLOPs of everything that edgedst computes in networks and optimisers, by part; the sum is the run's.
+
+    No gradient is computed for an input that nobody needs: in a first layer only the actions' rows, and only in the
+    actor's update. Left out, below a percent together: biases and activation functions, losses, noise, sampling,
+    comparisons (Algorithm 3), the topology's evolution.
+    """
+    actor, critic = sum(run.actor_nnz), sum(run.critic_nnz)
+    actor_behind_first, critic_behind_first = actor - run.actor_nnz[0], critic - run.critic_nnz[0]
+    # Stored positions are uniformly random, so the actions' columns hold their share of the first layer.
+    action_columns = run.critic_nnz[0] * run.action_size // (run.observation_size + run.action_size)
+    actor_parameters, critic_parameters = actor + run.actor_biases, critic + run.critic_biases
+
+    updates = max(0, run.steps - run.start_steps)
+    actor_updates = updates // run.policy_delay
+    samples, actor_samples = updates * run.batch_size, actor_updates * run.batch_size
+    return {
+        "acting": MULTIPLY_ADD_FLOPS * updates * actor,
+        "evaluation": MULTIPLY_ADD_FLOPS * run.evaluation_steps * actor,
+        "targets": MULTIPLY_ADD_FLOPS * samples * (actor + 2 * critic),
+        "critics": MULTIPLY_ADD_FLOPS * samples * 2 * (critic + critic + critic_behind_first),
+        "actor": MULTIPLY_ADD_FLOPS * actor_samples * (actor + actor + actor_behind_first),
+        "critic in the actor's update": MULTIPLY_ADD_FLOPS
+        * actor_samples
+        * (critic + critic_behind_first + action_columns),
+        "adam": ADAM_FLOPS * (updates * 2 * critic_parameters + actor_updates * actor_parameters),
+        "polyak": POLYAK_FLOPS * actor_updates * (2 * critic_parameters + actor_parameters),
+    }

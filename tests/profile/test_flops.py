@@ -1,0 +1,56 @@
+"""The paper's Table 3 (HalfCheetah), to the connection; and the count of all work, by hand on a tiny network."""
+
+import pytest
+
+from edgedst.profile.flops import Run, paper_flops, work_done
+
+
+def nnz(sizes, lambdas):
+    """Stored weights per layer: round(lambda (in + out)) where there is a lambda, all of them where there is none."""
+    boundaries = zip(sizes[:-1], sizes[1:], lambdas, strict=True)
+    return [n_in * n_out if lam is None else round(lam * (n_in + n_out)) for n_in, n_out, lam in boundaries]
+
+
+def half_cheetah(*lambdas, **settings):
+    return Run(17, 6, nnz([17, 256, 256, 6], lambdas), nnz([23, 256, 256, 1], lambdas), **settings)
+
+
+DENSE = half_cheetah(None, None, None)
+SPARSE = half_cheetah(7, 64, None)
+
+
+def test_table_3_network_sizes():
+    assert DENSE.connections == 214_784
+    assert SPARSE.connections == 106_169
+
+
+def test_table_3_flops():
+    assert f"{paper_flops(DENSE):.2e}" == "1.07e+14"
+    assert f"{paper_flops(SPARSE) / paper_flops(DENSE):.2f}" == "0.49"
+
+
+def test_all_work_is_more_than_the_paper_counts_and_less_where_it_is_sparse():
+    dense, sparse = sum(work_done(DENSE).values()), sum(work_done(SPARSE).values())
+    assert dense > paper_flops(DENSE)
+    assert sparse > paper_flops(SPARSE)
+    assert sparse / dense == pytest.approx(0.49, abs=0.01)
+
+
+def test_work_of_a_run_small_enough_to_count_by_hand():
+    # Two updates of one sample, the second with the actor's. The actor has 3 + 5 connections, each critic 4 + 1; half
+    # of a critic's inputs are actions.
+    run = Run(3, 3, [3, 5], [4, 1], actor_biases=2, critic_biases=1, steps=7, start_steps=5, batch_size=1)
+    assert work_done(run) == {
+        "acting": 2 * 2 * 8,
+        "evaluation": 0,
+        "targets": 2 * 2 * (8 + 5 + 5),
+        "critics": 2 * 2 * 2 * (5 + 5 + 1),  # forward, weights, input of the second layer only
+        "actor": 2 * (8 + 8 + 5),
+        "critic in the actor's update": 2 * (5 + 1 + 2),  # no gradient of its weights; 2 of 4 first ones meet actions
+        "adam": 14 * (2 * 2 * 6 + 10),
+        "polyak": 3 * (2 * 6 + 10),
+    }
+
+
+def test_a_run_that_ends_before_the_first_update_does_no_work():
+    assert sum(work_done(half_cheetah(7, 64, None, steps=10_000)).values()) == 0
