@@ -59,7 +59,7 @@ class Batch:
     def fill(self, value: float) -> None:
         """Set every real column to `value` and every padded one to 0."""
     @property
-    def memory(self) -> memoryview:
+    def memory(self) -> memoryview[float]:
         """The rows * stride floats themselves (format 'f')."""
 
 class Activations:
@@ -72,7 +72,7 @@ class Gradients:
 
     def __init__(self, arena: Arena, name: str, count: int) -> None: ...
     @property
-    def memory(self) -> memoryview:
+    def memory(self) -> memoryview[float]:
         """Format 'f'. Per layer: the weights in packed order (see Network.positions), then the biases."""
 
 class TopologyWorkspace:
@@ -80,15 +80,15 @@ class TopologyWorkspace:
 
     def __init__(self, arena: Arena, name: str, nnz: int, rows: int, columns: int) -> None: ...
     @property
-    def indices(self) -> memoryview:
+    def indices(self) -> memoryview[int]:
         """Format 'I': flat positions row * in_features + column, ascending (row-major)."""
     @property
-    def values(self) -> memoryview:
+    def values(self) -> memoryview[float]:
         """Format 'f', in the order of `indices`; so are adam_m and adam_v."""
     @property
-    def adam_m(self) -> memoryview: ...
+    def adam_m(self) -> memoryview[float]: ...
     @property
-    def adam_v(self) -> memoryview: ...
+    def adam_v(self) -> memoryview[float]: ...
 
 class Network:
     """Packed sparse multilayer perceptron: ReLU between layers, a linear or tanh output.
@@ -148,13 +148,13 @@ class Network:
         """One observation (float64) to one output (float32), batch size 1. `activations`: columns = 1."""
     def positions(self, layer: int) -> list[int]:
         """Flat position of each weight in packed order, the order of `values` and of Gradients (for tests)."""
-    def values(self, layer: int) -> memoryview:
+    def values(self, layer: int) -> memoryview[float]:
         """Weights in packed order, format 'f'; moments alike."""
-    def adam_m(self, layer: int) -> memoryview: ...
-    def adam_v(self, layer: int) -> memoryview: ...
-    def bias(self, layer: int) -> memoryview: ...
-    def bias_adam_m(self, layer: int) -> memoryview: ...
-    def bias_adam_v(self, layer: int) -> memoryview: ...
+    def adam_m(self, layer: int) -> memoryview[float]: ...
+    def adam_v(self, layer: int) -> memoryview[float]: ...
+    def bias(self, layer: int) -> memoryview[float]: ...
+    def bias_adam_m(self, layer: int) -> memoryview[float]: ...
+    def bias_adam_v(self, layer: int) -> memoryview[float]: ...
     def unpack(self, layer: int, workspace: TopologyWorkspace) -> int:
         """Write the layer's indices, values and moments into the workspace, row-major; returns nnz."""
     def pack(self, layer: int, workspace: TopologyWorkspace, nnz: int) -> None:
@@ -240,7 +240,7 @@ class MujocoHost:
     observation_size: int
     action_size: int
     @property
-    def observation(self) -> memoryview:
+    def observation(self) -> memoryview[float]:
         """(n,) float64, format 'd': the host's own buffer, overwritten by reset and step."""
     def reset(self, seed: int) -> None: ...
     def step(self, action: Buffer) -> tuple[float, bool]:

@@ -1,4 +1,4 @@
-"""How many weights each layer stores: the paper's density rule. Imports nothing, so that the lean trainer can use it."""
+"""How many weights each layer stores: the paper's density rule. It imports nothing: the lean trainer uses it."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -99,14 +99,14 @@ class TD3:
         """The policy without noise: `observation` (n,) float64 to `action` (m,) float32 in [-1, 1]."""
         self.actor.act(observation, action, self.act_pass)
 
-    def explore(self, observation: "Buffer", action: "array[float]") -> None:
+    def explore(self, observation: "Buffer", action: "memoryview[float]") -> None:
         """Lines 8-9: the policy's action with exploration noise N(0, sigma), clipped to [-1, 1]."""
         self.act(observation, action)
         self.random.normal(self.noise, self.config.exploration_noise)
         for i in range(self.action_size):
             action[i] = max(-1.0, min(1.0, action[i] + self.noise[i]))
 
-    def random_action(self, action: "array[float]") -> None:
+    def random_action(self, action: "memoryview[float]") -> None:
         """The purely exploratory policy of the first steps."""
         self.random.uniform(action, -1.0, 1.0)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from edgedst.deploy.checkpoint import FloatArray, read_actor
 from edgedst.envs import registry
 from edgedst.errors import CheckpointError, ConfigError
 
-Policy = Callable[[memoryview], FloatArray]  # (n,) float64 to (m,) float32 in the environment's units
+Policy = Callable[["memoryview[float]"], FloatArray]  # (n,) float64 to (m,) float32 in the environment's units
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,8 @@ def evaluate(target: Path, episodes: int = 10, seed: int = 0) -> Evaluation:
             f"{host.observation_size} and {host.action_size} here. Install the version that it was trained with."
         )
     returns, lengths = [], []
-    action = array("f", bytes(4 * sizes[1]))
-    action_view, action_values = memoryview(action), np.frombuffer(action, dtype=np.float32)
+    action_view = memoryview(bytearray(4 * sizes[1])).cast("f")
+    action_values = np.asarray(action_view)
     for episode in range(episodes):
         host.reset(seed + episode)
         episode_return, steps, over = 0.0, 0, False
@@ -97,8 +96,8 @@ def _exported_policy(path: Path) -> tuple[str, tuple[int, int], Policy]:
             "not known. Expected a file made by `edgedst export`."
         ) from error
 
-    def policy(observation: memoryview) -> FloatArray:
-        row = np.frombuffer(observation, dtype=np.float64).astype(np.float32)
+    def policy(observation: memoryview[float]) -> FloatArray:
+        row = np.asarray(observation, dtype=np.float32)
         actions: FloatArray = session.run(["actions"], {"obs": row[None, :]})[0][0]
         return actions
 

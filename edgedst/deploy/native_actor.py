@@ -40,10 +40,10 @@ class NativeActor:
 
     def _forward(self, observations: FloatArray) -> FloatArray:
         self._x.fill(0.0)
-        x = np.frombuffer(self._x.memory, dtype=np.float32).reshape(self._x.rows, self._x.stride)
+        x = np.asarray(self._x.memory).reshape(self._x.rows, self._x.stride)
         x[:, : len(observations)] = observations.T
         self._network.forward(self._x, self._batch_activations, self._y)
-        y = np.frombuffer(self._y.memory, dtype=np.float32).reshape(self._y.rows, self._y.stride)
+        y = np.asarray(self._y.memory).reshape(self._y.rows, self._y.stride)
         return self.weights.to_environment_units(y[:, : len(observations)].T)
 
     def _allocate(self, arena: core.Arena) -> None:
@@ -64,10 +64,10 @@ class NativeActor:
         self._action = np.zeros(sizes[-1], dtype=np.float32)
 
     def _pack(self) -> None:
-        moments = [np.frombuffer(m, dtype=np.float32) for m in (self._workspace.adam_m, self._workspace.adam_v)]
+        moments = [np.asarray(m) for m in (self._workspace.adam_m, self._workspace.adam_v)]
         for number, layer in enumerate(self.weights.layers):
-            np.frombuffer(self._workspace.indices, dtype=np.uint32)[: layer.nnz] = layer.indices
-            np.frombuffer(self._workspace.values, dtype=np.float32)[: layer.nnz] = layer.values
+            np.asarray(self._workspace.indices)[: layer.nnz] = layer.indices
+            np.asarray(self._workspace.values)[: layer.nnz] = layer.values
             for moment in moments:
                 moment[: layer.nnz] = 0.0
             try:
@@ -77,4 +77,4 @@ class NativeActor:
                     f"Layer {number} of the actor cannot be packed ({error}). The checkpoint is damaged or foreign: "
                     "take it from a backup."
                 ) from error
-            np.frombuffer(self._network.bias(number), dtype=np.float32)[:] = layer.bias
+            np.asarray(self._network.bias(number))[:] = layer.bias

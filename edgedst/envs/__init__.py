@@ -15,7 +15,7 @@ class Environment:
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
     max_episode_steps: int | None
-    observation: memoryview  # format 'd', (observation_size,)
+    observation: "memoryview[float]"  # format 'd', (observation_size,)
 
     def reset(self, seed: int) -> None:
         """Begin an episode; the same seed gives the same one.
@@ -25,7 +25,7 @@ class Environment:
         """
         raise NotImplementedError
 
-    def step(self, action: memoryview) -> tuple[float, bool, bool]:
+    def step(self, action: "memoryview[float]") -> tuple[float, bool, bool]:
         """Act for one step.
 
         Args:
@@ -60,7 +60,7 @@ class Environment:
         """Free what the host holds outside of this process's memory."""
 
 
-def check_finite(name: str, observation: memoryview, reward: float, episode_step: int) -> None:
+def check_finite(name: str, observation: "memoryview[float]", reward: float, episode_step: int) -> None:
     """Refuse what would spoil the replay for good.
 
     Raises:

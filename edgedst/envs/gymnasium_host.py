@@ -42,8 +42,8 @@ class GymnasiumEnvironment(Environment):
         self.action_low = tuple(float(low) for low in np.ravel(action_space.low))
         self.action_high = tuple(float(high) for high in np.ravel(action_space.high))
         self.max_episode_steps = self._env.spec.max_episode_steps if self._env.spec is not None else None
-        self.observation = memoryview(array.array("d", bytes(8 * self.observation_size)))
-        self._observation = np.frombuffer(self.observation, dtype=np.float64)
+        self.observation = memoryview(bytearray(8 * self.observation_size)).cast("d")
+        self._observation = np.asarray(self.observation)
         self._episode_seed = -1
         self._actions = array.array("f")
         self._episode_step = 0
@@ -61,7 +61,7 @@ class GymnasiumEnvironment(Environment):
             raise EnvironmentFault(_raised(self.name, "reset", error)) from error
         self._store(observation, 0.0)
 
-    def step(self, action: memoryview) -> tuple[float, bool, bool]:
+    def step(self, action: "memoryview[float]") -> tuple[float, bool, bool]:
         """See `Environment.step`. The action is a copy: the environment may keep it."""
         self._actions.extend(action)
         self._episode_step += 1
@@ -98,9 +98,7 @@ class GymnasiumEnvironment(Environment):
             )
         if seed < 0:
             return
-        actions = array.array("f")
-        actions.frombytes(state[_STATE.size : actions_end])
-        played = memoryview(actions)
+        played = memoryview(state)[_STATE.size : actions_end].cast("f")
         self.reset(seed)
         for start in range(0, len(played), self.action_size):
             self.step(played[start : start + self.action_size])

@@ -40,7 +40,7 @@ class MujocoEnvironment(Environment):
         self._episode_step = 0
         check_finite(self.name, self.observation, 0.0, 0)
 
-    def step(self, action: memoryview) -> tuple[float, bool, bool]:
+    def step(self, action: "memoryview[float]") -> tuple[float, bool, bool]:
         """See `Environment.step`."""
         try:
             reward, terminated = self._host.step(action)

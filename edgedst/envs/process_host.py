@@ -53,7 +53,7 @@ class ProcessEnvironment(Environment):
         """See `Environment.reset`."""
         self._observation_bytes[:] = self._ask(b"r", struct.pack("<Q", seed))
 
-    def step(self, action: memoryview) -> tuple[float, bool, bool]:
+    def step(self, action: "memoryview[float]") -> tuple[float, bool, bool]:
         """See `Environment.step`."""
         reply = self._ask(b"s", bytes(action))
         reward, terminated, truncated = _RESULT.unpack_from(reply)

@@ -1,0 +1,79 @@
+"""Measures this process's memory and holds it to its budget; the plan is made in `plan.py`.
+
+Everything is in bytes. "Peak" is VmHWM: the most that was ever resident, interpreter and shared libraries included.
+"""
+
+import os
+
+from edgedst.errors import BudgetBroken
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+
+    class Memory(NamedTuple):
+        """What the kernel says of this process."""
+
+        rss: int
+        peak: int
+        data: int
+
+
+def memory() -> "tuple[int, int, int]":
+    """(rss, peak, data) bytes of this process: VmRSS, VmHWM, VmData. One read of /proc/self/status, some 20 us."""
+    descriptor = os.open("/proc/self/status", os.O_RDONLY)
+    try:
+        status = os.read(descriptor, 8192)
+    finally:
+        os.close(descriptor)
+
+    def field(name: bytes) -> int:
+        start = status.find(b"\n" + name + b":")
+        return int(status[start + len(name) + 2 : status.index(b"kB", start)]) * 1024
+
+    rss = field(b"VmRSS")
+    # The kernel brings VmHWM up to date when memory is given back, not each time it grows.
+    return rss, max(rss, field(b"VmHWM")), field(b"VmData")
+
+
+class Guard:
+    """Holds the process to `budget_bytes`: RLIMIT_DATA stops its growth, `check` reads the peak.
+
+    RLIMIT_DATA counts private writable memory whether touched or not, the budget counts what is resident. The limit
+    is therefore what is mapped now plus what the budget still leaves: an allocation beyond it fails as MemoryError.
+    """
+
+    def __init__(self, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
+        self.limit_bytes = 0
+
+    def enforce(self) -> None:
+        """Set the limit; to be called once everything of the run is allocated."""
+        import resource
+
+        rss, _, data = memory()
+        self.limit_bytes = data + max(0, self.budget_bytes - rss)
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if hard != resource.RLIM_INFINITY:
+            self.limit_bytes = min(self.limit_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (self.limit_bytes, hard))
+
+    def release(self) -> None:
+        """Lift the limit again, so that the end of a broken run can be written."""
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+
+    def check(self) -> "tuple[int, int]":
+        """(rss, peak) bytes.
+
+        Raises:
+            BudgetBroken: the peak is above the budget.
+        """
+        rss, peak, _ = memory()
+        if peak > self.budget_bytes:
+            raise BudgetBroken(
+                f"The process took {peak / 1e6:.1f} MB at its peak and the budget is {self.budget_bytes / 1e6:.1f} MB."
+            )
+        return rss, peak

@@ -1,0 +1,189 @@
+"""The ledger: what a run will take, line by line in bytes, before it takes it. What is left over becomes replay.
+
+The lines of the agent are its own regions on a measuring arena, so that plan and allocation cannot differ; the line
+of the interpreter is this process as it stands. Enforcing is `guard.py`'s.
+"""
+
+from edgedst import core
+from edgedst.errors import BudgetExceeded
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    MeasureAgent = Callable[[int], core.Arena]  # width of the hidden layers (0: as configured) -> measuring arena
+
+MB = 1_000_000
+# Growth of the process after the arena is touched: first passes through Python code and kernels, a checkpoint's
+# chunks, lines of metrics. Measured on x86-64, Python 3.11, HalfCheetah-v4 natively: 0.4 MB in 30,000 steps with
+# evaluations, checkpoints and evolutions. A simulator of Python allocates more as it goes.
+HEADROOM_BYTES = 1_000_000
+HEADROOM_BYTES_GYMNASIUM = 3_000_000
+# The interpreter's own share differs by this much from start to start (address layout, page cache).
+JITTER_BYTES = 300_000
+SMALLEST_USEFUL_ROWS = 10_000
+PROTOCOL_STEPS = 1_000_000  # the paper's runs, whose whole history its replay holds
+REGION_ROUNDING_BYTES = 4 * 64  # the replay's four regions, each rounded up to 64
+
+# Last word of a region's name -> ledger line, for regions of networks.
+_PARTS = {
+    "values": "values and biases",
+    "bias": "values and biases",
+    "adam_m": "Adam moments",
+    "adam_v": "Adam moments",
+    "bias_adam_m": "Adam moments",
+    "bias_adam_v": "Adam moments",
+    "transposed_buckets": "transposed view",
+    "transposed_groups": "transposed view",
+    "transposed_rows": "transposed view",
+    "transposed_slots": "transposed view",
+}
+_OTHER_PART = "column indices and buckets"
+_GROUPS = {"actor": "actor", "critic_1": "critics", "critic_2": "critics"}
+
+
+class Plan:
+    """What fits where. `lines` is [(name, bytes)] and sums to `planned_bytes`, which is at most `budget_bytes`."""
+
+    def __init__(
+        self, lines: "list[tuple[str, int]]", budget_bytes: int, replay_rows: int, row_bytes: int, arena_bytes: int
+    ) -> None:
+        self.lines = lines
+        self.budget_bytes = budget_bytes
+        self.replay_rows = replay_rows
+        self.row_bytes = row_bytes
+        self.arena_bytes = arena_bytes  # capacity of the arena: every line but interpreter, environment and headroom
+        self.planned_bytes = sum(size for _, size in lines)
+        self.smallest_budget_mb = 0.0
+
+    def as_dict(self) -> "dict[str, Any]":
+        """JSON-able."""
+        return {
+            "budget_bytes": self.budget_bytes,
+            "planned_bytes": self.planned_bytes,
+            "arena_bytes": self.arena_bytes,
+            "replay_rows": self.replay_rows,
+            "replay_row_bytes": self.row_bytes,
+            "smallest_budget_mb": self.smallest_budget_mb,
+            "lines": [{"name": name, "bytes": size} for name, size in self.lines],
+        }
+
+
+def rows_needed(steps: int) -> int:
+    """Rows that a run of so many steps can fill: a row a transition, one for each episode's end (a tenth), one open."""
+    return steps + steps // 10 + 2
+
+
+def smallest_useful_rows(config: "Any") -> int:
+    """Below this a run is refused: all of the random first steps, and 10,000 rows, are kept; never more than needed."""
+    least: int = min(max(SMALLEST_USEFUL_ROWS, config.start_steps), rows_needed(config.steps))
+    return least if config.replay_rows is None else min(least, config.replay_rows)
+
+
+def _most_rows(config: "Any") -> int:
+    # A short run takes what a long one would: what is tried out in a minute is what runs overnight.
+    return config.replay_rows or max(rows_needed(config.steps), rows_needed(PROTOCOL_STEPS))
+
+
+def make_plan(
+    config: "Any",
+    observation_size: int,
+    action_size: int,
+    process_lines: "list[tuple[str, int]]",
+    measure_agent: "MeasureAgent",
+    native: bool,
+    rows: "int | None" = None,
+) -> Plan:
+    """Plan a run.
+
+    Args:
+        config: the run's settings; `budget_bytes` is worked out from `budget_mb`.
+        observation_size: n.
+        action_size: m.
+        process_lines: [(name, bytes)] of what is resident already: interpreter, libraries, environment.
+        measure_agent: puts the agent on a measuring arena; its argument replaces the width of the hidden layers.
+        native: whether the environment is hosted natively, without gymnasium and numpy.
+        rows: the replay's rows where they are given (a resumed run keeps its own).
+
+    Raises:
+        BudgetExceeded: the smallest useful replay does not fit.
+    """
+    budget_bytes = round(config.budget_mb * MB)
+    headroom = HEADROOM_BYTES if native else HEADROOM_BYTES_GYMNASIUM
+    if rows is not None:
+        headroom //= 2  # the same interpreter may be a little larger today: what was planned then fits again
+    resident = sum(size for _, size in process_lines)
+    row_bytes = core.Replay.row_bytes(observation_size, action_size, config.replay_dtype)
+    arena = measure_agent(0)
+    agent_bytes = arena.used_bytes
+    least = smallest_useful_rows(config) if rows is None else rows
+
+    def needed(agent: int) -> int:
+        return resident + headroom + agent + least * row_bytes + REGION_ROUNDING_BYTES
+
+    smallest = _tenths_up(needed(agent_bytes) + JITTER_BYTES)
+    if needed(agent_bytes) > budget_bytes:
+        parts = [("interpreter, libraries and environment", resident), ("networks and batch", agent_bytes)]
+        parts += [("smallest useful replay" if rows is None else "the run's replay", least * row_bytes)]
+        parts += [("headroom", headroom)]
+        raise BudgetExceeded(_sentence(config, parts, smallest, measure_agent, needed))
+    if rows is None:
+        left = budget_bytes - resident - headroom - agent_bytes - REGION_ROUNDING_BYTES
+        rows = min(left // row_bytes, _most_rows(config), 2**31 - 1)
+    core.Replay(arena, "replay", rows, observation_size, action_size, config.replay_dtype)
+    lines = [*process_lines, *ledger_lines(arena.regions()), ("headroom", headroom)]
+    plan = Plan(lines, budget_bytes, rows, row_bytes, arena.used_bytes)
+    plan.smallest_budget_mb = smallest
+    return plan
+
+
+def ledger_lines(regions: "list[tuple[str, int]]") -> "list[tuple[str, int]]":
+    """Sum an arena's regions into the ledger's lines, in order of first appearance."""
+    lines: dict[str, int] = {}
+    for region, size in regions:
+        head, _, rest = region.partition(".")
+        if head in _GROUPS:
+            line = f"{_GROUPS[head]}: {_PARTS.get(rest.rpartition('.')[2], _OTHER_PART)}"
+        elif head.endswith("_target"):
+            line = "target networks"
+        elif head in ("batch", "activations", "gradients"):
+            line = "batch, activations and gradients"
+        else:
+            line = head
+        lines[line] = lines.get(line, 0) + size
+    return list(lines.items())
+
+
+def _tenths_up(size: int) -> float:
+    """Bytes in MB, rounded up to 0.1 MB."""
+    return -(-size // (MB // 10)) / 10
+
+
+def _sentence(
+    config: "Any",
+    parts: "list[tuple[str, int]]",
+    smallest: float,
+    measure_agent: "MeasureAgent",
+    needed: "Callable[[int], int]",
+) -> str:
+    """What is needed, which part binds (the largest stands first), and the cheapest changes that would fit."""
+    budget_bytes = config.budget_mb * MB
+    parts = sorted(parts, key=lambda part: -part[1])
+    ledger = ", ".join([f"{name} {size / MB:.1f}" for name, size in parts])
+    tries = [f"`--budget-mb {smallest:g}`"]
+    width = max(config.hidden)
+    agent_bytes = measure_agent(0).used_bytes
+    while width > 32:
+        width //= 2
+        narrower = measure_agent(width).used_bytes
+        if needed(narrower) + JITTER_BYTES <= budget_bytes:
+            tries.append(f"`--hidden {width}` (saves {(agent_bytes - narrower) / MB:.1f} MB)")
+            break
+    advice = " or ".join(tries)
+    if len(tries) == 1:
+        advice += f"; no narrower network fits {config.budget_mb:g} MB"
+    return (
+        f"{config.env} needs at least {smallest:.1f} MB ({ledger}) and the budget is {config.budget_mb:.1f} MB. "
+        f"The largest part is {parts[0][0]}. Try {advice}."
+    )

@@ -1,0 +1,329 @@
+"""Checkpoints of the lean trainer: safetensors, JSON and replay segments, written with the standard library.
+
+RUN/checkpoint/state.json is the commit point: it names the files that belong to it, with their CRC-32, and is renamed
+into place when they are on the disk. Networks are small and written anew each time; the replay is large and only
+ever appended to, in segments that are deleted once the ring has forgotten them. The format stands in docs/formats.md.
+"""
+
+# The lean trainer does without pathlib.
+# ruff: noqa: PTH118, PTH119, PTH123, PTH208
+
+import os
+from binascii import crc32
+
+from edgedst import __version__
+from edgedst.errors import CheckpointError, RunFolderError
+from edgedst.plain_json import dumps, loads, pretty
+from edgedst.runs import folder_error, remove, sync_folder, write_whole
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from edgedst import core
+
+FORMAT = 1
+SEGMENT_ROWS = 50_000
+CHUNK_BYTES = 32_768  # of the replay or of a file, in memory at a time
+
+_MOMENTS = ("adam_m", "adam_v")
+
+
+class Checkpoints:
+    """Reads and writes one run's checkpoint.
+
+    Args:
+        folder: RUN/checkpoint.
+        networks: by name; those with "target" in the name have no moments.
+        workspace: where a layer is unpacked to.
+        replay: the ring.
+        row_bytes: of one of its records.
+        dtype: of its observations and actions.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        networks: "dict[str, core.Network]",
+        workspace: "core.TopologyWorkspace",
+        replay: "core.Replay",
+        row_bytes: int,
+        dtype: str,
+    ) -> None:
+        self.folder = folder
+        self.networks = networks
+        self.workspace = workspace
+        self.replay = replay
+        self.row_bytes = row_bytes
+        self.dtype = dtype
+        self.segments: list[dict[str, Any]] = []
+        self._chunk = bytearray(max(CHUNK_BYTES, row_bytes))
+
+    def save(self, facts: "dict[str, Any]", about: "dict[str, Any]") -> None:
+        """Write a checkpoint; the one before stays good until this one is whole.
+
+        Args:
+            facts: what state.json holds beside the files: step, env, method, seed, agent, environment, ...
+            about: metadata of the networks' file.
+
+        Raises:
+            RunFolderError: it cannot be written.
+        """
+        name = f"networks-{facts['step']:09d}.safetensors"
+        path = os.path.join(self.folder, name)
+        kept = self._read_kept_name()
+        try:
+            # The same step again (a run that resumed and stopped at once): not over the file that is in use.
+            if name == kept:
+                path, name = path[: -len(name)] + "again-" + name, "again-" + name
+            networks = self._write_networks(path, about)
+            segments = self._append_rows()
+            sync_folder(self.folder)
+        except OSError as error:
+            if not isinstance(error, RunFolderError):
+                raise folder_error(error, self.folder) from error
+            raise
+        state = {
+            "format": FORMAT,
+            "edgedst": __version__,
+            **facts,
+            "networks": {"file": name, **networks},
+            "replay": {
+                "dtype": self.dtype,
+                "row_bytes": self.row_bytes,
+                "rows_closed": self.replay.rows_closed,
+                "capacity": self.replay.capacity,
+                "segment_rows": SEGMENT_ROWS,
+                "open_row": self.replay.open_row().hex(),
+                "segments": segments,
+            },
+        }
+        write_whole(os.path.join(self.folder, "state.json"), pretty(state).encode())
+        self.segments = segments
+        self._remove_others({name, "state.json", *[segment["file"] for segment in segments]})
+
+    def load(self, state: "dict[str, Any]") -> None:
+        """Put what a checkpoint holds into the networks and the replay.
+
+        Args:
+            state: from `read_state`.
+
+        Raises:
+            CheckpointError: a file is missing, damaged, or belongs to other networks.
+        """
+        try:
+            self._read_networks(state["networks"])
+            self._read_rows(state["replay"])
+        except CheckpointError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"The checkpoint in `{self.folder}` does not fit this run: {error}. It is damaged or belongs "
+                "to something else: take it from a backup, or train anew."
+            ) from error
+        except OSError as error:
+            raise CheckpointError(
+                f"The checkpoint in `{self.folder}` cannot be read: {error.strerror}. Copy the whole "
+                "checkpoint folder again."
+            ) from error
+
+    def _tensors(self) -> "Iterator[tuple[str, int, list[tuple[str, str, int]]]]":
+        """(network, layer, [(tensor, dtype, elements)]) in the order of the file."""
+        for name, network in self.networks.items():
+            online = "target" not in name
+            for layer, nnz in enumerate(network.nnz):
+                out = network.sizes[layer + 1]
+                tensors = [("indices", "U32", nnz), ("values", "F32", nnz)]
+                tensors += [(moment, "F32", nnz) for moment in _MOMENTS if online]
+                tensors += [("bias", "F32", out)]
+                tensors += [("bias_" + moment, "F32", out) for moment in _MOMENTS if online]
+                yield name, layer, tensors
+
+    def _write_networks(self, path: str, about: "dict[str, Any]") -> "dict[str, int]":
+        header: dict[str, Any] = {"__metadata__": {"edgedst": dumps(about)}}
+        offset = 0
+        for name, layer, tensors in self._tensors():
+            for tensor, dtype, count in tensors:
+                end = offset + 4 * count
+                header[f"{name}.{layer}.{tensor}"] = {"dtype": dtype, "shape": [count], "data_offsets": [offset, end]}
+                offset = end
+        text = dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        written, checksum = 0, 0
+        with open(path, "wb", buffering=0) as file:
+
+            def write(data: "bytes | memoryview") -> None:
+                nonlocal written, checksum
+                view = memoryview(data).cast("B")
+                checksum = crc32(view, checksum)
+                written += len(view)
+                while len(view):
+                    view = view[file.write(view) :]
+
+            write(len(text).to_bytes(8, "little"))
+            write(text)
+            for name, layer, tensors in self._tensors():
+                network = self.networks[name]
+                network.unpack(layer, self.workspace)
+                for tensor, _, count in tensors:
+                    write(self._memory(network, layer, tensor)[:count])
+            os.fsync(file.fileno())
+        return {"bytes": written, "crc32": checksum}
+
+    def _memory(self, network: "core.Network", layer: int, tensor: str) -> memoryview:
+        if tensor.startswith("bias"):
+            memory: memoryview = getattr(network, tensor)(layer)
+        else:
+            memory = getattr(self.workspace, tensor)
+        return memory
+
+    def _read_networks(self, record: "dict[str, Any]") -> None:
+        path = os.path.join(self.folder, os.path.basename(record["file"]))
+        with open(path, "rb", buffering=0) as file:
+            self._check_crc(file, path, record["bytes"], record["crc32"])
+            file.seek(0)
+            length = int.from_bytes(file.read(8), "little")
+            if length > record["bytes"]:
+                raise ValueError("its networks' file has no safetensors header")
+            header = loads(file.read(length).decode())
+            for name, network in self.networks.items():
+                for layer in range(len(network.sizes) - 1):
+                    key = f"{name}.{layer}."
+                    shape = header[key + "indices"]["shape"]
+                    self._read_layer(file, header, 8 + length, key, network, layer, shape[0])
+
+    def _read_layer(
+        self, file: "Any", header: "dict[str, Any]", start: int, key: str, network: "core.Network", layer: int, nnz: int
+    ) -> None:
+        online = "target" not in network.name
+        bias = network.sizes[layer + 1]
+        names = [("indices", nnz), ("values", nnz), ("bias", bias)]
+        names += [
+            (prefix + moment, count) for prefix, count in (("", nnz), ("bias_", bias)) for moment in _MOMENTS if online
+        ]
+        for tensor, count in names:
+            entry = header[key + tensor]
+            wanted = "U32" if tensor == "indices" else "F32"
+            if entry["shape"] != [count] or entry["dtype"] != wanted:
+                raise ValueError(f"{key}{tensor} is {entry['dtype']}{entry['shape']}, expected {wanted}[{count}]")
+            memory = self._memory(network, layer, tensor)
+            if len(memory) < count:
+                raise ValueError(f"{key}{tensor} has {count} numbers and the run's network {len(memory)}")
+            file.seek(start + entry["data_offsets"][0])
+            _read_into(file, memory[:count].cast("B"))
+        network.pack(layer, self.workspace, nnz)
+
+    def _append_rows(self) -> "list[dict[str, Any]]":
+        """Write the rows closed since the last checkpoint; returns the segments that the ring still needs."""
+        closed, capacity = self.replay.rows_closed, self.replay.capacity
+        oldest = max(0, closed - (capacity - 1))
+        segments = [dict(segment) for segment in self.segments if segment["first"] + segment["rows"] > oldest]
+        row = segments[-1]["first"] + segments[-1]["rows"] if segments else oldest
+        while row < closed:
+            if not segments or segments[-1]["rows"] >= SEGMENT_ROWS:
+                segments.append({"file": f"replay-{row:010d}.rows", "first": row, "rows": 0, "crc32": 0})
+            segment = segments[-1]
+            row = self._append_to(segment, min(closed, segment["first"] + SEGMENT_ROWS))
+        return segments
+
+    def _append_to(self, segment: "dict[str, Any]", stop: int) -> int:
+        """Append rows up to `stop` to a segment's file, behind its last row that counts."""
+        row = segment["first"] + segment["rows"]
+        chunk = memoryview(self._chunk)
+        most = len(chunk) // self.row_bytes
+        descriptor = os.open(os.path.join(self.folder, segment["file"]), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        with open(descriptor, "r+b", buffering=0) as file:
+            file.truncate(segment["rows"] * self.row_bytes)
+            file.seek(0, os.SEEK_END)
+            while row < stop:
+                count = min(most, stop - row)
+                view = chunk[: count * self.row_bytes]
+                self.replay.read_rows(row, count, view)
+                segment["crc32"] = crc32(view, segment["crc32"])
+                while len(view):
+                    view = view[file.write(view) :]
+                row += count
+            os.fsync(file.fileno())
+        segment["rows"] = stop - segment["first"]
+        return stop
+
+    def _read_rows(self, record: "dict[str, Any]") -> None:
+        if record["row_bytes"] != self.row_bytes or record["dtype"] != self.dtype:
+            raise ValueError(f"its replay rows have {record['row_bytes']} bytes of {record['dtype']}")
+        for segment in record["segments"]:
+            path = os.path.join(self.folder, os.path.basename(segment["file"]))
+            with open(path, "rb", buffering=0) as file:
+                self._check_crc(file, path, segment["rows"] * self.row_bytes, segment["crc32"], whole=False)
+                file.seek(0)
+                row, stop = segment["first"], segment["first"] + segment["rows"]
+                while row < stop:
+                    count = min(len(self._chunk) // self.row_bytes, stop - row)
+                    view = memoryview(self._chunk)[: count * self.row_bytes]
+                    _read_into(file, view)
+                    self.replay.write_rows(row, count, view)
+                    row += count
+        if self.replay.rows_closed != record["rows_closed"]:
+            raise ValueError(f"its segments end at row {self.replay.rows_closed}, not at {record['rows_closed']}")
+        self.replay.set_open_row(bytes.fromhex(record["open_row"]))
+        self.segments = [dict(segment) for segment in record["segments"]]
+
+    def _check_crc(self, file: "Any", path: str, size: int, expected: int, whole: bool = True) -> None:
+        found = os.fstat(file.fileno()).st_size
+        checksum, left = 0, min(size, found)
+        while left:
+            view = memoryview(self._chunk)[: min(left, len(self._chunk))]
+            _read_into(file, view)
+            checksum = crc32(view, checksum)
+            left -= len(view)
+        if found < size or (whole and found != size) or checksum != expected:
+            raise CheckpointError(
+                f"`{path}` is damaged: expected {size} bytes with CRC-32 {expected}, got {found} bytes with "
+                f"{checksum}. Take the checkpoint folder from a backup, or train anew."
+            )
+
+    def _read_kept_name(self) -> str:
+        try:
+            kept: str = read_state(self.folder)["networks"]["file"]
+        except (CheckpointError, KeyError, TypeError):
+            return ""
+        return kept
+
+    def _remove_others(self, keep: "set[str]") -> None:
+        for name in os.listdir(self.folder):
+            if name not in keep and name.endswith((".safetensors", ".rows", ".tmp")):
+                remove(os.path.join(self.folder, name))
+
+
+def read_state(folder: str) -> "dict[str, Any]":
+    """RUN/checkpoint/state.json, known to be edgedst's and of this format.
+
+    Raises:
+        CheckpointError: it is missing, damaged or somebody else's.
+    """
+    path = os.path.join(folder, "state.json")
+    try:
+        with open(path, "rb") as file:
+            state = loads(file.read().decode())
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"There is no checkpoint to resume: expected `{path}`. Name a run folder that `edgedst train` made."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"`{path}` is damaged ({error}). Take it from a backup, or train anew.") from error
+    if not isinstance(state, dict) or not {"format", "edgedst", "step", "networks", "replay"} <= state.keys():
+        raise CheckpointError(f"`{path}` is not a checkpoint of edgedst. Name a run folder that `edgedst train` made.")
+    if state["format"] != FORMAT:
+        raise CheckpointError(
+            f"`{path}` has format {state['format']} (edgedst {state['edgedst']}) and this edgedst {__version__} "
+            f"reads format {FORMAT}. Install the edgedst that wrote it."
+        )
+    return state
+
+
+def _read_into(file: "Any", view: memoryview) -> None:
+    while len(view):
+        count = file.readinto(view)
+        if not count:
+            raise ValueError("a file of it ends too early")
+        view = view[count:]

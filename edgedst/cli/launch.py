@@ -1,0 +1,138 @@
+"""Starts the lean trainer: which run it is, its command line, its environment variables, what it is told as JSON."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import edgedst
+from edgedst.cli.settings import configured
+from edgedst.config import DENSE_METHODS, TrainConfig
+from edgedst.envs import registry
+from edgedst.errors import CheckpointError, ConfigError, CoreNotBuilt
+from edgedst.runs import folder_name
+
+# What may differ from the run that is resumed: results do not depend on it.
+_CHANGEABLE = ("threads", "checkpoint_every", "budget_mb")
+
+_BOOT = "import sys; sys.path[:0] = {path!r}; import edgedst; edgedst.__path__[:] = {package!r}; {rest}"
+_MAIN = "from edgedst.trainer import main; sys.exit(main())"
+
+
+def start_training(
+    typed: dict[str, Any], config: Path | None, run_dir: Path, resume: str | None, progress: bool | None, debug: bool
+) -> None:
+    """Become the trainer: this does not return.
+
+    Args:
+        typed: settings from the command line.
+        config: a TOML file of settings, which `typed` overrides.
+        run_dir: folder that holds the runs.
+        resume: a run folder, or "newest", or None.
+        progress: see `Progress`.
+        debug: whether an error shows its traceback.
+    """
+    if resume == "newest":
+        settings = configured(typed, config)
+        folder = newest_unfinished(run_dir, settings)
+        typed, config = ({}, None) if folder else (typed, config)
+    else:
+        folder = Path(resume) if resume else None
+        settings = resumed_settings(folder, typed, config) if folder else configured(typed, config)
+    if folder and resume == "newest":
+        settings = resumed_settings(folder, {"threads": settings.threads}, None)
+    job = job_for(
+        settings, run_dir=str(run_dir), resume=str(folder) if folder else None, progress=progress, debug=debug
+    )
+    arguments, variables = command(job)
+    sys.stdout.flush()
+    os.execve(arguments[0], arguments, variables)
+
+
+def job_for(config: TrainConfig, **rest: Any) -> dict[str, Any]:
+    """What the trainer is told. Raises what `registry.locate` raises for an environment that cannot be."""
+    job = {"plan_only": False, "resume": None, "run_dir": "runs", "progress": None, "debug": False}
+    spec = registry.locate(config.env, config.env_process)
+    rest = {"note": preset_note(config), **rest}
+    return {**job, **rest, "config": config.settings(), "config_toml": config.toml(), "spec": spec}
+
+
+def command(job: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
+    """(argv, environment variables) of the trainer.
+
+    For a native task Python starts without `site` and user folders, which is memory for replay; a Python
+    environment may need all of them, and is looked for in the current folder too.
+    """
+    package = Path(edgedst.__file__).parent
+    core = importlib.util.find_spec("edgedst._core")
+    if core is None or core.origin is None:
+        raise CoreNotBuilt("edgedst's compiled core is missing. In a checkout run `pip install .`, or `make train`.")
+    # An editable install has its core in site-packages and its Python in the checkout.
+    folders = list(dict.fromkeys([str(package), str(Path(core.origin).parent)]))
+    native = job["spec"]["host"] == "mujoco"
+    path = [str(package.parent)] if native else ["", *[entry for entry in sys.path if entry]]
+    boot = _BOOT.format(path=path, package=folders, rest=_MAIN)
+    flags = ["-I", "-S"] if native else []
+    # One heap: a second thread's own would be mapped and not used. One thread in NumPy's BLAS, whose buffers are large.
+    variables = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return [sys.executable, *flags, "-c", boot, json.dumps(job)], {**variables, **os.environ}
+
+
+def preset_note(config: TrainConfig) -> str:
+    """What a user should know when the task has no lambda1 of the paper's; empty when it has one."""
+    if config.lambda1 is not None or config.method in DENSE_METHODS:
+        return ""
+    return (
+        f"{config.env} has no lambda1 of the paper's: layer 1 takes the density of layer 2 (lambda2 = "
+        f"{config.lambda2:g}). Set it with `--lambda1`."
+    )
+
+
+def resumed_settings(folder: Path, typed: dict[str, Any], config: Path | None) -> TrainConfig:
+    """The settings of the run that is resumed; what was typed may differ only where results do not depend on it."""
+    path = folder / "config.toml"
+    if not path.is_file():
+        raise CheckpointError(
+            f"`{folder}` is no run folder: expected `{path}`. Name a folder that `edgedst train` made, like "
+            "runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
+        )
+    stored = TrainConfig.from_settings(TrainConfig.load(path), f"`{path}`").resolved()
+    if config is not None:
+        typed = {**TrainConfig.load(config), **typed}
+    asked = TrainConfig.from_settings({**stored.settings(), **typed}, "The command line")
+    for name, value in asked.settings().items():
+        before = stored.settings()[name]
+        if value != before and name not in _CHANGEABLE:
+            raise ConfigError(
+                f"`{folder}` was started with {name} = {before} and cannot go on with {value}. Leave that option "
+                "out, or train a new run without `--resume`."
+            )
+    return asked
+
+
+def newest_unfinished(run_dir: Path, settings: TrainConfig) -> Path | None:
+    """The newest run with a checkpoint, these very settings, and steps left to do."""
+    parent = run_dir / folder_name(settings.env) / settings.method
+    folders = sorted(parent.glob(f"s{settings.seed}-*"), key=lambda folder: (folder.name.split("-", 1)[1], folder.name))
+    for folder in reversed(folders):
+        try:
+            state = json.loads((folder / "checkpoint" / "state.json").read_text(encoding="utf-8"))
+            stored = TrainConfig.from_settings(TrainConfig.load(folder / "config.toml")).resolved()
+            summary = folder / "summary.json"
+            finished = summary.is_file() and json.loads(summary.read_text(encoding="utf-8"))["finished"]
+            if finished and state["step"] >= stored.steps:
+                continue
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # no checkpoint yet, or not readable: not a run to go on with
+        same = [
+            n
+            for n, v in settings.settings().items()
+            if n in ("threads", "checkpoint_every") or v == stored.settings()[n]
+        ]
+        if len(same) == len(settings.settings()):
+            return folder
+    return None

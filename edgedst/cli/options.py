@@ -1,0 +1,56 @@
+"""The options that `train` and `plan` share: each is a setting of TrainConfig, with its default told in --help."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgedst.cli.settings import OPTIONS, parse_hidden
+from edgedst.config import TrainConfig
+
+_DEFAULTS = TrainConfig().settings()
+
+
+def training_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb these options: it gets those that were typed as `typed`, a dict by name of setting.
+
+    `--config` and `--env-process` are among them; the verb's own parameters stay.
+    """
+    parameters = []
+    for setting, kind, flags, told in OPTIONS:
+        default = _DEFAULTS[setting]
+        shown = ",".join(map(str, default)) if isinstance(default, list) else f"{default}"
+        text = told if "[default" in told else f"{told} [default: {shown}]"
+        wanted: Any = kind | None
+        annotation = Annotated[wanted, typer.Option(*flags, help=text, show_default=False)]
+        parameters.append(_parameter(setting, annotation))
+    process = typer.Option("--env-process", help="Host the environment in a process of its own, outside the budget.")
+    parameters.append(_parameter("env_process", Annotated[bool, process], False))
+    config = typer.Option("--config", help="TOML file of settings, such as a run's config.toml; options override it.")
+    parameters.append(_parameter("config", Annotated[Path | None, config]))
+    debug = typer.Option("--debug", help="Show the traceback of an error.")
+    parameters.append(_parameter("debug", Annotated[bool, debug], False))
+    own = inspect.signature(function, eval_str=True).parameters.values()
+    shared = ("typed", "config", "debug")
+    parameters[-2:-2] = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own if p.name not in shared]
+
+    @functools.wraps(function)
+    def verb(**values: Any) -> None:
+        typed = {setting: values.pop(setting) for setting, *_ in OPTIONS}
+        if "hidden" in typed and typed["hidden"] is not None:
+            typed["hidden"] = parse_hidden(typed["hidden"])
+        typed["env_process"] = values.pop("env_process") or None
+        function(typed={name: value for name, value in typed.items() if value is not None}, **values)
+
+    verb.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+    verb.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return verb
+
+
+def _parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

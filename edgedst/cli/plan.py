@@ -1,0 +1,64 @@
+"""`edgedst plan`: the ledger of a training run, made by the trainer itself, which measures and does not train."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgedst.cli.launch import command, job_for, preset_note
+from edgedst.cli.options import training_options
+from edgedst.cli.settings import configured
+
+
+@training_options
+def plan(
+    typed: dict[str, Any],
+    config: Path | None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    debug: bool = False,
+) -> None:
+    """Show what a training run will take, line by line, before it takes it.
+
+    What the other lines leave over becomes replay. A run that cannot fit ends with exit code 1 and the smallest
+    budget that works.
+    """
+    settings = configured(typed, config)
+    arguments, variables = command(job_for(settings, plan_only=True, debug=debug))
+    done = subprocess.run(arguments, env=variables, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise typer.Exit(done.returncode if done.returncode > 0 else 1)
+    ledger = done.stdout.splitlines()[-1]  # a Python environment may have printed before
+    if as_json:
+        typer.echo(ledger)
+        return
+    if note := preset_note(settings):
+        print(note, file=sys.stderr)
+    typer.echo(ledger_text(settings.env, json.loads(ledger), outside=settings.env_process))
+
+
+def ledger_text(env: str, ledger: dict[str, Any], outside: bool) -> str:
+    """The ledger as a table: bytes, share of the budget, line."""
+    budget = ledger["budget_bytes"]
+    rows = ledger["replay_rows"]
+    lines = [f"{env} in {budget / 1e6:g} MB ({budget:,} bytes)", ""]
+    for line in ledger["lines"]:
+        name = (
+            f"replay of {rows:,} rows, {ledger['replay_row_bytes']} bytes each"
+            if line["name"] == "replay"
+            else line["name"]
+        )
+        lines.append(f"{line['bytes']:>13,}  {100 * line['bytes'] / budget:5.1f} %  {name}")
+    left = budget - ledger["planned_bytes"]
+    lines += [
+        f"{left:>13,}  {100 * left / budget:5.1f} %  not used",
+        "",
+        f"Smallest budget that works: {ledger['smallest_budget_mb']:.1f} MB",
+    ]
+    if outside:
+        lines.append("The environment runs in a process of its own, outside this budget.")
+    return "\n".join(lines)

@@ -1,0 +1,68 @@
+"""The settings that can be typed for `train` and `plan`: flags, types, help; how a file and they make a TrainConfig.
+
+No typer here: with what it loads, the front end alone would take more than a small budget (see `quick.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgedst.config import TrainConfig
+from edgedst.errors import ConfigError
+
+# setting, type on the command line, flags, help
+OPTIONS: list[tuple[str, type, list[str], str]] = [
+    ("env", str, ["--env", "--env-id"], "Gymnasium id, or module:EnvId."),
+    ("budget_mb", float, ["--budget-mb"], "Peak memory of the whole process in MB (1,000,000 bytes)."),
+    ("steps", int, ["--steps", "-n", "--total-timesteps"], "Environment steps."),
+    ("seed", int, ["--seed"], "Seed of everything that is random."),
+    ("method", str, ["--method"], "ds-td3 (topology evolves), static-td3 (stays as drawn) or td3 (dense)."),
+    ("eval_every", int, ["--eval-every", "--eval-freq"], "Steps between evaluations; the first is at step 0."),
+    ("eval_episodes", int, ["--eval-episodes"], "Episodes an evaluation, without noise."),
+    ("checkpoint_every", int, ["--checkpoint-every", "--save-freq"], "Steps between checkpoints."),
+    ("replay_dtype", str, ["--replay-dtype"], "Precision of the replay: float16 or float32."),
+    ("replay_rows", int, ["--replay-rows"], "Most rows of the replay. [default: what the budget leaves over]"),
+    ("hidden", str, ["--hidden"], "Features of each hidden layer, as 256,256; one number stands for two layers."),
+    (
+        "lambda1",
+        float,
+        ["--lambda1"],
+        "Density factor of layer 1. [default: the task's preset, else layer 2's density]",
+    ),
+    ("lambda2", float, ["--lambda2"], "Density factor of layer 2: it stores lambda2 * (in + out) weights."),
+    ("eta", float, ["--eta"], "Share of the weights that an evolution drops and grows anew."),
+    ("evolve_every", int, ["--evolve-every"], "Updates between two evolutions."),
+    (
+        "topology_stop_steps",
+        int,
+        ["--topology-stop-steps"],
+        "Last steps without evolution. [default: 5 % of the steps]",
+    ),
+    ("start_steps", int, ["--start-steps"], "Uniformly random steps before the first update."),
+    ("batch_size", int, ["--batch-size"], "Transitions an update."),
+    ("threads", int, ["--threads"], "Threads of the core; results are the same for every number."),
+]
+
+
+def parse_hidden(text: str) -> list[int]:
+    """`256,256` or `256 256` to the widths; one number stands for two layers of it."""
+    try:
+        widths = [int(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        widths = []
+    if not widths:
+        raise ConfigError(f"`--hidden` must be widths like 256,256 and is `{text}`.")
+    return widths * 2 if len(widths) == 1 else widths
+
+
+def configured(typed: dict[str, Any], config: Path | None) -> TrainConfig:
+    """Defaults, then the config file, then what was typed, resolved."""
+    settings = TrainConfig.load(config) if config is not None else {}
+    base = TrainConfig.from_settings(settings, f"`{config}`") if settings else TrainConfig()
+    # A preset that the file resolved for its own task is not another task's.
+    if settings and typed.get("env", base.env) != base.env and "lambda1" not in typed:
+        settings.pop("lambda1", None)
+    if settings and typed.get("steps", base.steps) != base.steps and "topology_stop_steps" not in typed:
+        settings.pop("topology_stop_steps", None)
+    return TrainConfig.from_settings({**settings, **typed}, "The command line").resolved()

@@ -1,0 +1,42 @@
+"""`edgedst train`: its options. What they start is in `launch.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgedst.cli.launch import start_training
+from edgedst.cli.options import training_options
+
+
+@training_options
+def train(
+    typed: dict[str, Any],
+    config: Path | None,
+    run_dir: Annotated[
+        Path, typer.Option(help="Folder that holds the runs. [default: runs]", show_default=False)
+    ] = Path("runs"),
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            help="Go on with this run folder; `newest`: with the newest unfinished run of these settings, or afresh."
+        ),
+    ] = None,
+    progress: Annotated[
+        bool | None,
+        typer.Option(
+            "--progress/--no-progress",
+            help="Progress: a line that renews itself on a terminal, else a line every 30 s. [default: progress]",
+            show_default=False,
+        ),
+    ] = None,
+    debug: bool = False,
+) -> None:
+    """Train a sparse agent inside a memory budget.
+
+    The process stays below --budget-mb, Python, simulator and replay included; what cannot fit is refused before
+    anything is written. Ctrl-C checkpoints; --resume goes on as if never stopped.
+    """
+    start_training(typed, config, run_dir, resume, progress, debug)

@@ -1,0 +1,62 @@
+"""The verbs of the command line, as typer shows them: each verb's file is imported only when it is called."""
+
+import importlib
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+# Verb -> the first sentence of its help; `edgedst/cli/<verb>.py` has a function of that name.
+VERBS = {
+    "train": "Train a sparse agent inside a memory budget.",
+    "plan": "Show what a training run will take, line by line, before it takes it.",
+    "evaluate": "Play episodes with a trained or exported actor.",
+    "export": "Write a trained actor as ONNX.",
+}
+
+
+class LazyGroup(TyperGroup):
+    """Imports a verb's module when the verb is called, and all of them only for `edgedst --help`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The verbs."""
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The verb's command."""
+        if cmd_name not in VERBS:
+            return None
+        function = getattr(importlib.import_module(f"edgedst.cli.{cmd_name}"), cmd_name)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(cmd_name, context_settings={"help_option_names": ["-h", "--help"]})(function)
+        return typer.main.get_command(single)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Name the nearest verb when there is none of that name."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f"Did you mean `{near[0]}`?" if near else f"The commands are: {', '.join(VERBS)}."
+            ctx.fail(f"There is no command `{args[0]}`. {hint}")
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=LazyGroup, add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        from edgedst import __version__
+
+        typer.echo(f"edgedst {__version__}")
+        raise typer.Exit
+
+
+@app.callback(context_settings={"help_option_names": ["-h", "--help"]})
+def edgedst(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Train a sparse agent on the board it will act on, in a memory budget you choose, and ship the actor."""

@@ -1,0 +1,77 @@
+"""What a person watching a run sees: one line that renews itself, or a line every so often without a terminal."""
+
+import sys
+import time
+
+TERMINAL_SECONDS = 1.0
+LINE_SECONDS = 30.0
+
+
+class Progress:
+    """Steps, speed, time left, last evaluation, memory against the budget.
+
+    Args:
+        steps: of the whole run.
+        budget_bytes: what memory is held against.
+        shown: False prints no progress at all; None or True renew one line on a terminal and print lines elsewhere.
+    """
+
+    def __init__(self, steps: int, budget_bytes: int, shown: "bool | None") -> None:
+        self.steps = steps
+        self.budget_bytes = budget_bytes
+        self.silent = shown is False
+        self.terminal = not self.silent and sys.stdout.isatty()
+        self.evaluation = "none yet"
+        self._period = TERMINAL_SECONDS if self.terminal else LINE_SECONDS
+        self._start = self.next_time = time.monotonic()
+        self._start_step = 0
+        self._printed = 0  # characters of the line that renews itself
+
+    def start(self, step: int) -> None:
+        """Begin to count from this step, the first one of this process."""
+        self._start = time.monotonic()
+        self._start_step = step
+        self.next_time = self._start + self._period
+
+    @property
+    def seconds(self) -> float:
+        """Since `start`."""
+        return time.monotonic() - self._start
+
+    def speed(self, step: int) -> float:
+        """Environment steps a second since `start`, evaluations included."""
+        return (step - self._start_step) / max(1e-9, self.seconds)
+
+    def show(self, step: int, rss_bytes: int) -> None:
+        """Print the line; the next one is due at `next_time`."""
+        self.next_time = time.monotonic() + self._period
+        if self.silent:
+            return
+        speed = self.speed(step)
+        left = duration((self.steps - step) / speed) if speed > 0 else "unknown"
+        line = (
+            f"step {step:,}/{self.steps:,}  {speed:,.0f} steps/s  ETA {left}  evaluation {self.evaluation}  "
+            f"memory {rss_bytes / 1e6:.1f}/{self.budget_bytes / 1e6:g} MB"
+        )
+        self._print(f"\r{line:<{self._printed}}" if self.terminal else f"{line}\n")
+        self._printed = len(line) if self.terminal else 0
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        blank = f"\r{'':<{self._printed}}\r" if self._printed else ""
+        self._printed = 0
+        self._print(f"{blank}{text}\n")
+
+    def _print(self, text: str) -> None:
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except OSError:  # the reader of a pipe went away: training goes on
+            self.silent, self.terminal = True, False
+
+
+def duration(seconds: float) -> str:
+    """For example 1 h 05 min, 3 min 20 s."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

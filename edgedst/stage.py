@@ -1,0 +1,71 @@
+"""What is there before the first step: environments, warmed up and measured, and the plan of what comes beside them."""
+
+from edgedst import core
+from edgedst.agents.td3 import TD3
+from edgedst.budget.guard import memory
+from edgedst.budget.plan import Plan, make_plan
+from edgedst.envs import registry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from edgedst.envs import Environment
+
+    Ledger = list[tuple[str, int]]
+
+WARM_UP_STEPS = 50
+
+
+def make_environments(spec: "dict[str, Any]", seed: int) -> "tuple[Environment, Environment, Ledger]":
+    """The environment to train in, one to evaluate in, and the ledger's lines of what is resident then.
+
+    Both are stepped a little, so that what the simulator takes as it goes is counted too. One in a process of its own
+    is outside the budget and may stand for hardware: it is left alone.
+    """
+    interpreter = memory()[0]
+    environments = registry.make(spec), registry.make(spec)
+    for environment in environments if spec["host"] != "process" else ():
+        warm_up(environment, seed)
+    resident = memory()[0]
+    lines = [("interpreter and libraries", interpreter), ("environments", max(0, resident - interpreter))]
+    return *environments, lines
+
+
+def warm_up(environment: "Environment", seed: int) -> None:
+    """Some steps in the middle of the action's range."""
+    action = floats(environment.action_size)
+    for i in range(environment.action_size):
+        action[i] = (environment.action_low[i] + environment.action_high[i]) / 2
+    done = True
+    for _ in range(WARM_UP_STEPS):
+        if done:
+            environment.reset(seed)
+        _, terminated, truncated = environment.step(action)
+        done = terminated or truncated
+    environment.take_warnings()
+
+
+def plan_run(config: "Any", environment: "Environment", lines: "Ledger", rows: "int | None" = None) -> Plan:
+    """Plan in this very process; `rows` are those of a run that goes on.
+
+    Raises:
+        BudgetExceeded: it does not fit.
+    """
+    n, m = environment.observation_size, environment.action_size
+
+    def measure(width: int) -> core.Arena:
+        arena = core.Arena(None)
+        hidden = [width] * len(config.hidden) if width else config.hidden
+        TD3(arena, type(config)(**{**vars(config), "hidden": hidden}), n, m)
+        return arena
+
+    measure(0)  # what measuring itself takes is resident before it is counted
+    interpreter = lines[0]
+    lines = [interpreter, (lines[1][0], max(0, memory()[0] - interpreter[1]))]
+    return make_plan(config, n, m, lines, measure, environment.native, rows)
+
+
+def floats(count: int) -> "Any":
+    """A float32 buffer. Not `array`: its import takes 0.5 MB."""
+    return memoryview(bytearray(4 * count)).cast("f")

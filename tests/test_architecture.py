@@ -1,0 +1,157 @@
+"""The house's rules, read from the syntax trees: who may import whom (no module is imported to find out)."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import edgedst
+
+PACKAGE = Path(edgedst.__file__).resolve().parent
+MODULES = {
+    ".".join(["edgedst", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.relative_to(PACKAGE).parts[0] not in {"devices", "export"}
+}
+
+# Imports point down only. A part may import what stands on a lower floor, and its own.
+FLOORS = [
+    {"cli"},
+    {"deploy", "profile", "study", "trainer"},
+    {"stage"},
+    {"agents", "envs", "checkpoints", "progress"},
+    {"runs"},
+    {"budget", "config", "boards"},
+    {"core", "density", "plain_json"},
+    {"_core"},
+    {"errors", ""},  # "": edgedst/__init__.py, which holds the version
+]
+FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
+
+# A library and the only places that may name it, at any depth of the syntax tree. One place each, so that replacing a
+# library, or doing without it on a board, is a change in one place.
+ONLY_IN = {
+    "edgedst._core": {"edgedst.core"},
+    "onnx": {"edgedst.deploy"},
+    "onnxruntime": {"edgedst.deploy"},
+    "gymnasium": {"edgedst.envs.gymnasium_host", "edgedst.envs.process_host"},
+    "mujoco": set(),
+    "torch": {"edgedst.profile.versus_dense"},
+    "typer": {"edgedst.cli"},
+    "rich": {"edgedst.cli", "edgedst.profile"},
+    "matplotlib": {"edgedst.study", "edgedst.cli"},
+}
+
+# Modules that the trainer must not load: each is memory taken from the replay.
+HEAVY = {
+    *("numpy", "torch", "gymnasium", "mujoco", "typer", "rich", "onnx", "onnxruntime", "safetensors"),
+    *("argparse", "asyncio", "dataclasses", "inspect", "pathlib", "subprocess", "tomllib", "typing", "unittest"),
+}
+
+
+def is_type_checking(test):
+    name = test.id if isinstance(test, ast.Name) else test.attr if isinstance(test, ast.Attribute) else ""
+    return name == "TYPE_CHECKING"
+
+
+def imports(module, at_import_only=False, for_types=True):
+    """Names that a module imports: `from edgedst import core` counts as edgedst.core.
+
+    With `at_import_only`, those that importing the module executes: not inside functions, not under TYPE_CHECKING.
+    With `for_types=False`, those that any use of it may execute: not under TYPE_CHECKING.
+    """
+    found = set()
+    package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+
+    def visit(node):
+        if isinstance(node, ast.If) and is_type_checking(node.test):
+            if at_import_only or not for_types:
+                for other in node.orelse:
+                    visit(other)
+                return
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and at_import_only:
+            return
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".")
+                base = ".".join([*parts[: len(parts) - node.level + 1], *([base] if base else [])])
+            found.add(base)
+            if base.split(".")[0] == "edgedst":
+                found.update(f"{base}.{alias.name}" for alias in node.names if f"{base}.{alias.name}" in KNOWN)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+    return found
+
+
+KNOWN = set(MODULES) | {"edgedst._core"}
+
+
+def part_of(module):
+    """edgedst.agents.td3 -> agents; edgedst -> ''."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def within(name, places):
+    return any(name == place or name.startswith(place + ".") for place in places)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down_only(module):
+    part = part_of(module)
+    assert part in FLOOR_OF, f"{module} has no floor: give `{part}` one in FLOORS, and in the design"
+    for name in imports(module):
+        if name.split(".")[0] != "edgedst" or part_of(name) == part:
+            continue
+        if part == "" and part_of(name) == "core":
+            continue  # edgedst.capabilities() asks the core, inside the function
+        assert FLOOR_OF[part_of(name)] > FLOOR_OF[part], f"{module} imports {name}, which is not below it"
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_a_library_is_named_only_where_it_belongs(library):
+    places = {module for module in MODULES if any(within(name, {library}) for name in imports(module))}
+    strangers = {module for module in places if not within(module, ONLY_IN[library])}
+    assert not strangers, f"{library} belongs in {sorted(ONLY_IN[library])}"
+
+
+def test_importing_the_trainer_loads_no_heavy_module():
+    closure, stack = set(), ["edgedst.trainer"]
+    chain = {}
+    while stack:
+        module = stack.pop()
+        if module in closure:
+            continue
+        closure.add(module)
+        for name in imports(module, at_import_only=True):
+            assert name.split(".")[0] not in HEAVY, f"{module} imports {name} (reached from {chain.get(module)})"
+            # Importing a.b.c runs a and a.b first.
+            for depth in range(1, name.count(".") + 2):
+                parent = ".".join(name.split(".")[:depth])
+                if parent in MODULES:
+                    chain.setdefault(parent, module)
+                    stack.append(parent)
+    assert "edgedst.envs" in closure or "edgedst.envs.registry" in closure
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_python_s_own_modules_and_declared_dependencies_are_imported(module):
+    declared = set(ONLY_IN) | {"edgedst", "numpy", "safetensors", "tomli", "psutil"}
+    for name in imports(module, for_types=False):
+        top = name.split(".")[0]
+        assert top in declared or top in sys.stdlib_module_names, f"{module} imports {name}"
+
+
+def test_what_runs_on_the_device_beside_the_actor_imports_nothing_of_edgedst():
+    export = PACKAGE / "export" if (PACKAGE / "export").is_dir() else PACKAGE.parent / "export"
+    for path in export.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if name.split(".")[0] == "edgedst"], path
