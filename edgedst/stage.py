@@ -1,10 +1,13 @@
-"""What is there before the first step: environments, warmed up and measured, and the plan of what comes beside them."""
+"""What is there before the first step: environments, warmed up and measured, the plan, and a run to go on with."""
 
 from edgedst import core
 from edgedst.agents.td3 import TD3
 from edgedst.budget.guard import memory
 from edgedst.budget.plan import Plan, make_plan
+from edgedst.checkpoints import read_state
 from edgedst.envs import registry
+from edgedst.errors import CheckpointError
+from edgedst.plain_json import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +67,37 @@ def plan_run(config: "Any", environment: "Environment", lines: "Ledger", rows: "
     interpreter = lines[0]
     lines = [interpreter, (lines[1][0], max(0, memory()[0] - interpreter[1]))]
     return make_plan(config, n, m, lines, measure, environment.native, rows)
+
+
+def read_resumable(config: "Any", folder: str) -> "dict[str, Any]":
+    """The state of the run in `folder`, which has steps left to do.
+
+    Raises:
+        CheckpointError: there is none, it is another run's, or the run is finished.
+    """
+    state = read_state(f"{folder}/checkpoint")
+    for name in ("env", "method", "seed"):
+        wanted = getattr(config, name)
+        if state.get(name) != wanted:
+            raise CheckpointError(
+                f"`{folder}` has a checkpoint with {name} = {state.get(name)} and its config.toml says {wanted}: "
+                "files of two runs are mixed. Copy the whole run folder again."
+            )
+    if state["step"] >= config.steps and _is_finished(folder):
+        raise CheckpointError(
+            f"`{folder}` is finished: all {config.steps:,} steps are done. Evaluate or export it, or train "
+            "a new run without `--resume`."
+        )
+    return state
+
+
+def _is_finished(folder: str) -> bool:
+    """Not so when it was stopped within its last evaluation, or between its last checkpoint and its summary."""
+    try:
+        with open(f"{folder}/summary.json", "rb") as file:  # noqa: PTH123  # the lean trainer does without pathlib
+            return bool(loads(file.read().decode())["finished"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def floats(count: int) -> "Any":

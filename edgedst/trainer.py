@@ -4,7 +4,6 @@ The front end replaces itself by this module's `main`. Here is the order of a ru
 loop, summary. The algorithm is in `agents`, files are in `runs` and `checkpoints`, memory is in `budget`.
 """
 
-import os
 import sys
 
 # Not `signal`, `types`: they import enum and functools, 0.7 MB.
@@ -15,15 +14,16 @@ from time import monotonic
 from edgedst import __version__, core
 from edgedst.agents.td3 import TD3
 from edgedst.budget.guard import Guard, memory
-from edgedst.checkpoints import Checkpoints, read_state
+from edgedst.checkpoints import Checkpoints
 from edgedst.errors import BudgetBroken, CheckpointError, EdgedstError, EnvironmentFault
 from edgedst.plain_json import dumps, loads
 from edgedst.progress import Progress
 from edgedst.runs import RunFolder, host_facts
-from edgedst.stage import floats, make_environments, plan_run
+from edgedst.stage import floats, make_environments, plan_run, read_resumable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 Settings: "Any" = type(sys.implementation)  # types.SimpleNamespace
@@ -34,7 +34,8 @@ def main() -> int:
     """Run what the JSON in sys.argv[-1] asks for; returns the exit code.
 
     Keys: config (every setting), spec (of the environment, from `registry.locate`), config_toml, run_dir, resume (a
-    folder or null), progress (true, false, null), note (told at the start), plan_only, debug.
+    folder or null), progress (true, false, null), note (told at the start), front_end_peak_bytes,
+    plan_only, debug.
     """
     job = loads(sys.argv[-1])
     try:
@@ -69,7 +70,7 @@ class Run:
     def __init__(self, job: "dict[str, Any]") -> None:
         config = self.config = Settings(**job["config"])
         core.set_threads(config.threads)
-        state = self._read_checkpoint(job["resume"]) if job["resume"] else None
+        state = read_resumable(config, job["resume"]) if job["resume"] else None
         self.environment, self.evaluation_environment, lines = make_environments(job["spec"], config.seed)
         environment = self.environment
         self.plan = plan_run(config, environment, lines, state["replay"]["capacity"] if state else None)
@@ -108,6 +109,7 @@ class Run:
         self.seconds_before = 0.0  # trained by earlier processes
         self.stop = False
         self.note = job["note"]
+        self.front_end_peak_bytes = job["front_end_peak_bytes"]
         if state is None:
             self.folder.open_metrics()
             self.agent.initialise()
@@ -178,7 +180,8 @@ class Run:
         """One environment step into the replay; at an episode's end the next one begins."""
         self.scale_action()
         reward, terminated, truncated = self.environment.step(self.scaled_action)
-        self.remember(reward, terminated, truncated)
+        observation = self.environment.observation
+        self.remember(self.agent.replay.add, self.action, reward, observation, terminated, truncated)
         self.episode_return += reward
         self.episode_length += 1
         if terminated or truncated:
@@ -194,10 +197,10 @@ class Run:
             self.episode += 1
             self.begin_episode()
 
-    def remember(self, reward: float, terminated: bool, truncated: bool) -> None:
-        """Put the transition into the replay, which refuses what its precision cannot hold."""
+    def remember(self, into_replay: "Callable[..., None]", *row: object) -> None:
+        """Call a method of the replay, which refuses what its precision cannot hold."""
         try:
-            self.agent.replay.add(self.action, reward, self.environment.observation, terminated, truncated)
+            into_replay(*row)
         except ValueError as error:
             raise EnvironmentFault(f"{self.config.env}: {error}.") from error
 
@@ -205,10 +208,7 @@ class Run:
         """Reset the training environment with a seed of this episode's own."""
         self.environment.reset(self.agent.random.integer())
         self.episode_return, self.episode_length = 0.0, 0
-        try:
-            self.agent.replay.begin_episode(self.environment.observation)
-        except ValueError as error:
-            raise EnvironmentFault(f"{self.config.env}: {error}.") from error
+        self.remember(self.agent.replay.begin_episode, self.environment.observation)
 
     def scale_action(self) -> None:
         """The normalised action into the environment's units."""
@@ -290,24 +290,6 @@ class Run:
         self.checkpoints.save(facts, about)
         self.saved_step = self.step
 
-    def _read_checkpoint(self, folder: str) -> "dict[str, Any]":
-        state = read_state(os.path.join(folder, "checkpoint"))
-        for name in ("env", "method", "seed"):
-            wanted = getattr(self.config, name)
-            if state.get(name) != wanted:
-                raise CheckpointError(
-                    f"`{folder}` has a checkpoint with {name} = {state.get(name)} and its config.toml says {wanted}: "
-                    "files of two runs are mixed. Copy the whole run folder again."
-                )
-        # Stopped within the last evaluation, that one is still to be made.
-        evaluations = self.config.steps // self.config.eval_every + 1
-        if state["step"] >= self.config.steps and len(state.get("evaluations", ())) >= evaluations:
-            raise CheckpointError(
-                f"`{folder}` is finished: all {self.config.steps:,} steps are done. Evaluate or export it, or train "
-                "a new run without `--resume`."
-            )
-        return state
-
     def restore(self, state: "dict[str, Any]") -> None:
         """Put everything back as it was when the checkpoint was made."""
         self.checkpoints.load(state)
@@ -344,7 +326,7 @@ class Run:
             "planned_bytes": self.plan.planned_bytes,
             "arena_bytes": self.arena.used_bytes,
             "peak_rss_bytes": peak,
-            "front_end_peak_bytes": front_end_peak_bytes,
+            "front_end_peak_bytes": self.front_end_peak_bytes,  # of the command, before it became the trainer
             "data_limit_bytes": self.guard.limit_bytes,
             "replay_rows": self.plan.replay_rows,
             "replay_transitions": self.agent.replay.transitions,
@@ -375,13 +357,3 @@ class Run:
         if self.saved_step < 0:
             return "There is no checkpoint yet."
         return f"The checkpoint of step {self.saved_step:,} is good: `edgedst train --resume {self.folder.path}`."
-
-
-def _maximum_rss() -> int:
-    from resource import RUSAGE_SELF, getrusage
-
-    return getrusage(RUSAGE_SELF).ru_maxrss * 1024
-
-
-# The kernel's ru_maxrss survives exec: read before the arena, it is what the front end took.
-front_end_peak_bytes = _maximum_rss()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import edgedst
+from edgedst.budget.guard import memory
 from edgedst.cli.settings import configured
 from edgedst.config import DENSE_METHODS, TrainConfig
 from edgedst.envs import registry
@@ -57,7 +58,8 @@ def job_for(config: TrainConfig, **rest: Any) -> dict[str, Any]:
     """What the trainer is told. Raises what `registry.locate` raises for an environment that cannot be."""
     job = {"plan_only": False, "resume": None, "run_dir": "runs", "progress": None, "debug": False}
     spec = registry.locate(config.env, config.env_process)
-    rest = {"note": preset_note(config), **rest}
+    # The kernel's ru_maxrss survives exec, VmHWM does not: the summary tells both processes' peaks.
+    rest = {"note": preset_note(config), "front_end_peak_bytes": memory()[1], **rest}
     return {**job, **rest, "config": config.settings(), "config_toml": config.toml(), "spec": spec}
 
 

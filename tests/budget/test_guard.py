@@ -1,0 +1,39 @@
+import mmap
+import resource
+
+import pytest
+
+from edgedst.budget.guard import Guard, memory
+from edgedst.errors import BudgetBroken
+
+
+def test_memory_reads_what_the_kernel_counts():
+    rss, peak, data = memory()
+    assert 5_000_000 < rss <= peak
+    assert data > 1_000_000
+    block = mmap.mmap(-1, 30_000_000)
+    for offset in range(0, len(block), 4096):
+        block[offset] = 1
+    assert memory()[0] - rss > 25_000_000
+    block.close()
+    assert memory()[1] - peak > 25_000_000 or peak - rss > 25_000_000  # the peak stays when memory is given back
+
+
+def test_the_limit_stops_what_would_leave_the_budget():
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    guard = Guard(memory()[0] + 40_000_000)
+    guard.enforce()
+    try:
+        assert resource.getrlimit(resource.RLIMIT_DATA)[0] == guard.limit_bytes
+        with pytest.raises(MemoryError):
+            bytearray(200_000_000)
+        bytearray(10_000_000)
+    finally:
+        guard.release()
+    assert resource.getrlimit(resource.RLIMIT_DATA)[1] == before[1]
+
+
+def test_a_peak_above_the_budget_is_told():
+    with pytest.raises(BudgetBroken, match=r"took [\d.]+ MB at its peak and the budget is 1.0 MB"):
+        Guard(1_000_000).check()
+    assert BudgetBroken.exit_code == 3

@@ -1,0 +1,93 @@
+from types import SimpleNamespace
+
+import pytest
+
+from edgedst import core
+from edgedst.agents.td3 import TD3
+from edgedst.budget.plan import make_plan
+from edgedst.config import TrainConfig
+from edgedst.errors import BudgetExceeded
+
+PROCESS = [("interpreter and libraries", 11_000_000), ("environments", 6_000_000)]
+N, M = 17, 6
+
+
+def settings(**changes):
+    return SimpleNamespace(**TrainConfig(**changes).resolved().settings())
+
+
+def plan(config, rows=None):
+    def measure(width):
+        arena = core.Arena(None)
+        hidden = [width] * len(config.hidden) if width else config.hidden
+        TD3(arena, SimpleNamespace(**{**vars(config), "hidden": hidden}), N, M)
+        return arena
+
+    return make_plan(config, N, M, PROCESS, measure, True, rows)
+
+
+def test_the_ledger_sums_to_the_budget_but_for_less_than_a_row_and_rounding():
+    made = plan(settings())
+    assert made.planned_bytes == sum(size for _, size in made.lines) <= 50_000_000
+    assert 50_000_000 - made.planned_bytes < made.row_bytes + 4 * 64
+    assert made.replay_rows >= 400_000
+
+
+@pytest.mark.parametrize("method", ["ds-td3", "static-td3", "td3"])
+def test_the_arena_s_regions_equal_the_plan_to_the_byte(method):
+    config = settings(method=method, budget_mb=30.0)
+    made = plan(config)
+    arena = core.Arena(made.arena_bytes)
+    TD3(arena, config, N, M)
+    core.Replay(arena, "replay", made.replay_rows, N, M, config.replay_dtype)
+    assert arena.used_bytes == made.arena_bytes
+    planned = sum(size for name, size in made.lines if name not in (*dict(PROCESS), "headroom"))
+    assert planned == sum(size for _, size in arena.regions())
+
+
+def test_at_95_percent_sparsity_nothing_of_size_in_times_out_is_allocated():
+    width = 1024
+    config = settings(hidden=(width, width), lambda1=0.8, lambda2=0.05 * width / 2)
+    arena = core.Arena(None)
+    TD3(arena, config, N, M)
+    name, largest = max(arena.regions(), key=lambda region: region[1])
+    assert largest < width * width, name  # not even one byte a connection that could be
+
+
+def test_a_budget_that_cannot_hold_it_is_a_sentence_with_what_would_work():
+    with pytest.raises(BudgetExceeded, match=r"HalfCheetah-v4 needs at least [\d.]+ MB .* and the budget is 12.0 MB"):
+        plan(settings(budget_mb=12.0))
+
+
+def test_the_smallest_budget_that_is_named_works_and_a_tenth_of_the_jitter_less_does_not():
+    with pytest.raises(BudgetExceeded) as refusal:
+        plan(settings(budget_mb=18.0))
+    smallest = float(str(refusal.value).split("`--budget-mb ")[1].split("`")[0])
+    assert plan(settings(budget_mb=smallest)).smallest_budget_mb == smallest
+    with pytest.raises(BudgetExceeded):
+        plan(settings(budget_mb=smallest - 0.5))
+
+
+def test_a_narrower_network_that_is_advised_fits():
+    with pytest.raises(BudgetExceeded, match=r"or `--hidden \d+` \(saves \d\.\d MB\)") as refusal:
+        plan(settings(budget_mb=23.0))
+    width = int(str(refusal.value).split("`--hidden ")[1].split("`")[0])
+    assert plan(settings(budget_mb=23.0, hidden=(width, width))).replay_rows >= 25_000
+
+
+def test_float32_takes_twice_the_numbers_and_so_half_the_rows():
+    half, single = plan(settings()), plan(settings(replay_dtype="float32"))
+    assert half.row_bytes == (N + M) * 2 + 5
+    assert single.row_bytes == (N + M) * 4 + 5
+    assert half.replay_rows > 1.8 * single.replay_rows
+
+
+def test_replay_rows_can_be_asked_for():
+    assert plan(settings(replay_rows=1_000)).replay_rows == 1_000
+
+
+def test_a_run_that_goes_on_keeps_its_rows_or_is_told():
+    made = plan(settings())
+    assert plan(settings(), rows=made.replay_rows).replay_rows == made.replay_rows
+    with pytest.raises(BudgetExceeded, match="the run's replay"):
+        plan(settings(budget_mb=40.0), rows=made.replay_rows)

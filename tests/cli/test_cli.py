@@ -1,0 +1,150 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from edgedst.cli import launch, quick, train, verbs
+from edgedst.cli.settings import OPTIONS
+from edgedst.config import TrainConfig
+
+runner = CliRunner()
+
+
+def edgedst(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "edgedst.cli.main", *arguments], capture_output=True, text=True, cwd=cwd, check=False
+    )
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What typer's `train` would have started the trainer with."""
+    calls = []
+    names = ("typed", "config", "run_dir", "resume", "progress", "debug")
+    monkeypatch.setattr(train, "start_training", lambda *values: calls.append(dict(zip(names, values, strict=True))))
+    return calls
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "--budget-mb 50 --env HalfCheetah-v4",
+        "--env-id Hopper-v4 --total-timesteps 30000 --seed 3",
+        "-n 5 --hidden 64,32 --lambda1 7 --lambda2=6.5 --eta .1",
+        "--resume newest --no-progress --threads 2",
+        "--resume runs/a --progress --debug",
+        "--config c.toml --run-dir elsewhere --env-process",
+        "--hidden 128 --method td3 --replay-dtype float32",
+    ],
+)
+def test_options_read_without_typer_are_those_that_typer_reads(line, started):
+    result = runner.invoke(verbs.app, ["train", *line.split()])
+    assert result.exit_code == 0, result.output
+    assert quick.parse(line.split()) == started[0]
+
+
+@pytest.mark.parametrize("line", ["--help", "--steps", "--steps many", "--stepz 3", "runs/a", "-n=5", "--seed --debug"])
+def test_what_is_not_plain_is_left_to_typer(line):
+    assert quick.parse(line.split()) is None
+
+
+@pytest.mark.parametrize("verb", ["train", "plan"])
+def test_every_option_is_in_help_with_its_default(verb):
+    told = " ".join(runner.invoke(verbs.app, [verb, "--help"], terminal_width=200).output.split())
+    defaults = TrainConfig().settings()
+    for setting, _, flags, _ in OPTIONS:
+        assert all(flag in told for flag in flags)
+        default = defaults[setting]
+        shown = ",".join(map(str, default)) if isinstance(default, list) else default
+        assert default is None or f"[default: {shown}]" in told
+
+
+def test_the_verbs_are_listed_and_a_wrong_one_is_told():
+    told = edgedst("--help").stdout
+    assert all(verb in told for verb in ("train", "plan", "evaluate", "export"))
+    wrong = edgedst("trian")
+    assert wrong.returncode == 2
+    assert "Did you mean `train`?" in wrong.stderr
+
+
+def test_version():
+    assert edgedst("--version").stdout.startswith("edgedst 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--env", "HalfChetah-v4"), "UnknownEnvironment: There is no environment `HalfChetah-v4`. Did you mean"),
+        (
+            ("--env", "CartPole-v1", "--budget-mb", "100"),
+            "UnsupportedSpace: CartPole-v1 takes actions from a Discrete space",
+        ),
+        (("--method", "ds-td"), "ConfigError: The command line: `method` must be one of"),
+        (("--eta", "2"), "ConfigError: The command line: `eta` must be at least 0 and at most 1"),
+        (("--config", "wrong.toml"), "ConfigError: `wrong.toml` has an unknown setting `step`. Did you mean `steps`?"),
+        (("--resume", "nowhere"), "CheckpointError: `nowhere` is no run folder"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, words, tmp_path):
+    (tmp_path / "wrong.toml").write_text("step = 3\n", encoding="utf-8")
+    done = edgedst("train", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(words)
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["wrong.toml"]
+
+
+def test_plan_prints_the_ledger():
+    told = edgedst("plan", "--budget-mb", "50", "--env", "HalfCheetah-v4").stdout
+    for line in (
+        "interpreter and libraries",
+        "critics: Adam moments",
+        "replay of",
+        "headroom",
+        "Smallest budget that works",
+    ):
+        assert line in told
+
+
+def test_plan_as_json_sums_up():
+    plan = json.loads(edgedst("plan", "--json").stdout)
+    assert sum(line["bytes"] for line in plan["lines"]) == plan["planned_bytes"] <= plan["budget_bytes"] == 50_000_000
+
+
+def test_a_plan_that_does_not_fit_exits_with_1():
+    done = edgedst("plan", "--budget-mb", "12")
+    assert done.returncode == 1
+    assert done.stderr.startswith("BudgetExceeded: HalfCheetah-v4 needs at least")
+    assert done.stdout == ""
+
+
+def test_a_task_without_a_preset_is_told():
+    assert "has no lambda1 of the paper's" in launch.preset_note(TrainConfig(env="Pendulum-v1").resolved())
+    assert launch.preset_note(TrainConfig(env="Pendulum-v1", method="td3").resolved()) == ""
+    assert launch.preset_note(TrainConfig(env="Ant-v4").resolved()) == ""
+
+
+def test_newest_is_the_newest_unfinished_run_of_the_same_settings(tmp_path):
+    settings = TrainConfig(steps=1000).resolved()
+
+    def run(name, config, step, finished=None):
+        folder = tmp_path / "HalfCheetah-v4" / "ds-td3" / name
+        (folder / "checkpoint").mkdir(parents=True)
+        (folder / "config.toml").write_text(config.toml(), encoding="utf-8")
+        (folder / "checkpoint" / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+        if finished is not None:
+            (folder / "summary.json").write_text(json.dumps({"finished": finished}), encoding="utf-8")
+        return folder
+
+    assert launch.newest_unfinished(tmp_path, settings) is None
+    run("s0-20260101-000000", settings, 500)
+    newest = run("s0-20260102-000000", settings, 500, finished=False)
+    run("s0-20260103-000000", settings, 1000, finished=True)
+    run("s0-20260104-000000", TrainConfig(steps=2000).resolved(), 500)
+    (tmp_path / "HalfCheetah-v4" / "ds-td3" / "s0-20260105-000000").mkdir()
+    assert launch.newest_unfinished(tmp_path, settings) == newest
+    assert launch.newest_unfinished(Path(tmp_path / "nowhere"), settings) is None

@@ -1,0 +1,105 @@
+import pytest
+
+from edgedst.cli.settings import OPTIONS, configured, parse_hidden
+from edgedst.config import LAMBDA1_PRESETS, TrainConfig
+from edgedst.density import nnz_per_layer
+from edgedst.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("env", "sizes", "connections"),
+    [
+        # Sokar et al. 2022, Table 3: connections of the actor and of both critics, sparse and dense.
+        ("HalfCheetah-v4", (17, 6), (106_169, 214_784)),
+    ],
+)
+def test_connections_are_those_of_the_paper_s_table(env, sizes, connections):
+    n, m = sizes
+    for method, expected in zip(("ds-td3", "td3"), connections, strict=True):
+        config = TrainConfig(env=env, method=method).resolved()
+        actor = nnz_per_layer([n, 256, 256, m], config)
+        critic = nnz_per_layer([n + m, 256, 256, 1], config)
+        assert sum(actor) + 2 * sum(critic) == expected
+
+
+def test_without_lambda1_layer_1_takes_the_density_of_layer_2():
+    config = TrainConfig(env="Pendulum-v1").resolved()
+    assert config.lambda1 is None
+    first, second, output = nnz_per_layer([3, 256, 256, 1], config)
+    assert first / (3 * 256) == pytest.approx(second / 256**2, abs=1e-3)
+    assert output == 256
+
+
+def test_a_layer_stores_at_most_all_of_its_weights_and_at_least_one():
+    assert nnz_per_layer([3, 4, 4, 2], TrainConfig(lambda1=1000.0, lambda2=1e-6)) == [12, 1, 8]
+
+
+def test_presets_are_the_paper_s_and_hold_for_every_version():
+    assert LAMBDA1_PRESETS == {"HalfCheetah": 7, "Hopper": 7, "Walker2d": 7, "Ant": 40, "Humanoid": 61}
+    assert TrainConfig(env="Ant-v5").resolved().lambda1 == 40
+    assert TrainConfig(env="Ant-v5", lambda1=3).resolved().lambda1 == 3
+
+
+def test_evolution_stops_50_000_steps_before_the_end_of_a_million_and_in_proportion_else():
+    assert TrainConfig().resolved().topology_stop_steps == 50_000
+    assert TrainConfig(steps=200_000).resolved().topology_stop_steps == 10_000
+    assert TrainConfig(steps=200_000, topology_stop_steps=7).resolved().topology_stop_steps == 7
+
+
+def test_a_run_s_config_file_is_the_same_config_again(tmp_path):
+    config = TrainConfig(env='odd "module":Env-v0\\', hidden=(64, 32), eta=1e-7, learning_rate=3e-4).resolved()
+    path = tmp_path / "config.toml"
+    path.write_text(config.toml(), encoding="utf-8")
+    assert TrainConfig.from_settings(TrainConfig.load(path)) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"step": 3}, r"unknown setting `step`. Did you mean `steps`\?"),
+        ({"lambda-1": 3}, r"Did you mean `lambda1`\?"),
+        ({"zzz": 3}, r"The settings are: env, method"),
+        ({"method": "ds-td"}, r"`method` must be one of .* and is `ds-td`. Did you mean `ds-td3`\?"),
+        ({"steps": "many"}, r"`steps` must be a whole number and is 'many'"),
+        ({"steps": True}, r"`steps` must be a whole number"),
+        ({"steps": 0}, r"`steps` must be at least 1"),
+        ({"eta": 1.5}, r"`eta` must be at least 0 and at most 1 and is 1.5"),
+        ({"budget_mb": float("nan")}, r"`budget_mb` must be a finite number"),
+        ({"hidden": []}, r"`hidden` must have one layer or more"),
+        ({"hidden": [256, "x"]}, r"`hidden` must be a list of whole numbers"),
+        ({"replay_dtype": "float64"}, r"`replay_dtype` must be one of float16, float32"),
+    ],
+)
+def test_a_wrong_setting_is_a_sentence(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        TrainConfig.from_settings(settings, "here")
+
+
+def test_a_file_that_is_no_toml_is_a_sentence(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text("steps: 3", encoding="utf-8")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        TrainConfig.load(path)
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        TrainConfig.load(tmp_path / "other.toml")
+
+
+def test_what_is_typed_overrides_the_file_and_a_preset_stays_with_its_task(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(TrainConfig(env="Ant-v4", seed=5).resolved().toml(), encoding="utf-8")
+    assert configured({"seed": 7}, path).seed == 7
+    assert configured({"seed": 7}, path).lambda1 == 40
+    assert configured({"env": "Hopper-v4"}, path).lambda1 == 7
+    assert configured({"steps": 100_000}, path).topology_stop_steps == 5_000
+
+
+def test_hidden_is_typed_as_widths():
+    assert parse_hidden("256,128") == [256, 128]
+    assert parse_hidden("64") == [64, 64]
+    with pytest.raises(ConfigError, match="must be widths like 256,256 and is `wide`"):
+        parse_hidden("wide")
+
+
+def test_every_option_is_a_setting():
+    names = {option[0] for option in OPTIONS}
+    assert names <= set(TrainConfig().settings())

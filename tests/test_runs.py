@@ -1,0 +1,91 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from edgedst.errors import RunFolderError
+from edgedst.runs import RunFolder, folder_name, host_facts, write_whole
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder.create(str(tmp_path), "HalfCheetah-v4", "ds-td3", 3)
+
+
+def lines(folder):
+    return [json.loads(line) for line in Path(folder.path, "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_run_folder_is_named_after_task_method_seed_and_time(folder, tmp_path):
+    parts = Path(folder.path).relative_to(tmp_path).parts
+    assert parts[:2] == ("HalfCheetah-v4", "ds-td3")
+    assert parts[2].startswith("s3-2")
+    assert Path(folder.checkpoint_path).is_dir()
+
+
+def test_two_runs_of_one_second_get_folders_of_their_own(tmp_path):
+    assert len({RunFolder.create(str(tmp_path), "A-v0", "td3", 0).path for _ in range(5)}) == 5
+
+
+def test_an_id_with_characters_that_folders_lack_is_spelled_without_them():
+    assert folder_name("my_module:Env/Arm-v0") == "my_module-Env-Arm-v0"
+
+
+def test_metrics_after_the_checkpoint_are_cut_when_a_run_goes_on(folder):
+    folder.open_metrics()
+    folder.metric({"step": 1})
+    kept = folder.metrics_bytes
+    folder.metric({"step": 2})
+    os.close(folder._metrics)
+    again = RunFolder(folder.path)
+    again.open_metrics(kept)
+    again.metric({"step": 3})
+    assert [line["step"] for line in lines(folder)] == [1, 3]
+
+
+def test_metrics_shorter_than_the_checkpoint_says_are_refused(folder):
+    with pytest.raises(RunFolderError, match="is shorter than its checkpoint says"):
+        folder.open_metrics(1000)
+
+
+def test_two_trainers_in_one_folder_are_refused(folder):
+    folder.open_metrics()
+    with pytest.raises(RunFolderError, match="is being trained by another process"):
+        RunFolder(folder.path).open_metrics()
+
+
+def test_a_full_disk_is_a_sentence(folder):
+    folder._metrics = os.open("/dev/full", os.O_WRONLY)
+    with pytest.raises(
+        RunFolderError, match=r"metrics.jsonl` cannot be written: No space left on device. Free some space"
+    ):
+        folder.metric({"step": 1})
+
+
+def test_a_file_that_cannot_be_written_leaves_the_one_before(folder, monkeypatch):
+    folder.write("summary.json", {"step": 1})
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunFolderError, match="No space left"):
+        folder.write("summary.json", {"step": 2})
+    assert json.loads(Path(folder.path, "summary.json").read_text(encoding="utf-8")) == {"step": 1}
+    assert not list(Path(folder.path).glob("*.tmp"))
+
+
+def test_a_place_that_cannot_hold_runs_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(RunFolderError, match=r"cannot be written: Not a directory. .*--run-dir"):
+        RunFolder.create(str(tmp_path / "file"), "A-v0", "td3", 0)
+    with pytest.raises(RunFolderError):
+        write_whole(str(tmp_path / "nowhere" / "x"), b"")
+
+
+def test_the_host_is_described():
+    facts = host_facts()
+    assert facts["cores"] >= 1
+    assert facts["page_bytes"] in (4096, 16384, 65536)
+    assert facts["memory_bytes"] > 100_000_000

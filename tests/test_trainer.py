@@ -1,0 +1,314 @@
+"""Whole training processes, as a user starts them: lean, inside their budget, killed and resumed."""
+
+import hashlib
+import json
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SMALL = (
+    "--hidden",
+    "32",
+    "--start-steps",
+    "200",
+    "--eval-every",
+    "500",
+    "--eval-episodes",
+    "1",
+    "--evolve-every",
+    "100",
+)
+HEAVY = {
+    "numpy",
+    "torch",
+    "gymnasium",
+    "mujoco",
+    "typer",
+    "rich",
+    "dataclasses",
+    "typing",
+    "pathlib",
+    "argparse",
+    "json",
+}
+
+
+def start(folder, *arguments, **options):
+    command = [sys.executable, "-m", "edgedst.cli.main", "train", "--run-dir", "runs", *arguments]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+
+
+def train(folder, *arguments, code=0, **options):
+    process = start(folder, *arguments, **options)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == code, out + err
+    return out, err
+
+
+def run_in(folder):
+    (run,) = (folder / "runs").glob("*/*/s*")
+    return run
+
+
+def summary(run):
+    return json.loads((run / "summary.json").read_text(encoding="utf-8"))
+
+
+def metrics(run):
+    timed = ("seconds", "steps_per_second", "rss_bytes", "peak_rss_bytes")
+    with (run / "metrics.jsonl").open(encoding="utf-8") as file:
+        return [{name: value for name, value in json.loads(line).items() if name not in timed} for line in file]
+
+
+def digest(run):
+    (networks,) = (run / "checkpoint").glob("*.safetensors")
+    return hashlib.sha256(networks.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A short run of the main task as it comes."""
+    folder = tmp_path_factory.mktemp("finished")
+    out, _ = train(folder, "--steps", "1500", "--start-steps", "500", "--eval-every", "500", "--eval-episodes", "1")
+    return run_in(folder), out
+
+
+def test_the_process_stays_below_50_mb_with_400_000_transitions_of_replay(finished):
+    run, out = finished
+    told = summary(run)
+    assert told["exit_reason"] == "finished"
+    assert told["front_end_peak_bytes"] < told["peak_rss_bytes"] <= 50_000_000
+    assert told["planned_bytes"] <= 50_000_000
+    assert told["replay_rows"] >= 400_000
+    assert "peak" in out
+
+
+def test_the_trainer_of_a_native_task_is_lean(finished):
+    modules = {name.split(".")[0] for name in summary(finished[0])["modules"]}
+    assert not modules & HEAVY
+
+
+def test_plan_allocation_and_limit_agree(finished):
+    run, _ = finished
+    plan = json.loads((run / "plan.json").read_text(encoding="utf-8"))
+    assert plan["arena_bytes"] == summary(run)["arena_bytes"]
+    assert sum(line["bytes"] for line in plan["lines"]) == plan["planned_bytes"]
+    assert summary(run)["data_limit_bytes"] > plan["arena_bytes"]
+
+
+def test_every_evaluation_and_episode_is_in_the_metrics(finished):
+    lines = metrics(finished[0])
+    assert [line["step"] for line in lines if "evaluation_return" in line] == [0, 500, 1000, 1500]
+    assert [line["episode_length"] for line in lines if "episode_return" in line] == [1000]
+    assert {"critic_loss", "actor_loss", "mean_q"} <= lines[-1].keys()
+    told = summary(finished[0])
+    returns = [line["evaluation_return"] for line in lines if "evaluation_return" in line]
+    assert told["R"] == pytest.approx(sum(returns) / 4)
+    assert told["LCA"] == pytest.approx(sum(returns) / 1e6)
+
+
+def test_a_finished_run_is_not_gone_on_from(finished):
+    run, _ = finished
+    _, err = train(run.parent, "--resume", str(run), code=1)
+    assert err.startswith("CheckpointError: ")
+    assert "is finished: all 1,500 steps are done" in err
+
+
+def test_a_run_killed_between_its_last_checkpoint_and_its_summary_gets_the_summary(finished, tmp_path):
+    run = Path(shutil.copytree(finished[0], tmp_path / "run"))
+    told = summary(run)
+    (run / "summary.json").unlink()
+    out, _ = train(tmp_path, "--resume", "run")
+    assert "Finished 1,500 steps" in out
+    same = ("exit_reason", "finished", "step", "R", "LCA", "replay_rows", "replay_transitions", "evaluations")
+    assert {name: summary(run)[name] for name in same} == {name: told[name] for name in same}
+    assert metrics(run) == metrics(finished[0])
+
+
+def test_a_run_that_goes_on_keeps_its_settings(finished):
+    run, _ = finished
+    _, err = train(run.parent, "--resume", str(run), "--seed", "3", code=1)
+    assert "was started with seed = 0 and cannot go on with 3" in err
+
+
+def test_the_config_of_a_run_repeats_it(finished, tmp_path):
+    run, _ = finished
+    train(tmp_path, "--config", str(run / "config.toml"))
+    assert digest(run_in(tmp_path)) == digest(run)
+    assert metrics(run_in(tmp_path)) == metrics(run)
+
+
+@pytest.mark.parametrize("env", ["HalfCheetah-v4", "Hopper-v5", "Pendulum-v1"])
+def test_a_run_killed_at_random_moments_and_resumed_is_the_same_run(env, tmp_path, rng):
+    # The ring is full after 800 steps, so rows are forgotten too; checkpoints fall inside episodes.
+    arguments = (
+        "--env",
+        env,
+        "--budget-mb",
+        "90",
+        "--steps",
+        "2500",
+        "--replay-rows",
+        "800",
+        "--checkpoint-every",
+        "130",
+    )
+    arguments = (*arguments, *SMALL, "--no-progress")
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    begin = time.monotonic()
+    train(tmp_path / "whole", *arguments)
+    seconds = time.monotonic() - begin
+    for kill in range(20):
+        process = start(tmp_path / "killed", *arguments, "--resume", "newest")
+        try:
+            # Often enough too early for a first checkpoint: then `newest` begins afresh.
+            _, err = process.communicate(timeout=rng.uniform(0.3, 0.9) * seconds if kill < 5 else None)
+            assert process.returncode == 0, err
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM if kill == 2 else signal.SIGKILL)
+            process.communicate()
+    runs = [run for run in (tmp_path / "killed" / "runs").glob("*/*/s*") if (run / "summary.json").exists()]
+    (done,) = [run for run in runs if summary(run)["finished"]]
+    whole = run_in(tmp_path / "whole")
+    assert metrics(done) == metrics(whole)
+    assert digest(done) == digest(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_names_the_command_that_goes_on(number, tmp_path):
+    process = start(tmp_path, "--steps", "1000000", "--checkpoint-every", "1000000", *SMALL)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/*/*/*/checkpoint/state.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    run = run_in(tmp_path)
+    assert f"edgedst train --resume {run.relative_to(tmp_path)}" in out
+    assert summary(run)["exit_reason"] == "interrupted"
+    assert (
+        json.loads((run / "checkpoint" / "state.json").read_text(encoding="utf-8"))["step"] == summary(run)["step"] > 0
+    )
+
+
+def test_a_file_system_that_takes_no_more_is_a_sentence_and_the_last_checkpoint_is_good(tmp_path):
+    def small_files():
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (40_000, 40_000)
+        )  # the replay's segment outgrows it, the rest does not
+
+    arguments = ("--steps", "3000", "--checkpoint-every", "100", "--hidden", "4", *SMALL[2:])
+    _, err = train(tmp_path, *arguments, code=1, preexec_fn=small_files)
+    assert err.startswith("RunFolderError: ")
+    assert "cannot be written: File too large" in err
+    assert "is good: `edgedst train --resume" in err
+    out, _ = train(tmp_path, "--resume", str(run_in(tmp_path)))
+    assert "Finished 3,000 steps" in out
+
+
+def test_an_unwritable_folder_is_a_sentence(tmp_path):
+    (tmp_path / "runs").write_text("in the way", encoding="utf-8")
+    _, err = train(tmp_path, "--steps", "10", code=1)
+    assert err.startswith("RunFolderError: ")
+    assert len(err.splitlines()) == 1
+
+
+ENVIRONMENTS = '''
+import gymnasium, numpy
+
+class Point(gymnasium.Env):
+    """Two numbers that drift; `fault` says what goes wrong after 600 steps."""
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Box(-2, 2, (1,))
+
+    def __init__(self, fault=None):
+        self.fault, self.steps, self.kept = fault, 0, []
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        return numpy.zeros(2, numpy.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        reward = 0.0
+        if self.steps > 600:
+            if self.fault == "memory":
+                self.kept.append(numpy.ones(1_000_000))
+            if self.fault == "raise":
+                raise ZeroDivisionError("the arm fell off")
+            if self.fault == "nan":
+                reward = float("nan")
+            if self.fault == "large":
+                return numpy.full(2, 1e6, numpy.float32), reward, False, False, {}
+        return self.np_random.normal(size=2).astype(numpy.float32), reward, False, self.steps % 50 == 0, {}
+
+for fault in ("memory", "raise", "nan", "large"):
+    gymnasium.register(f"{fault}-v0", entry_point=Point, kwargs={"fault": fault})
+'''
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "words"),
+    [
+        ("memory", 3, r"BudgetBroken: points:memory-v0 does not stay within 90 MB"),
+        ("raise", 1, r"EnvironmentFault: .*ZeroDivisionError.*the arm fell off"),
+        ("nan", 1, r"EnvironmentFault: .*reward of nan"),
+        ("large", 1, r"EnvironmentFault: .*float16 holds at most 65504: use --replay-dtype float32"),
+    ],
+)
+def test_what_an_environment_does_wrong_is_a_sentence_and_the_last_checkpoint_is_good(fault, code, words, tmp_path):
+    (tmp_path / "points.py").write_text(ENVIRONMENTS, encoding="utf-8")
+    arguments = ("--env", f"points:{fault}-v0", "--budget-mb", "90", "--steps", "5000", "--replay-rows", "10000")
+    quiet = ("--hidden", "8", "--eval-every", "10000", "--eval-episodes", "1", "--checkpoint-every", "100")
+    _, err = train(tmp_path, *arguments, *quiet, "--start-steps", "5000", code=code)
+    assert len(err.strip().splitlines()) == 1
+    assert re.search(words, err), err
+    assert "is good: `edgedst train --resume" in err
+    assert json.loads((run_in(tmp_path) / "checkpoint" / "state.json").read_text(encoding="utf-8"))["step"] >= 400
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    _, err = train(tmp_path, "--env", "HalfCheetah-v9", "--debug", code=1)
+    assert "Traceback" in err
+    assert "UnknownEnvironment" in err
+
+
+def test_a_budget_that_does_not_fit_leaves_nothing_behind(tmp_path):
+    _, err = train(tmp_path, "--budget-mb", "12", code=1)
+    assert err.startswith("BudgetExceeded: HalfCheetah-v4 needs at least")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_smallest_budget_that_is_named_works(tmp_path):
+    _, err = train(tmp_path, "--budget-mb", "12", code=1)
+    smallest = err.split("`--budget-mb ")[1].split("`")[0]
+    train(tmp_path, "--budget-mb", smallest, "--steps", "800", "--start-steps", "500", "--eval-episodes", "1")
+    told = summary(run_in(tmp_path))
+    assert max(told["peak_rss_bytes"], told["front_end_peak_bytes"]) <= float(smallest) * 1_000_000
+
+
+@pytest.mark.parametrize("threads", ["2", "3"])
+def test_threads_do_not_change_a_run(threads, tmp_path):
+    arguments = ("--steps", "600", "--replay-rows", "10000", *SMALL)
+    for folder, count in (("one", "1"), ("many", threads)):
+        (tmp_path / folder).mkdir()
+        train(tmp_path / folder, *arguments, "--threads", count)
+    assert digest(run_in(tmp_path / "one")) == digest(run_in(tmp_path / "many"))
