@@ -4,6 +4,8 @@ On lattice weights every sum is exact in float32 whatever its order (strategies.
 bit. The tests on real-valued weights say why their tolerance is what it is.
 """
 
+import gc
+
 import models
 import numpy as np
 import packed
@@ -263,3 +265,16 @@ def test_wrong_shapes_are_refused_before_anything_is_computed(rng):
     run = Pass([layer_of(rng, 4, 3, 6)], 8)
     with pytest.raises(ValueError, match="3"):
         run.network.forward(packed.batch_of(np.zeros((5, 8), np.float32)), run.activations, run.y)
+
+
+def test_a_slice_of_a_view_outlives_every_name_of_its_owner():
+    arena = core.Arena(1 << 20)
+    network = core.Network(arena, "network", [3, 4, 1], [12, 4], "linear")
+    workspace = core.TopologyWorkspace(arena, "workspace", 12, 4, 4)
+    network.initialise(core.Random(1), workspace)
+    expected = list(network.values(0))[2:5]
+    part = network.values(0)[2:5]
+    del arena, network, workspace
+    gc.collect()
+    core.Arena(1 << 20)  # would take the same pages
+    assert list(part) == expected

@@ -185,10 +185,12 @@ def test_a_run_killed_at_random_moments_and_resumed_is_the_same_run(env, tmp_pat
             process.send_signal(signal.SIGTERM if kill == 2 else signal.SIGKILL)
             process.communicate()
     runs = [run for run in (tmp_path / "killed" / "runs").glob("*/*/s*") if (run / "summary.json").exists()]
-    (done,) = [run for run in runs if summary(run)["finished"]]
+    done = [run for run in runs if summary(run)["finished"]]
     whole = run_in(tmp_path / "whole")
-    assert metrics(done) == metrics(whole)
-    assert digest(done) == digest(whole)
+    assert done
+    for run in done:  # one that was killed after its last word is followed by another
+        assert metrics(run) == metrics(whole)
+        assert digest(run) == digest(whole)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

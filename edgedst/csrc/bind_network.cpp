@@ -22,9 +22,28 @@ constexpr int kMostFeatures = 65535;  // columns are stored in 16 bits
 using Observation = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Action = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-nb::object view(void* data, size_t count, const char* format) {
-  nb::object bytes = nb::steal(PyMemoryView_FromMemory(
-      static_cast<char*>(data), static_cast<Py_ssize_t>(count * 4), PyBUF_WRITE));
+// Memory of an object in the arena, as Python's buffer: it holds its owner, so that no view, nor a
+// slice of one, outlives the arena.
+struct Region {
+  nb::object owner;
+  void* data;
+  size_t bytes;
+};
+
+int get_region_buffer(PyObject* self, Py_buffer* view, int flags) {
+  const Region& region = *nb::inst_ptr<Region>(self);
+  return PyBuffer_FillInfo(view, self, region.data, static_cast<Py_ssize_t>(region.bytes), 0,
+                           flags);
+}
+
+PyType_Slot region_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(get_region_buffer)},
+                              {0, nullptr}};
+
+nb::object view(nb::handle owner, void* data, size_t count, const char* format) {
+  if (!data) throw std::invalid_argument("an object on a measuring arena has no memory");
+  const nb::object region = nb::cast(Region{nb::borrow(owner), data, count * 4});
+  const nb::object bytes = nb::steal(PyMemoryView_FromObject(region.ptr()));
+  if (!bytes.is_valid()) nb::raise_python_error();
   return bytes.attr("cast")(format);
 }
 
@@ -181,12 +200,23 @@ template <class Count, class Data>
 void def_array(nb::class_<Network>& c, const char* name, Count count, Data data) {
   c.def(
       name,
-      [count, data](Network& network, int index) {
-        Layer& layer = layer_of(network, index);
-        check(data(layer) != nullptr, network.name + " is a target network: it has no moments.");
-        return view(data(layer), count(layer), "f");
+      [count, data, name](nb::handle_t<Network> self, int index) {
+        Layer& layer = layer_of(nb::cast<Network&>(self), index);
+        check(!layer.target || layer.values == data(layer) || layer.bias == data(layer),
+              std::string(name) + ": a target network has no moments.");
+        return view(self, data(layer), count(layer), "f");
       },
-      "layer"_a, nb::keep_alive<0, 1>());
+      "layer"_a);
+}
+
+// A memoryview of one of the workspace's arrays.
+template <class Data>
+void def_scratch(nb::class_<TopologyWorkspace>& c, const char* name, const char* format,
+                 Data data) {
+  c.def_prop_ro(name, [data, format](nb::handle_t<TopologyWorkspace> self) {
+    auto& workspace = nb::cast<TopologyWorkspace&>(self);
+    return view(self, data(workspace), workspace.capacity, format);
+  });
 }
 
 }  // namespace
@@ -210,30 +240,24 @@ void bind_network(nb::module_& m) {
     check(select_kernels(wanted), std::string("EDGEDST_ISA: this CPU cannot run \"") + wanted +
                                       "\"; it runs " + nb::str(names).c_str() + ".");
 
+  nb::class_<Region>(m, "_Region", nb::type_slots(region_slots));
   nb::class_<Activations>(m, "Activations")
       .def(nb::init<Arena&, const std::string&, const std::vector<int>&, int>(), "arena"_a,
            "name"_a, "sizes"_a, "columns"_a, nb::keep_alive<1, 2>());
   nb::class_<Gradients>(m, "Gradients")
       .def(nb::init<Arena&, const std::string&, size_t>(), "arena"_a, "name"_a, "count"_a,
            nb::keep_alive<1, 2>())
-      .def_prop_ro(
-          "memory", [](Gradients& g) { return view(g.data, g.count, "f"); },
-          nb::keep_alive<0, 1>());
-  nb::class_<TopologyWorkspace>(m, "TopologyWorkspace")
-      .def(nb::init<Arena&, const std::string&, uint32_t, int, int>(), "arena"_a, "name"_a, "nnz"_a,
-           "rows"_a, "columns"_a, nb::keep_alive<1, 2>())
-      .def_prop_ro(
-          "indices", [](TopologyWorkspace& w) { return view(w.indices, w.capacity, "I"); },
-          nb::keep_alive<0, 1>())
-      .def_prop_ro(
-          "values", [](TopologyWorkspace& w) { return view(w.values, w.capacity, "f"); },
-          nb::keep_alive<0, 1>())
-      .def_prop_ro(
-          "adam_m", [](TopologyWorkspace& w) { return view(w.adam_m, w.capacity, "f"); },
-          nb::keep_alive<0, 1>())
-      .def_prop_ro(
-          "adam_v", [](TopologyWorkspace& w) { return view(w.adam_v, w.capacity, "f"); },
-          nb::keep_alive<0, 1>());
+      .def_prop_ro("memory", [](nb::handle_t<Gradients> self) {
+        const auto& gradients = nb::cast<Gradients&>(self);
+        return view(self, gradients.data, gradients.count, "f");
+      });
+  auto workspace = nb::class_<TopologyWorkspace>(m, "TopologyWorkspace");
+  workspace.def(nb::init<Arena&, const std::string&, uint32_t, int, int>(), "arena"_a, "name"_a,
+                "nnz"_a, "rows"_a, "columns"_a, nb::keep_alive<1, 2>());
+  def_scratch(workspace, "indices", "I", [](TopologyWorkspace& w) -> void* { return w.indices; });
+  def_scratch(workspace, "values", "f", [](TopologyWorkspace& w) -> void* { return w.values; });
+  def_scratch(workspace, "adam_m", "f", [](TopologyWorkspace& w) -> void* { return w.adam_m; });
+  def_scratch(workspace, "adam_v", "f", [](TopologyWorkspace& w) -> void* { return w.adam_v; });
 
   auto network = nb::class_<Network>(m, "Network");
   network
