@@ -80,7 +80,9 @@ class Run:
             self.folder = RunFolder(job["resume"])
         else:
             self.folder = RunFolder.create(job["run_dir"], config.env, config.method, config.seed)
-            self.folder.write("config.toml", job["config_toml"])
+            # Two starts differ by some rows; with the number in its config a run can be repeated to the bit.
+            rows = "" if config.replay_rows else f"replay_rows = {self.plan.replay_rows}\n"
+            self.folder.write("config.toml", job["config_toml"] + rows)
             self.folder.write("plan.json", self.plan.as_dict())
             about = {"edgedst": __version__, "python": sys.version.split()[0], **core.capabilities()}
             self.folder.write("host.json", {**about, **host_facts()})

@@ -149,6 +149,7 @@ def test_a_run_that_goes_on_keeps_its_settings(finished):
 def test_the_config_of_a_run_repeats_it(finished, tmp_path):
     run, _ = finished
     train(tmp_path, "--config", str(run / "config.toml"))
+    assert summary(run_in(tmp_path))["replay_rows"] == summary(run)["replay_rows"]
     assert digest(run_in(tmp_path)) == digest(run)
     assert metrics(run_in(tmp_path)) == metrics(run)
 

@@ -130,11 +130,9 @@ def newest_unfinished(run_dir: Path, settings: TrainConfig) -> Path | None:
                 continue
         except (OSError, ValueError, KeyError, TypeError):
             continue  # no checkpoint yet, or not readable: not a run to go on with
-        same = [
-            n
-            for n, v in settings.settings().items()
-            if n in ("threads", "checkpoint_every") or v == stored.settings()[n]
-        ]
-        if len(same) == len(settings.settings()):
+        free = {"threads", "checkpoint_every"}
+        if settings.replay_rows is None:
+            free.add("replay_rows")  # the run's own config names the rows that it was given
+        if all(n in free or v == stored.settings()[n] for n, v in settings.settings().items()):
             return folder
     return None
