@@ -78,7 +78,7 @@ def load(name: str) -> Board:
     if name not in known:
         near = get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f"Did you mean `{near[0]}`? " if near else ""
-        raise UnknownDevice(f"no device `{name}` in devices/. {hint}`edgedst devices` lists all {len(known)}.")
+        raise UnknownDevice(f"no device `{name}` in devices/. {hint}It holds: {', '.join(known)}.")
     folder = devices_folder() / name
     data = tomllib.loads((folder / "board.toml").read_text(encoding="utf-8"))
     sources = data.get("sources", {})
