@@ -5,6 +5,7 @@ import time
 
 TERMINAL_SECONDS = 1.0
 LINE_SECONDS = 30.0
+WINDOW_SECONDS = 20.0  # the shown speed is that of the last one or two: random first steps would promise too much
 
 
 class Progress:
@@ -25,12 +26,14 @@ class Progress:
         self._period = TERMINAL_SECONDS if self.terminal else LINE_SECONDS
         self._start = self.next_time = time.monotonic()
         self._start_step = 0
+        self._marks = ((self._start, 0), (self._start, 0))  # (time, step) one to two windows ago, and at most one
         self._printed = 0  # characters of the line that renews itself
 
     def start(self, step: int) -> None:
         """Begin to count from this step, the first one of this process."""
         self._start = time.monotonic()
         self._start_step = step
+        self._marks = ((self._start, step), (self._start, step))
         self.next_time = self._start + self._period
 
     @property
@@ -42,12 +45,20 @@ class Progress:
         """Environment steps a second since `start`, evaluations included."""
         return (step - self._start_step) / max(1e-9, self.seconds)
 
+    def recent_speed(self, step: int) -> float:
+        """Environment steps a second in the last one or two windows."""
+        now = time.monotonic()
+        older, newer = self._marks
+        if now - newer[0] >= WINDOW_SECONDS:
+            self._marks = (newer, (now, step))
+        return (step - older[1]) / max(1e-9, now - older[0])
+
     def show(self, step: int, rss_bytes: int) -> None:
         """Print the line; the next one is due at `next_time`."""
         self.next_time = time.monotonic() + self._period
         if self.silent:
             return
-        speed = self.speed(step)
+        speed = self.recent_speed(step)
         left = duration((self.steps - step) / speed) if speed > 0 else "unknown"
         line = (
             f"step {step:,}/{self.steps:,}  {speed:,.0f} steps/s  ETA {left}  evaluation {self.evaluation}  "

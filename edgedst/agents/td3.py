@@ -5,8 +5,6 @@ time limits bootstrap (Pardo et al. 2018); actions are normalised to [-1, 1] for
 every noise is in units of half the action's range; the topology is frozen for the last `topology_stop_steps`.
 """
 
-from array import array
-
 from edgedst import core
 from edgedst.agents.networks import evolves, workspace_for
 from edgedst.density import nnz_per_layer
@@ -82,7 +80,7 @@ class TD3:
         self.workspace = workspace_for(arena, [(actor_sizes, actor_nnz), (critic_sizes, critic_nnz)])
 
         self.random = core.Random(config.seed)
-        self.noise = array("f", bytes(4 * action_size))
+        self.noise = memoryview(bytearray(4 * action_size)).cast("f")  # not `array`: its import takes 0.4 MB
         self.iteration = 0  # gradient steps taken
         self.actor_iteration = 0
         self.critic_loss = self.actor_loss = self.mean_q = 0.0

@@ -202,8 +202,7 @@ void def_array(nb::class_<Network>& c, const char* name, Count count, Data data)
       name,
       [count, data, name](nb::handle_t<Network> self, int index) {
         Layer& layer = layer_of(nb::cast<Network&>(self), index);
-        check(!layer.target || layer.values == data(layer) || layer.bias == data(layer),
-              std::string(name) + ": a target network has no moments.");
+        check(!layer.target || data(layer), std::string(name) + ": a target has no moments.");
         return view(self, data(layer), count(layer), "f");
       },
       "layer"_a);

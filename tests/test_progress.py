@@ -1,0 +1,24 @@
+from edgedst import progress
+
+
+def test_the_speed_that_is_shown_is_the_recent_one(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    shown = progress.Progress(steps=100_000, budget_bytes=50_000_000, shown=None)
+    shown.start(0)
+    step = 0
+    for second in range(1, 101):  # 40 s of random steps, then learning at a tenth of the speed
+        clock[0] = float(second)
+        step += 1000 if second <= 40 else 100
+        shown.show(step, 40_000_000)
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert "  100 steps/s  ETA 9 min 00 s" in line  # 54,000 steps are left
+    assert shown.speed(step) == 460  # over all: what the summary tells
+
+
+def test_no_progress_prints_none_but_says_what_is_said(capsys):
+    shown = progress.Progress(steps=10, budget_bytes=1, shown=False)
+    shown.start(0)
+    shown.show(5, 1)
+    shown.say("Finished")
+    assert capsys.readouterr().out == "Finished\n"
