@@ -1,6 +1,6 @@
 // MuJoCo tasks stepped on an installed libmujoco through its functions alone: no struct of MuJoCo's
-// is ever read, so one build serves every version that has mj_getState. The task's own rules
-// (observation, reward, health) live here.
+// is ever read, so one build serves every version that has mj_getState. The tasks' own rules are in
+// mujoco_tasks.
 #pragma once
 
 #include <array>
@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "mujoco_tasks.h"
+
 namespace edgedst {
 
 // The library cannot be loaded; the binding makes an OSError of it. Everything else is
@@ -20,34 +22,6 @@ namespace edgedst {
 struct MujocoLibraryError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
-
-// What a task's rules see of one step.
-struct MujocoStep {
-  const double* qpos;
-  const double* qvel;
-  const float* action;
-  double x_velocity;
-};
-
-struct MujocoTask {
-  const char* name;
-  int qpos_size, qvel_size, action_size, observation_size;
-  int height_index;  // of qpos: lifted in the self-check so that nothing touches the ground
-  int frame_skip;
-  double timestep_seconds;
-  double control_cost_weight;
-  double healthy_reward;
-  bool healthy_reward_when_unhealthy;  // v4 pays it on the terminating step too
-  double reset_noise;
-  bool normal_velocity_noise;  // N(0, reset_noise^2) instead of U(+-reset_noise)
-  void (*observe)(const MujocoTask& task, const double* qpos, const double* qvel,
-                  double* observation);
-  bool (*healthy)(const MujocoTask& task, const double* qpos, const double* qvel);
-  double (*reward)(const MujocoTask& task, const MujocoStep& step, bool healthy);
-};
-
-// nullptr when no task has this name.
-const MujocoTask* find_mujoco_task(const std::string& name);
 
 // MuJoCo's warnings, bounded and without allocation.
 class MujocoWarnings {
