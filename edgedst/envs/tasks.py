@@ -1,4 +1,4 @@
-"""The tasks that the native MuJoCo host knows: what Python has to know of them. Their rules are in mujoco_host.cpp."""
+"""The tasks that the native MuJoCo host knows: what Python has to know of them. Their rules are in mujoco_tasks.cpp."""
 
 
 class NativeTask:
