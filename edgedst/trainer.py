@@ -225,10 +225,8 @@ class Run:
 
     def evaluate(self) -> None:
         """Episodes without noise. A signal ends it: resumed, the whole evaluation is made again."""
-        environment, seeds = (
-            self.evaluation_environment,
-            core.Random(self.config.seed, EVALUATION_STREAM + len(self.evaluations)),
-        )
+        environment = self.evaluation_environment
+        seeds = core.Random(self.config.seed, EVALUATION_STREAM + len(self.evaluations))
         returns = []
         for _ in range(self.config.eval_episodes):
             environment.reset(seeds.integer())
@@ -273,7 +271,6 @@ class Run:
             "step": self.step,
             **identity,
             "metrics_bytes": self.folder.metrics_bytes,
-            "random": {"counter": self.agent.random.counter, "evaluations": len(self.evaluations)},
             "agent": self.agent.state(),
             "environment": b2a_base64(environment.state(), newline=False).decode(),
             "episode": [self.episode, self.episode_return, self.episode_length],

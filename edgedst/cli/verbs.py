@@ -6,13 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-# Verb -> the first sentence of its help; `edgedst/cli/<verb>.py` has a function of that name.
-VERBS = {
-    "train": "Train a sparse agent inside a memory budget.",
-    "plan": "Show what a training run will take, line by line, before it takes it.",
-    "evaluate": "Play episodes with a trained or exported actor.",
-    "export": "Write a trained actor as ONNX.",
-}
+VERBS = ("train", "plan", "evaluate", "export")  # `edgedst/cli/<verb>.py` has a function of that name
 
 
 class LazyGroup(TyperGroup):
