@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "threads.h"
+
 namespace edgedst {
 namespace {
 
@@ -36,13 +38,17 @@ void smooth_actions(const Batch& actions, Random& random, float sigma, float cli
   if (!(sigma >= 0) || !(clip >= 0))
     throw std::invalid_argument("smooth_actions: sigma " + std::to_string(sigma) + " and clip " +
                                 std::to_string(clip) + " must not be negative");
-  for (int r = 0; r < actions.rows; ++r) {
-    float* row = actions.row(r);
-    for (int b = 0; b < actions.columns; ++b) {
-      const float noise = std::clamp(sigma * random.normal(), -clip, clip);
-      row[b] = std::clamp(row[b] + noise, -1.0f, 1.0f);
+  const int count = actions.rows * actions.columns;
+  parallel_for(count, [&](int begin, int end) {
+    Random own = random;
+    own.counter += static_cast<uint64_t>(begin) * Random::kDrawsOfNormal;
+    for (int i = begin; i < end; ++i) {
+      float& action = actions.row(i / actions.columns)[i % actions.columns];
+      const float noise = std::clamp(sigma * own.normal(), -clip, clip);
+      action = std::clamp(action + noise, -1.0f, 1.0f);
     }
-  }
+  });
+  random.counter += static_cast<uint64_t>(count) * Random::kDrawsOfNormal;
 }
 
 void td_target(const Batch& reward, const Batch& terminated, const Batch& q_1, const Batch& q_2,

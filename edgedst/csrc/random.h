@@ -62,6 +62,7 @@ class Random {
 
   // N(0, 1) by Box and Muller. Two draws each time: the sine's twin would be state outside of
   // `counter`.
+  static constexpr int kDrawsOfNormal = 2;
   float normal() {
     const float u = (static_cast<float>(integer()) + 1) * 0x1p-32f;  // (0, 1]: log(0) cannot come
     const float angle = 6.28318531f * uniform();

@@ -15,7 +15,7 @@ int threads();
 using RangeFunction = void (*)(const void* context, int begin, int end);
 void run_parallel(int count, RangeFunction function, const void* context);
 
-// Calls body(begin, end) on disjoint contiguous ranges that cover [0, count), one range a thread.
+// Calls body(begin, end) on disjoint contiguous ranges that cover [0, count), several a thread.
 // Allocates nothing. `body` must not throw, nor call parallel_for; one caller at a time (the core's
 // callers hold Python's lock).
 template <class Body>
