@@ -123,13 +123,15 @@ class Network:
         activations: Activations,
         y: Batch,
         dy: Batch,
+        workspace: TopologyWorkspace,
         gradients: Gradients | None,
         dx: Batch | None = None,
         dx_first_row: int = 0,
     ) -> None:
         """Gradients at the stored positions, and of the input rows from `dx_first_row` on where `dx` is given.
 
-        Consumes `activations` and `dy` (both are overwritten). With `gradients=None` only `dx` is computed.
+        Consumes `activations` and `dy` (both are overwritten); `workspace` is scratch meanwhile. With `gradients=None`
+        only `dx` is computed.
         """
     def adam_step(
         self,

@@ -23,8 +23,8 @@ def arena():
     return core.Arena(1 << 20)
 
 
-@pytest.mark.parametrize(("columns", "stride"), [(1, 16), (15, 16), (16, 16), (17, 32), (100, 112)])
-def test_regions_are_rounded_to_64_bytes_and_columns_to_16(arena, columns, stride):
+@pytest.mark.parametrize(("columns", "stride"), [(1, 16), (15, 16), (16, 16), (17, 48), (100, 112), (256, 272)])
+def test_regions_are_rounded_to_64_bytes_and_rows_to_an_odd_number_of_them(arena, columns, stride):
     made = core.Batch(arena, "x", 3, columns)
     assert (made.rows, made.columns, made.stride) == (3, columns, stride)
     assert made.memory.format == "f"

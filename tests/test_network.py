@@ -27,6 +27,7 @@ class Pass:
         sizes = self.network.sizes
         self.activations = packed.on_arena(lambda arena: core.Activations(arena, "h", sizes, batch_size))
         self.y = packed.on_arena(lambda arena: core.Batch(arena, "y", sizes[-1], batch_size))
+        self.workspace = packed.workspace_for(layers)
         count = self.network.parameter_count
         self.gradients = packed.on_arena(lambda arena: core.Gradients(arena, "gradients", count))
         self.dx, self.first_row = None, 0
@@ -48,6 +49,7 @@ class Pass:
             self.activations,
             self.y,
             packed.batch_of(dy),
+            self.workspace,
             self.gradients if gradients else None,
             self.dx,
             self.first_row,

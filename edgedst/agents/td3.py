@@ -149,7 +149,7 @@ class TD3:
         """Line 14: a step on mean((y - Q(s, a))^2), whose value it returns."""
         critic.forward(self.batch.critic_input, self.critic_pass, q)
         loss = core.mse_loss(q, self.y, self.dq)
-        critic.backward(self.batch.critic_input, self.critic_pass, q, self.dq, self.gradients)
+        critic.backward(self.batch.critic_input, self.critic_pass, q, self.dq, self.workspace, self.gradients)
         self.step(critic, self.iteration)
         return loss
 
@@ -163,9 +163,18 @@ class TD3:
         self.actor_loss = -core.mean(self.q_1)
         self.dq.fill(-1.0 / self.config.batch_size)
         self.critic_1.backward(
-            batch.critic_input, self.critic_pass, self.q_1, self.dq, None, self.d_action, self.observation_size
+            batch.critic_input,
+            self.critic_pass,
+            self.q_1,
+            self.dq,
+            self.workspace,
+            None,
+            self.d_action,
+            self.observation_size,
         )
-        self.actor.backward(batch.observation, self.actor_pass, batch.action, self.d_action, self.gradients)
+        self.actor.backward(
+            batch.observation, self.actor_pass, batch.action, self.d_action, self.workspace, self.gradients
+        )
         self.step(self.actor, self.actor_iteration)
 
     def step(self, network: core.Network, step: int) -> None:

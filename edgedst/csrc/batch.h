@@ -11,11 +11,18 @@ namespace edgedst {
 
 constexpr int kColumnAlignment = 16;  // floats: the widest vector that any kernel uses
 
+// Floats from one row to the next: whole cache lines, and an odd number of them. With a power of
+// two the columns of a tile would all fall into the same few sets of the cache.
+inline int row_stride(int columns) {
+  const int lines = (columns + kColumnAlignment - 1) / kColumnAlignment;
+  return (lines | 1) * kColumnAlignment;
+}
+
 struct Batch {
   float* data = nullptr;  // null on a measuring arena
   int rows = 0;
   int columns = 0;  // samples
-  int stride = 0;   // floats from one row to the next: columns rounded up to 16
+  int stride = 0;   // floats from one row to the next
 
   float* row(int index) const { return data + static_cast<size_t>(index) * stride; }
 
@@ -40,7 +47,7 @@ inline Batch take_batch(Arena& arena, const std::string& name, int rows, int col
     throw std::invalid_argument("Batch `" + name + "`: (" + std::to_string(rows) + ", " +
                                 std::to_string(columns) +
                                 ") is not a shape: rows and columns lie between 1 and 2^24");
-  const int stride = (columns + kColumnAlignment - 1) / kColumnAlignment * kColumnAlignment;
+  const int stride = row_stride(columns);
   return {arena.take<float>(name, static_cast<size_t>(rows) * stride), rows, columns, stride};
 }
 

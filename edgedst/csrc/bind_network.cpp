@@ -67,10 +67,10 @@ void check_pass(const Network& network, const Batch& x, const Activations& activ
         "activations were made for other layer sizes than those of " + network.name + ".");
   check_rows("x", x, network.sizes.front(), network);
   check_rows("y", y, network.sizes.back(), network);
-  const int stride = activations.hidden.empty() ? x.stride : activations.hidden.front().stride;
-  check(x.stride == stride && y.stride == stride,
+  const int columns = activations.hidden.empty() ? x.columns : activations.hidden.front().columns;
+  check(x.columns == columns && y.columns == columns,
         network.name + ": x " + shape(x) + " and y " + shape(y) +
-            " must have the padded columns of the activations, " + std::to_string(stride) + ".");
+            " must have the columns of the activations, " + std::to_string(columns) + ".");
 }
 
 Layer& layer_of(Network& network, int layer) {
@@ -130,11 +130,13 @@ void construct(Network* self, Arena& arena, const std::string& name, const std::
 }
 
 void backward(Network& network, const Batch& x, Activations& activations, const Batch& y,
-              const Batch& dy, Gradients* gradients, const Batch* dx, int dx_first_row) {
+              const Batch& dy, TopologyWorkspace& workspace, Gradients* gradients, const Batch* dx,
+              int dx_first_row) {
   check_trainable(network);
+  check_workspace(network, workspace);
   check_pass(network, x, activations, y);
   check_rows("dy", dy, network.sizes.back(), network);
-  check(dy.stride == y.stride, network.name + ": dy must have the columns of y.");
+  check(dy.columns == y.columns, network.name + ": dy must have the columns of y.");
   check(!gradients || gradients->count >= network.parameter_count(),
         network.name + " has " + std::to_string(network.parameter_count()) +
             " parameters, the gradients have room for " +
@@ -144,9 +146,9 @@ void backward(Network& network, const Batch& x, Activations& activations, const 
                                                           std::to_string(x.rows - 1) + ", got " +
                                                           std::to_string(dx_first_row) + ".");
     check_rows("dx", *dx, x.rows - dx_first_row, network);
-    check(dx->stride == x.stride, network.name + ": dx must have the columns of x.");
+    check(dx->columns == x.columns, network.name + ": dx must have the columns of x.");
   }
-  network.backward(x, activations, y, dy, gradients, dx, dx_first_row);
+  network.backward(x, activations, y, dy, gradients, dx, dx_first_row, workspace);
 }
 
 void act(const Network& network, const Observation& observation, const Action& action,
@@ -294,8 +296,8 @@ void bind_network(nb::module_& m) {
             n.forward(x, activations, y);
           },
           "x"_a, "activations"_a, "y"_a)
-      .def("backward", backward, "x"_a, "activations"_a, "y"_a, "dy"_a, "gradients"_a.none(),
-           "dx"_a.none() = nb::none(), "dx_first_row"_a = 0)
+      .def("backward", backward, "x"_a, "activations"_a, "y"_a, "dy"_a, "workspace"_a,
+           "gradients"_a.none(), "dx"_a.none() = nb::none(), "dx_first_row"_a = 0)
       .def(
           "adam_step",
           [](Network& n, const Gradients& gradients, int64_t step, double learning_rate,

@@ -1,6 +1,6 @@
 // The table of kernels that every instruction set provides, and the packed layout that they read.
-// kernels.cpp is compiled once per instruction set; kernels_reference.cpp is the scalar one that is
-// written to be read.
+// kernels/kernels.cpp is compiled once per instruction set; kernels/reference.cpp is the scalar one
+// that is written to be read.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@ struct Groups {
       column_start;  // [count * 16 + 1]: bucket p of group g is [g * 16 + p], [g * 16 + p + 1]
   const uint32_t* weight_start;  // [count + 1]: first weight of group g
   const uint16_t* columns;       // ascending within a bucket
-  const uint32_t* slots;  // the transposed view: where each weight lies in `values`; null: in order
+  bool plain;  // only buckets of single rows: a column stands once for each of its rows
 };
 
 enum class Epilogue { kLinear, kRelu, kReluMask };
@@ -33,12 +33,17 @@ struct AdamStep {
   float root_correction;  // sqrt(1 - beta_2^t)
 };
 
+struct Band {
+  size_t below, inside;
+};
+
 struct Kernels {
   const char* name;
   // y[row] = epilogue(bias[row] + sum over the row's columns of w * x[column]) for groups [first,
-  // last) and rows from first_row on. kReluMask: y holds the activations and becomes y > 0 ? sum :
-  // 0. `batch` is a multiple of 16.
-  void (*spmm)(const Groups&, const float* values, const float* bias, const float* x,
+  // last) and rows from first_row on; weights in packed order. kReluMask: y holds the activations
+  // and becomes y > 0 ? sum : 0. `batch` counts samples; a kernel goes on to the end of its last
+  // vector, and rows are as long.
+  void (*spmm)(const Groups&, const float* weights, const float* bias, const float* x,
                size_t x_stride, float* y, size_t y_stride, int batch, Epilogue, int first, int last,
                int first_row);
   // gradient[k] = sum over the batch of dy[row] * x[column] at the stored positions; bias_gradient
@@ -46,16 +51,22 @@ struct Kernels {
   void (*sddmm)(const Groups&, const float* x, size_t x_stride, const float* dy, size_t dy_stride,
                 int batch, float* gradient, float* bias_gradient, int first, int last);
   // One sample: y = epilogue(W x + bias), x and y contiguous.
-  void (*spmv)(const Groups&, const float* values, const float* bias, const float* x, float* y,
+  void (*spmv)(const Groups&, const float* weights, const float* bias, const float* x, float* y,
                Epilogue);
+  // out[i] = values[slots[i]]
+  void (*gather)(const float* values, const uint32_t* slots, size_t count, float* out);
+  void (*tanh)(float* values, size_t count);  // in place
   // Adam with L2 weight decay in the gradient (Kingma & Ba 2015, Algorithm 1).
   void (*adam)(float* values, float* m, float* v, const float* gradient, size_t count,
                const AdamStep&);
   // target[j] = tau * source[slot[j]] + (1 - tau) * target[j]
   void (*polyak)(float* target, const float* source, const uint32_t* slots, size_t count,
                  float tau);
-  // Collect |values| <= limit into `out`, in order; returns how many.
-  size_t (*collect_small)(const float* values, size_t count, float limit, float* out);
+  // How many magnitudes lie below `low`; those in [low, high] go to `out`, which has room for
+  // `count`, in order.
+  Band (*select_band)(const float* values, size_t count, float low, float high, float* out);
+  // Magnitudes below the threshold become 0; returns how many did.
+  size_t (*zero_below)(float* values, size_t count, float threshold);
 };
 
 // Kernel tables that this CPU can run, best last; the scalar reference is first.

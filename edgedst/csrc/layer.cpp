@@ -1,6 +1,7 @@
 #include "layer.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 namespace edgedst {
@@ -8,19 +9,40 @@ namespace {
 
 int group_count(int rows) { return (rows + kGroupRows - 1) / kGroupRows; }
 
-// Column entries of a view: each weight has one of its own at worst, each group each column once at
-// worst.
-size_t entry_capacity(int rows, int columns, uint32_t nnz) {
-  return std::min<size_t>(nnz, static_cast<size_t>(group_count(rows)) * columns);
+// Plain rows suit views whose rows have few connections, which in a row group would spread over
+// fifteen buckets, and a single row. Measured in docs/performance.md; EDGEDST_FORM=groups or plain
+// pins the form.
+bool rows_are_plain(int columns, int rows, uint32_t nnz) {
+  const char* form = std::getenv("EDGEDST_FORM");
+  if (form && std::strcmp(form, "plain") == 0) return true;
+  if (form && std::strcmp(form, "groups") == 0) return false;
+  const double row = static_cast<double>(nnz) / rows;
+  return rows == 1 || (row < columns && (row < 16 || row < 0.07 * columns));
 }
 
-// Sorts the table's indices into the buckets of group g and calls place(lane, index, weight) in
-// packed order.
+// Column entries of a view: each weight has one of its own at worst; unless rows are plain, each
+// group each column once at worst.
+size_t entry_capacity(bool plain, int rows, int columns, uint32_t nnz) {
+  return plain ? nnz : std::min<size_t>(nnz, static_cast<size_t>(group_count(rows)) * columns);
+}
+
+// The patterns under which a column stands that the lanes of `mask` use: one, or in plain rows one
+// for each lane.
+template <class Visit>
+void for_each_pattern(int mask, bool plain, Visit visit) {
+  if (!plain) return visit(mask);
+  for (int lane = 0; lane < kGroupRows; ++lane)
+    if (mask >> lane & 1) visit(1 << lane);
+}
+
+// Sorts the table's indices into the buckets of group g and calls place(slot, weight) in packed
+// order within each bucket.
 template <class Place>
-void write_group(const TopologyWorkspace::Table& table, int width, int stride, int g,
+void write_group(const TopologyWorkspace::Table& table, int width, int stride, int g, bool plain,
                  uint32_t* column_start, uint32_t* weight_start, uint16_t* columns, Place place) {
   uint32_t count[kPatterns] = {};
-  for (int i = 0; i < width; ++i) ++count[table.mask[i]];
+  for (int i = 0; i < width; ++i)
+    for_each_pattern(table.mask[i], plain, [&](int p) { ++count[p]; });
   uint32_t* start = column_start + g * kPatterns;
   uint32_t entry[kPatterns], weight[kPatterns];
   uint32_t entries = start[0], weights = weight_start[g];
@@ -33,11 +55,12 @@ void write_group(const TopologyWorkspace::Table& table, int width, int stride, i
   start[kPatterns] = entries;  // the next group's empty bucket 0 begins, and ends, here
   weight_start[g + 1] = weights;
   for (int i = 0; i < width; ++i) {
-    const int p = table.mask[i];
-    if (p == 0) continue;
-    columns[entry[p]++] = static_cast<uint16_t>(i);
-    for (int lane = 0; lane < kGroupRows; ++lane)
-      if (p >> lane & 1) place(table.slot[lane * stride + i], weight[p]++);
+    if (table.mask[i] == 0) continue;
+    for_each_pattern(table.mask[i], plain, [&](int p) {
+      columns[entry[p]++] = static_cast<uint16_t>(i);
+      for (int lane = 0; lane < kGroupRows; ++lane)
+        if (p >> lane & 1) place(table.slot[lane * stride + i], weight[p]++);
+    });
   }
 }
 
@@ -67,7 +90,7 @@ void build_transposed_view(Layer& layer, TopologyWorkspace& workspace, const uin
         workspace.table.slot[lane * workspace.width + row_by_column[at]] = slot_by_column[at];
       }
     }
-    write_group(workspace.table, layer.out, workspace.width, g, layer.row_start_t,
+    write_group(workspace.table, layer.out, workspace.width, g, layer.plain_t, layer.row_start_t,
                 layer.weight_start_t, layer.rows_t,
                 [&](uint32_t slot, uint32_t weight) { layer.slots[weight] = slot; });
   }
@@ -78,9 +101,11 @@ void build_transposed_view(Layer& layer, TopologyWorkspace& workspace, const uin
 Layer::Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nnz, bool target)
     : in(in), out(out), target(target), budget(nnz) {
   const uint64_t all = static_cast<uint64_t>(in) * out;
+  plain = rows_are_plain(in, out, nnz);
+  plain_t = rows_are_plain(out, in, nnz);
   // A target lags its network: at worst the two topologies share nothing.
   capacity = static_cast<uint32_t>(target ? std::min<uint64_t>(all, 2ull * nnz) : nnz);
-  values = arena.take<float>(name + ".values", capacity + 1);
+  values = arena.take<float>(name + ".values", capacity + 4);
   bias = arena.take<float>(name + ".bias", out);
   if (!target) {
     adam_m = arena.take<float>(name + ".adam_m", capacity);
@@ -90,24 +115,25 @@ Layer::Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nn
   }
   column_start = arena.take<uint32_t>(name + ".buckets", group_count(out) * kPatterns + 1);
   weight_start = arena.take<uint32_t>(name + ".groups", group_count(out) + 1);
-  columns = arena.take<uint16_t>(name + ".columns", entry_capacity(out, in, capacity));
+  columns = arena.take<uint16_t>(name + ".columns", entry_capacity(plain, out, in, capacity));
   if (target) {
     source = arena.take<uint32_t>(name + ".source", capacity);
   } else {
     row_start_t =
         arena.take<uint32_t>(name + ".transposed_buckets", group_count(in) * kPatterns + 1);
     weight_start_t = arena.take<uint32_t>(name + ".transposed_groups", group_count(in) + 1);
-    rows_t = arena.take<uint16_t>(name + ".transposed_rows", entry_capacity(in, out, capacity));
+    rows_t =
+        arena.take<uint16_t>(name + ".transposed_rows", entry_capacity(plain_t, in, out, capacity));
     slots = arena.take<uint32_t>(name + ".transposed_slots", capacity);
   }
 }
 
 Groups Layer::forward_view() const {
-  return {out, group_count(out), column_start, weight_start, columns, nullptr};
+  return {out, group_count(out), column_start, weight_start, columns, plain};
 }
 
 Groups Layer::transposed_view() const {
-  return {in, group_count(in), row_start_t, weight_start_t, rows_t, slots};
+  return {in, group_count(in), row_start_t, weight_start_t, rows_t, plain_t};
 }
 
 TopologyWorkspace::TopologyWorkspace(Arena& arena, const std::string& name, uint32_t nnz, int rows,
@@ -131,7 +157,7 @@ void read_group(const Layer& layer, int g, TopologyWorkspace& workspace,
   for (int p = 1; p < kPatterns; ++p) {
     const uint32_t end = layer.column_start[g * kPatterns + p + 1];
     for (uint32_t i = layer.column_start[g * kPatterns + p]; i < end; ++i) {
-      table.mask[layer.columns[i]] = static_cast<uint8_t>(p);
+      table.mask[layer.columns[i]] |= static_cast<uint8_t>(p);
       for (int lane = 0; lane < kGroupRows; ++lane)
         if (p >> lane & 1) table.slot[lane * workspace.width + layer.columns[i]] = weight++;
     }
@@ -173,7 +199,7 @@ void pack(Layer& layer, TopologyWorkspace& workspace, uint32_t nnz) {
       workspace.table.mask[column] |= 1 << lane;
       workspace.table.slot[lane * workspace.width + column] = k;
     }
-    write_group(workspace.table, layer.in, workspace.width, g, layer.column_start,
+    write_group(workspace.table, layer.in, workspace.width, g, layer.plain, layer.column_start,
                 layer.weight_start, layer.columns, [&](uint32_t from, uint32_t weight) {
                   layer.values[weight] = workspace.values[from];
                   if (!layer.adam_m) return;

@@ -17,7 +17,7 @@ struct Layer {
   Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nnz, bool target);
 
   Groups forward_view() const;     // rows are outputs
-  Groups transposed_view() const;  // rows are inputs
+  Groups transposed_view() const;  // rows are inputs; weight i is values[slots[i]]
   bool dense() const { return budget == static_cast<uint64_t>(in) * out; }
 
   int in, out;
@@ -31,12 +31,14 @@ struct Layer {
   uint16_t* columns;
   uint32_t *row_start_t = nullptr, *weight_start_t = nullptr, *slots = nullptr;
   uint16_t* rows_t = nullptr;
+  bool plain, plain_t;         // whether a view's groups are plain rows
   uint32_t* source = nullptr;  // target: where the same connection lies in the source's values; its
                                // nnz where nowhere
   float small_magnitude = 0;   // target: the last pruning threshold, a guess that only saves time
 };
 
-// Scratch for changes of topology and for checkpoints. The four arrays hold one layer, row-major.
+// Scratch for changes of topology, for checkpoints and for a backward pass. The four arrays hold
+// one layer, row-major.
 class TopologyWorkspace {
  public:
   TopologyWorkspace(Arena& arena, const std::string& name, uint32_t nnz, int rows, int columns);

@@ -8,11 +8,23 @@
 #include "topology.h"
 
 namespace edgedst {
+namespace {
+
+// parallel_for over an array's elements, in whole cache lines: vectors and their remainder fall
+// alike for every number of threads.
+template <class Body>
+void parallel_for_lines(uint32_t count, const Body& body) {
+  constexpr uint32_t kLine = 16;
+  parallel_for(static_cast<int>((count + kLine - 1) / kLine),
+               [&](int begin, int end) { body(begin * kLine, std::min(end * kLine, count)); });
+}
+
+}  // namespace
 
 Activations::Activations(Arena& arena, const std::string& name, const std::vector<int>& sizes,
                          int columns)
     : sizes(sizes) {
-  const int stride = (columns + 15) / 16 * 16;
+  const int stride = row_stride(columns);
   if (columns == 1) sample = arena.take<float>(name + ".observation", sizes.front());
   for (size_t l = 1; l + 1 < sizes.size(); ++l) {
     float* data = arena.take<float>(name + "." + std::to_string(l), size_t(sizes[l]) * stride);
@@ -70,17 +82,18 @@ void Network::forward(const Batch& x, Activations& activations, const Batch& y) 
     const Groups groups = layer.forward_view();
     parallel_for(groups.count, [&](int begin, int end) {
       kernels().spmm(groups, layer.values, layer.bias, input->data, input->stride, output.data,
-                     output.stride, output.stride, last ? Epilogue::kLinear : Epilogue::kRelu,
+                     output.stride, output.columns, last ? Epilogue::kLinear : Epilogue::kRelu,
                      begin, end, 0);
     });
     input = &output;
   }
   if (!tanh_output_) return;
-  for (int i = 0; i < y.rows * y.stride; ++i) y.data[i] = std::tanh(y.data[i]);
+  kernels().tanh(y.data, static_cast<size_t>(y.rows) * y.stride);
 }
 
 void Network::backward(const Batch& x, Activations& activations, const Batch& y, const Batch& dy,
-                       Gradients* gradients, const Batch* dx, int dx_first_row) {
+                       Gradients* gradients, const Batch* dx, int dx_first_row,
+                       TopologyWorkspace& workspace) {
   if (tanh_output_) {
     for (int i = 0; i < y.rows * y.stride; ++i) dy.data[i] *= 1 - y.data[i] * y.data[i];
   }
@@ -94,7 +107,7 @@ void Network::backward(const Batch& x, Activations& activations, const Batch& y,
       const Groups groups = layer.forward_view();
       parallel_for(groups.count, [&](int begin, int end) {
         kernels().sddmm(groups, input.data, input.stride, d_output->data, d_output->stride,
-                        d_output->stride, gradient, gradient + layer.nnz, begin, end);
+                        d_output->columns, gradient, gradient + layer.nnz, begin, end);
       });
     }
     if (l == 0 && !dx) break;
@@ -104,9 +117,13 @@ void Network::backward(const Batch& x, Activations& activations, const Batch& y,
     float* d_input = l > 0 ? input.data : dx->data - size_t(dx_first_row) * dx->stride;
     const int first_row = l > 0 ? 0 : dx_first_row;
     const int skipped = first_row / kGroupRows;
+    float* weights = workspace.values;
     parallel_for(groups.count - skipped, [&](int begin, int end) {
-      kernels().spmm(groups, layer.values, nullptr, d_output->data, d_output->stride, d_input,
-                     input.stride, input.stride, l > 0 ? Epilogue::kReluMask : Epilogue::kLinear,
+      const uint32_t start = groups.weight_start[skipped + begin];
+      kernels().gather(layer.values, layer.slots + start,
+                       groups.weight_start[skipped + end] - start, weights + start);
+      kernels().spmm(groups, weights, nullptr, d_output->data, d_output->stride, d_input,
+                     input.stride, input.columns, l > 0 ? Epilogue::kReluMask : Epilogue::kLinear,
                      skipped + begin, skipped + end, first_row);
     });
     d_output = &input;
@@ -126,7 +143,10 @@ void Network::adam_step(const Gradients& gradients, int64_t step, double learnin
       static_cast<float>(std::sqrt(1 - std::pow(beta_2, static_cast<double>(step))))};
   const float* gradient = gradients.data;
   for (Layer& layer : layers) {
-    kernels().adam(layer.values, layer.adam_m, layer.adam_v, gradient, layer.nnz, adam);
+    parallel_for_lines(layer.nnz, [&](uint32_t begin, uint32_t end) {
+      kernels().adam(layer.values + begin, layer.adam_m + begin, layer.adam_v + begin,
+                     gradient + begin, end - begin, adam);
+    });
     gradient += layer.nnz;
     kernels().adam(layer.bias, layer.bias_adam_m, layer.bias_adam_v, gradient, layer.out, adam);
     gradient += layer.out;
@@ -154,7 +174,7 @@ void Network::act(const double* observation, float* action, Activations& activat
     input = output;
   }
   if (!tanh_output_) return;
-  for (int i = 0; i < sizes.back(); ++i) action[i] = std::tanh(action[i]);
+  kernels().tanh(action, sizes.back());
 }
 
 void Network::polyak_update(const Network& source, float tau, TopologyWorkspace& workspace) {
@@ -166,7 +186,9 @@ void Network::polyak_update(const Network& source, float tau, TopologyWorkspace&
   for (size_t l = 0; l < layers.size(); ++l) {
     const Layer& from = source.layers[l];
     Layer& to = layers[l];
-    kernels().polyak(to.values, from.values, to.source, to.nnz, tau);
+    parallel_for_lines(to.nnz, [&](uint32_t begin, uint32_t end) {
+      kernels().polyak(to.values + begin, from.values, to.source + begin, end - begin, tau);
+    });
     for (int row = 0; row < to.out; ++row)
       to.bias[row] = tau * from.bias[row] + (1 - tau) * to.bias[row];
     maintain(to, workspace);

@@ -34,9 +34,10 @@ class Network {
   void copy_from(const Network& source, TopologyWorkspace& workspace);
   void forward(const Batch& x, Activations& activations, const Batch& y) const;
   // `gradients` null: only dx. `dx` null: only the gradients. dx holds the input rows from
-  // dx_first_row on.
+  // dx_first_row on. The workspace holds the weights of the transposed layer meanwhile.
   void backward(const Batch& x, Activations& activations, const Batch& y, const Batch& dy,
-                Gradients* gradients, const Batch* dx, int dx_first_row);
+                Gradients* gradients, const Batch* dx, int dx_first_row,
+                TopologyWorkspace& workspace);
   void adam_step(const Gradients& gradients, int64_t step, double learning_rate,
                  double weight_decay, double beta_1, double beta_2, double epsilon);
   uint32_t evolve(Random& random, double drop_fraction, TopologyWorkspace& workspace);

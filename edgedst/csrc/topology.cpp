@@ -7,8 +7,6 @@
 namespace edgedst {
 namespace {
 
-constexpr uint32_t kEnd = 0xffffffffu;
-
 // Walks all positions row-major and calls keep(k) at the kept ones and grow() at `needed` uniformly
 // random others: selection sampling (Knuth, TAOCP 2, 3.4.2, Algorithm S), so nothing of size in x
 // out is stored.
@@ -168,18 +166,25 @@ void link(const Layer& source, Layer& target, TopologyWorkspace& workspace) {
 
 namespace {
 
-// The smallest magnitude that stays when `excess` go (ties aside). A guess from the last time
-// usually leaves a few percent of the values to select from; when it was too small, all of them.
+// The smallest magnitude that stays when `excess` go (ties aside): the one of that rank. From one
+// update to the next it mostly moves by less than 3 %, so few magnitudes are ranked: those near the
+// last one, else those up to twice as far off, else all on that side.
 float pruning_threshold(Layer& target, uint32_t excess, float* scratch) {
-  size_t count = 0;
-  if (target.small_magnitude > 0)
-    count = kernels().collect_small(target.values, target.nnz, target.small_magnitude, scratch);
-  if (count <= excess)
-    count = kernels().collect_small(target.values, target.nnz, INFINITY, scratch);
-  std::nth_element(scratch, scratch + excess, scratch + count);
-  const float threshold = scratch[excess];
-  target.small_magnitude = 1.25f * threshold;
-  return threshold;
+  float low = 0.97f * target.small_magnitude, high = 1.03f * target.small_magnitude;
+  for (bool near = true;; near = false) {
+    const Band band = kernels().select_band(target.values, target.nnz, low, high, scratch);
+    if (excess < band.below) {
+      high = low;
+      low = near ? low / 2 : 0;
+    } else if (excess - band.below >= band.inside) {
+      low = high;
+      high = near ? 2 * high : INFINITY;
+    } else {
+      float* ranked = scratch + (excess - band.below);
+      std::nth_element(scratch, ranked, scratch + band.inside);
+      return target.small_magnitude = *ranked;
+    }
+  }
 }
 
 // Of the magnitudes equal to the threshold the `ties` at the highest positions go. Rare: weights
@@ -206,12 +211,8 @@ void maintain(Layer& target, TopologyWorkspace& workspace) {
   const uint32_t excess = target.nnz - target.budget;
   const float threshold = pruning_threshold(target, excess, workspace.values);
   if (threshold == 0) return;  // no more than `budget` weights are not 0
-  uint32_t pruned = 0;
-  for (uint32_t j = 0; j < target.nnz; ++j) {
-    const bool small = std::fabs(target.values[j]) < threshold;
-    pruned += small;
-    target.values[j] = small ? 0 : target.values[j];
-  }
+  const uint32_t pruned =
+      static_cast<uint32_t>(kernels().zero_below(target.values, target.nnz, threshold));
   if (pruned < excess) prune_ties(target, threshold, excess - pruned, workspace);
 }
 

@@ -38,7 +38,8 @@ struct Case {
 };
 
 struct Result {
-  std::vector<float> y, dx, gradient, bias_gradient, single, values, polyak, small;
+  std::vector<float> y, dx, gradient, bias_gradient, single, values, polyak, band, kept;
+  size_t band_below = 0, zeroed = 0;
 };
 
 Result run(const Case& c, const char* isa) {
@@ -65,12 +66,17 @@ Result run(const Case& c, const char* isa) {
   result.single.resize(c.out);
   const Groups forward = layer.forward_view(), transposed = layer.transposed_view();
   const Kernels& k = kernels();
-  k.spmm(forward, layer.values, layer.bias, x.data(), stride, result.y.data(), stride, stride,
+  k.spmm(forward, layer.values, layer.bias, x.data(), stride, result.y.data(), stride, c.batch,
          Epilogue::kRelu, 0, forward.count, 0);
-  k.sddmm(forward, x.data(), stride, dy.data(), stride, stride, result.gradient.data(),
+  k.sddmm(forward, x.data(), stride, dy.data(), stride, c.batch, result.gradient.data(),
           result.bias_gradient.data(), 0, forward.count);
-  k.spmm(transposed, layer.values, nullptr, dy.data(), stride, result.dx.data(), stride, stride,
-         Epilogue::kReluMask, 0, transposed.count, 0);
+  std::vector<float> weights_t(c.nnz);
+  k.gather(layer.values, layer.slots, c.nnz, weights_t.data());
+  k.spmm(transposed, weights_t.data(), nullptr, dy.data(), stride, result.dx.data(), stride,
+         c.batch, Epilogue::kReluMask, 0, transposed.count, 0);
+  for (auto* rows : {&result.y, &result.dx})  // what a kernel leaves in the padding is its own
+    for (size_t i = 0; i < rows->size(); ++i)
+      if (i % stride >= size_t(c.batch)) (*rows)[i] = 0;
   std::vector<float> sample(c.in);
   for (int i = 0; i < c.in; ++i) sample[i] = x[size_t(i) * stride];
   k.spmv(forward, layer.values, layer.bias, sample.data(), result.single.data(), Epilogue::kLinear);
@@ -79,8 +85,12 @@ Result run(const Case& c, const char* isa) {
   result.values.assign(layer.values, layer.values + c.nnz);
   result.polyak = result.gradient;
   k.polyak(result.polyak.data(), layer.values, layer.slots, c.nnz, 0.005f);
-  result.small.resize(c.nnz + 1);
-  result.small.resize(k.collect_small(layer.values, c.nnz, 0.1f, result.small.data()));
+  result.band.resize(c.nnz);
+  const Band band = k.select_band(layer.values, c.nnz, 0.1f, 0.2f, result.band.data());
+  result.band.resize(band.inside);
+  result.band_below = band.below;
+  result.zeroed = k.zero_below(layer.values, c.nnz, 0.15f);
+  result.kept.assign(layer.values, layer.values + c.nnz);
   return result;
 }
 
@@ -96,7 +106,10 @@ void compare(const Case& c, const char* isa) {
   check(close(got.single, want.single, c.in), "spmv");
   check(close(got.values, want.values, c.batch), "adam");
   check(close(got.polyak, want.polyak, c.batch), "polyak");
-  check(got.small.size() == want.small.size(), "collect_small");
+  check(got.band.size() == want.band.size() && close(got.band, want.band, c.batch) &&
+            got.band_below == want.band_below,
+        "select_band");
+  check(got.zeroed == want.zeroed && close(got.kept, want.kept, c.batch), "zero_below");
 }
 
 // Threads split the rows: every sum must come out bitwise the same.
@@ -118,7 +131,7 @@ void compare_threads(int count) {
     for (int i = 0; i < 33 * 112; ++i) x.data[i] = random.uniform();
     for (int i = 0; i < 3 * 112; ++i) dy.data[i] = random.uniform();
     network.forward(x, activations, y);
-    network.backward(x, activations, y, dy, &gradients, &dx, 0);
+    network.backward(x, activations, y, dy, &gradients, &dx, 0, workspace);
     results[pass].assign(gradients.data, gradients.data + gradients.count);
     results[pass].insert(results[pass].end(), dx.data, dx.data + 33 * 112);
   }

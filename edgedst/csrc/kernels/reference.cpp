@@ -1,13 +1,12 @@
 // The scalar reference of every kernel: what the fast ones are tested against. Written to be read.
 #include <cmath>
 
-#include "kernels.h"
+#include "../kernels.h"
 
 namespace edgedst {
 namespace {
 
-// Calls visit(row, column, index of the weight in `values`, index in packed order) for every weight
-// of group g.
+// Calls visit(row, column, index of the weight) for every weight of group g.
 template <class Visit>
 void for_each_weight(const Groups& groups, int g, Visit visit) {
   size_t weight = groups.weight_start[g];
@@ -15,13 +14,8 @@ void for_each_weight(const Groups& groups, int g, Visit visit) {
     const uint32_t begin = groups.column_start[g * kPatterns + pattern];
     const uint32_t end = groups.column_start[g * kPatterns + pattern + 1];
     for (uint32_t i = begin; i < end; ++i) {
-      for (int r = 0; r < kGroupRows; ++r) {
-        if (pattern >> r & 1) {
-          visit(g * kGroupRows + r, groups.columns[i], groups.slots ? groups.slots[weight] : weight,
-                weight);
-          ++weight;
-        }
-      }
+      for (int r = 0; r < kGroupRows; ++r)
+        if (pattern >> r & 1) visit(g * kGroupRows + r, groups.columns[i], weight++);
     }
   }
 }
@@ -32,7 +26,7 @@ float finish(float sum, float old, Epilogue epilogue) {
   return sum;
 }
 
-void spmm(const Groups& groups, const float* values, const float* bias, const float* x,
+void spmm(const Groups& groups, const float* weights, const float* bias, const float* x,
           size_t x_stride, float* y, size_t y_stride, int batch, Epilogue epilogue, int first,
           int last, int first_row) {
   for (int g = first; g < last; ++g) {
@@ -40,8 +34,8 @@ void spmm(const Groups& groups, const float* values, const float* bias, const fl
       float sum[kGroupRows] = {};
       for (int r = 0; r < kGroupRows && g * kGroupRows + r < groups.rows; ++r)
         sum[r] = bias ? bias[g * kGroupRows + r] : 0;
-      for_each_weight(groups, g, [&](int row, int column, size_t slot, size_t) {
-        sum[row % kGroupRows] += values[slot] * x[column * x_stride + b];
+      for_each_weight(groups, g, [&](int row, int column, size_t weight) {
+        sum[row % kGroupRows] += weights[weight] * x[column * x_stride + b];
       });
       for (int r = 0; r < kGroupRows; ++r) {
         const int row = g * kGroupRows + r;
@@ -56,10 +50,10 @@ void spmm(const Groups& groups, const float* values, const float* bias, const fl
 void sddmm(const Groups& groups, const float* x, size_t x_stride, const float* dy, size_t dy_stride,
            int batch, float* gradient, float* bias_gradient, int first, int last) {
   for (int g = first; g < last; ++g) {
-    for_each_weight(groups, g, [&](int row, int column, size_t, size_t packed) {
+    for_each_weight(groups, g, [&](int row, int column, size_t weight) {
       float sum = 0;
       for (int b = 0; b < batch; ++b) sum += dy[row * dy_stride + b] * x[column * x_stride + b];
-      gradient[packed] = sum;
+      gradient[weight] = sum;
     });
     for (int row = g * kGroupRows; row < (g + 1) * kGroupRows && row < groups.rows; ++row) {
       float sum = 0;
@@ -69,14 +63,22 @@ void sddmm(const Groups& groups, const float* x, size_t x_stride, const float* d
   }
 }
 
-void spmv(const Groups& groups, const float* values, const float* bias, const float* x, float* y,
+void spmv(const Groups& groups, const float* weights, const float* bias, const float* x, float* y,
           Epilogue epilogue) {
   for (int row = 0; row < groups.rows; ++row) y[row] = bias[row];
   for (int g = 0; g < groups.count; ++g)
-    for_each_weight(groups, g, [&](int row, int column, size_t slot, size_t) {
-      y[row] += values[slot] * x[column];
+    for_each_weight(groups, g, [&](int row, int column, size_t weight) {
+      y[row] += weights[weight] * x[column];
     });
   for (int row = 0; row < groups.rows; ++row) y[row] = finish(y[row], 0, epilogue);
+}
+
+void gather(const float* values, const uint32_t* slots, size_t count, float* out) {
+  for (size_t i = 0; i < count; ++i) out[i] = values[slots[i]];
+}
+
+void tanh(float* values, size_t count) {
+  for (size_t i = 0; i < count; ++i) values[i] = std::tanh(values[i]);
 }
 
 void adam(float* values, float* m, float* v, const float* gradient, size_t count,
@@ -93,17 +95,30 @@ void polyak(float* target, const float* source, const uint32_t* slots, size_t co
   for (size_t j = 0; j < count; ++j) target[j] = tau * source[slots[j]] + (1 - tau) * target[j];
 }
 
-size_t collect_small(const float* values, size_t count, float limit, float* out) {
-  size_t found = 0;
+Band select_band(const float* values, size_t count, float low, float high, float* out) {
+  Band band = {0, 0};
   for (size_t i = 0; i < count; ++i) {
-    if (std::fabs(values[i]) <= limit) out[found++] = std::fabs(values[i]);
+    const float magnitude = std::fabs(values[i]);
+    if (magnitude < low) ++band.below;
+    if (magnitude >= low && magnitude <= high) out[band.inside++] = magnitude;
   }
-  return found;
+  return band;
+}
+
+size_t zero_below(float* values, size_t count, float threshold) {
+  size_t zeroed = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (!(std::fabs(values[i]) < threshold)) continue;
+    values[i] = 0;
+    ++zeroed;
+  }
+  return zeroed;
 }
 
 }  // namespace
 
 extern const Kernels kernels_scalar;
-const Kernels kernels_scalar = {"scalar", spmm, sddmm, spmv, adam, polyak, collect_small};
+const Kernels kernels_scalar = {"scalar", spmm, sddmm,  spmv,        gather,
+                                tanh,     adam, polyak, select_band, zero_below};
 
 }  // namespace edgedst
