@@ -18,12 +18,12 @@ STEPS, START_STEPS = 1500, 500
 N, M = 17, 6  # HalfCheetah's observation and action
 
 PYTORCH = f"""
-import argparse, sys
+import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import gymnasium, numpy
-from update_step import pytorch_learner
+from learners import Case, pytorch_learner
 env = gymnasium.make("HalfCheetah-v4")
-update, _ = pytorch_learner(argparse.Namespace(batch=100, hidden=256))
+update = pytorch_learner(Case(observation={N}, action={M})).step
 replay = numpy.zeros(({STEPS}, {2 * N + M + 2}), numpy.float32)
 observation, _ = env.reset(seed=0)
 for step in range({STEPS}):

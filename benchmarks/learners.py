@@ -1,0 +1,253 @@
+"""TD3 learners of one shape, each as a `Side` whose step is one update: edgedst's, and plain dense PyTorch's.
+
+Both sample from a full replay and make the same update: twin critics, Adam with weight decay, and at every second
+update the actor and the targets. PyTorch's side is dense TD3 as anyone would write it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from array import array
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from timing import Side
+
+if TYPE_CHECKING:
+    from edgedst.agents.td3 import TD3
+
+TRANSITIONS = 20_000
+EVOLVE_EVERY = 1000  # updates between two evolutions in training
+
+# Evolutions before the timing, and updates between them: an evolved topology's targets hold the union of old and new
+# connections. Measured at density 0.5: a fresh target holds 32,768 weights, this leaves 36,900, training 36,200.
+EVOLUTIONS, UPDATES_BETWEEN = 3, 200
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is learned, and how. The defaults are HalfCheetah's sizes and the paper's protocol."""
+
+    observation: int = 17  # features of an observation
+    action: int = 6  # components of an action
+    hidden: int = 256  # width of both hidden layers
+    batch: int = 100  # transitions a mini-batch
+    density: float = 0.5  # stored share of each hidden layer; 1 is dense TD3
+    threads: int = 1  # of edgedst and of PyTorch
+    method: str = "ds-td3"  # edgedst's, where density < 1
+
+    def __str__(self) -> str:
+        return f"{self.observation}/{self.action}, hidden {[self.hidden] * 2}, batch {self.batch}"
+
+
+def edgedst_learner(case: Case) -> Side:
+    """edgedst's agent; hidden layers at the density, the output dense. Its topology has evolved, its replay is full."""
+    from edgedst import core
+
+    core.set_threads(case.threads)
+    agent = edgedst_agent(case)
+    fill_replay(agent, core)
+    if case.density >= 1:
+        label, rare_seconds = "edgedst dense", 0.0
+    else:
+        label = f"edgedst {case.method}, density {case.density:g}"
+        rare_seconds = evolve_a_few_times(agent) / EVOLVE_EVERY if case.method.startswith("ds-") else 0.0
+    if case.threads > 1:
+        label += f", {case.threads} threads"
+    pairs = [
+        pair
+        for network in (agent.actor, agent.critic_1, agent.critic_2)
+        for pair in zip(network.sizes[:-1], network.sizes[1:], strict=True)
+    ]
+    return Side(
+        label,
+        agent.update,
+        prepare=lambda: core.set_threads(case.threads),
+        rare_seconds=rare_seconds,
+        facts={
+            "density": min(1.0, case.density),
+            "connections": agent.connections,
+            "dense_connections": sum(a * b for a, b in pairs),
+            "threads": case.threads,
+            "evolution_us_an_update": 1e6 * rare_seconds,
+        },
+        fingerprint=partial(fingerprint, agent),
+    )
+
+
+def edgedst_agent(case: Case) -> TD3:
+    """A fresh agent with room for the replay."""
+    from edgedst import core
+    from edgedst.agents.td3 import TD3
+
+    # lambda = density * in * out / (in + out). Both networks share lambda1: the critic's input gives it.
+    n_in, hidden = case.observation + case.action, case.hidden
+    config = SimpleNamespace(
+        method="td3" if case.density >= 1 else case.method,
+        hidden=(hidden, hidden),
+        lambda1=case.density * n_in * hidden / (n_in + hidden),
+        lambda2=case.density * hidden / 2,
+        batch_size=case.batch,
+        gamma=0.99,
+        tau=0.005,
+        policy_delay=2,
+        learning_rate=1e-3,
+        weight_decay=2e-4,
+        exploration_noise=0.1,
+        target_policy_noise=0.2,
+        target_noise_clip=0.5,
+        eta=0.05,
+        evolve_every=10**9,  # never inside a timed block; evolve_a_few_times says when
+        seed=0,
+        steps=1_000_000,
+        start_steps=25_000,
+        topology_stop_steps=50_000,
+    )
+
+    def build(arena):
+        agent = TD3(arena, config, case.observation, case.action)
+        agent.replay = core.Replay(arena, "replay", TRANSITIONS + 2, case.observation, case.action, "float16")
+        return agent
+
+    measured = core.Arena()
+    build(measured)
+    agent = build(core.Arena(measured.used_bytes))
+    agent.initialise()
+    return agent
+
+
+def fill_replay(agent: TD3, core) -> None:
+    """Transitions of normal observations and uniform actions; the reward is the observation's first feature."""
+    random = core.Random(1)
+    observation, action = array("f", bytes(4 * agent.observation_size)), array("f", bytes(4 * agent.action_size))
+    random.normal(observation, 1.0)
+    agent.replay.begin_episode(array("d", observation))
+    for _ in range(TRANSITIONS):
+        random.normal(observation, 1.0)
+        random.uniform(action, -1.0, 1.0)
+        agent.replay.add(action, observation[0], array("d", observation), False, False)
+
+
+def evolve_a_few_times(agent: TD3) -> float:
+    """Train through some evolutions; returns the median seconds that one adds to the update it falls into."""
+    config, never = agent.config, agent.config.evolve_every
+    extra = []
+    for _ in range(EVOLUTIONS):
+        usual = []
+        for _ in range(UPDATES_BETWEEN // 2 - 1):
+            agent.update()
+            usual.append(seconds(agent.update))  # of every second update, the one with the actor: evolution's is one
+        agent.update()
+        config.evolve_every = agent.iteration + 1
+        extra.append(seconds(agent.update) - statistics.median(usual))
+        config.evolve_every = never
+    return max(0.0, statistics.median(extra))
+
+
+def seconds(step) -> float:
+    """How long one call takes."""
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def fingerprint(agent: TD3) -> str:
+    """SHA-256 of every position, weight, bias and moment of the six networks: equal means bitwise equal."""
+    import hashlib  # not above: benchmarks/process_memory.py counts what this module loads
+
+    digest = hashlib.sha256()
+    for name, network in agent.networks.items():
+        for layer in range(len(network.sizes) - 1):
+            digest.update(array("I", network.positions(layer)))
+            parts = [network.values, network.bias]
+            if not name.endswith("_target"):
+                parts += [network.adam_m, network.adam_v, network.bias_adam_m, network.bias_adam_v]
+            for part in parts:
+                digest.update(part(layer))
+    return digest.hexdigest()
+
+
+class PyTorchTD3:
+    """Dense TD3 in PyTorch, in the shape of its authors' code."""
+
+    def __init__(self, case: Case) -> None:
+        import torch
+        from torch import nn
+
+        torch.set_num_threads(case.threads)
+        torch.manual_seed(0)
+
+        def mlp(n_in, n_out):
+            layers = [nn.Linear(n_in, case.hidden), nn.ReLU(), nn.Linear(case.hidden, case.hidden), nn.ReLU()]
+            return nn.Sequential(*layers, nn.Linear(case.hidden, n_out))
+
+        def adam(*networks):
+            parameters = [p for network in networks for p in network.parameters()]
+            return torch.optim.Adam(parameters, lr=1e-3, weight_decay=2e-4)
+
+        def actor():
+            return nn.Sequential(mlp(case.observation, case.action), nn.Tanh())
+
+        def critic():
+            return mlp(case.observation + case.action, 1)
+
+        self.batch, self.count = case.batch, 0
+        self.actor, self.actor_target = actor(), actor()
+        self.critics, self.critic_targets = [critic(), critic()], [critic(), critic()]
+        networks, targets = [self.actor, *self.critics], [self.actor_target, *self.critic_targets]
+        self.pairs = list(zip(networks, targets, strict=True))
+        for network, target in self.pairs:
+            target.load_state_dict(network.state_dict())
+        self.actor_adam, self.critic_adam = adam(self.actor), adam(*self.critics)
+        self.replay = {
+            "observation": torch.randn(TRANSITIONS, case.observation),
+            "action": torch.rand(TRANSITIONS, case.action) * 2 - 1,
+            "next_observation": torch.randn(TRANSITIONS, case.observation),
+            "reward": torch.randn(TRANSITIONS, 1),
+            "not_done": torch.ones(TRANSITIONS, 1),
+        }
+
+    def update(self) -> None:
+        """One update on a mini-batch of the replay."""
+        import torch
+        from torch.nn import functional
+
+        self.count += 1
+        rows = torch.randint(0, TRANSITIONS, (self.batch,))
+        observation, action, next_observation, reward, not_done = (column[rows] for column in self.replay.values())
+        with torch.no_grad():
+            noise = (torch.randn_like(action) * 0.2).clamp(-0.5, 0.5)
+            next_action = (self.actor_target(next_observation) + noise).clamp(-1, 1)
+            next_input = torch.cat([next_observation, next_action], 1)
+            y = reward + 0.99 * not_done * torch.min(*(critic(next_input) for critic in self.critic_targets))
+        critic_input = torch.cat([observation, action], 1)
+        loss = sum(functional.mse_loss(critic(critic_input), y) for critic in self.critics)
+        self.critic_adam.zero_grad()
+        loss.backward()
+        self.critic_adam.step()
+        if self.count % 2 == 0:
+            actor_loss = -self.critics[0](torch.cat([observation, self.actor(observation)], 1)).mean()
+            self.actor_adam.zero_grad()
+            actor_loss.backward()
+            self.actor_adam.step()
+            with torch.no_grad():
+                for network, target in self.pairs:
+                    for p, p_target in zip(network.parameters(), target.parameters(), strict=True):
+                        p_target.mul_(1 - 0.005).add_(0.005 * p)
+
+
+def pytorch_learner(case: Case) -> Side | None:
+    """PyTorch's update as a side; None where torch is missing."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    return Side(
+        f"PyTorch {torch.__version__} dense",
+        PyTorchTD3(case).update,
+        prepare=lambda: torch.set_num_threads(case.threads),
+        facts={"torch": torch.__version__, "threads": case.threads},
+    )

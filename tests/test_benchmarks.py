@@ -1,0 +1,57 @@
+"""The benchmarks run as their help says and print what they promise; tiny sizes, for timing is not what is tested."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def run_json(script: str, *arguments: str) -> dict:
+    """What the script prints as JSON."""
+    command = [sys.executable, str(BENCHMARKS / script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_update_step_has_every_baseline_and_the_floor_only_the_products_of_an_update():
+    n, m, h, batch = 5, 2, 32, 8
+    sizes = ["--observation", str(n), "--action", str(m), "--hidden", str(h), "--batch", str(batch)]
+    result = run_json("update_step.py", *sizes, "--blocks", "1", "--updates", "2", "--json")
+    assert {"edgedst_dense", "blas_floor"} <= set(result["ratios"])
+    sparse = result["sides"]["edgedst"]
+    assert 0.4 < sparse["connections"] / sparse["dense_connections"] < 0.8
+    actor, critic = n * h + h * h + h * m, (n + m) * h + h * h + h
+    first_of_actor, first_of_critic = n * h, (n + m) * h
+    always = actor + 4 * critic + 2 * critic + 2 * (critic - first_of_critic)
+    delayed = actor + critic + (critic - first_of_critic + m * h) + actor + (actor - first_of_actor)
+    assert result["sides"]["blas_floor"]["flops_an_update"] == 2 * batch * (always + delayed / 2)
+
+
+def test_kernels_times_every_kernel_against_sgemm():
+    result = run_json("kernels.py", "--shape", "24x32", "--density", "0.5", "--batch", "8", "--isa", "scalar", "--json")
+    products = {"forward", "input-gradient", "weight-gradient"}
+    assert products | {"adam", "polyak", "act"} == {row["kernel"] for row in result["results"]}
+    assert all(row["ratio"] > 0 and row["nnz"] == 24 * 32 // 2 for row in result["results"])
+
+
+def test_scaling_fits_time_against_connections_beside_the_measured_peak(tmp_path):
+    picture = tmp_path / "scaling.png"
+    options = ["--width", "32", "64", "--density", "0.25", "0.5", "1", "--batch", "8", "--skip-update"]
+    result = run_json("scaling.py", *options, "--json", "-", "--plot", str(picture))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert result["fma_peak"]["median"] > 0.1
+    assert len(result["layers"]) == 6
+
+
+@pytest.mark.parametrize("script", ["update_step.py", "kernels.py", "scaling.py", "end_to_end.py"])
+def test_help_tells_how_to_get_json(script):
+    done = subprocess.run([sys.executable, str(BENCHMARKS / script), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--json" in done.stdout
