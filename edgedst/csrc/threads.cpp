@@ -21,6 +21,8 @@ namespace {
 // Kernels keep their accumulators in registers: 64 KB is plenty, and the memory budget counts every
 // stack.
 constexpr size_t kStackBytes = 64 * 1024;
+constexpr int kLarge = 3, kWhole = 4;  // three quarters of the items go in large shares
+constexpr int kSmallShares = 2;        // for each thread
 constexpr auto kSpin =
     std::chrono::microseconds(100);  // more than the pauses within one update; waking up takes 60
 
@@ -73,41 +75,70 @@ class Bell {
   std::atomic<int> sleepers_{0};
 };
 
-constexpr int kShares = 8, kFirstShare = 6;  // a part's range, in eighths: six, then one by one
+// Which share of which task is next, in one word: whoever comes late cannot take one of the next
+// task.
+struct Ticket {
+  uint32_t generation;
+  uint16_t shares, next;
+
+  static Ticket from(uint64_t word) {
+    return {static_cast<uint32_t>(word >> 32), static_cast<uint16_t>(word >> 16),
+            static_cast<uint16_t>(word)};
+  }
+  uint64_t word() const { return uint64_t{generation} << 32 | uint32_t{shares} << 16 | next; }
+};
 
 struct Pool {
   int size = 1;  // with the caller
   pthread_t workers[kMostThreads];
 
-  // The task: written by the caller while no worker runs, published by `generation`.
+  // The task: written by the caller while every share of the last one is done, published by the
+  // ticket.
   RangeFunction function = nullptr;
   const void* context = nullptr;
   int count = 0;
   int parts = 0;
   bool stopping = false;
-  std::atomic<uint32_t> generation{0};
-  std::atomic<int> running{0};
-  std::atomic<int> next_share{0};
+  std::atomic<uint64_t> ticket{0};
+  std::atomic<int> done{0};
   Bell started, finished;
 
-  // Each part begins with the same large range. The rest goes in small shares to whoever is free:
-  // the cores of a board, or of a busy machine, are not equally fast.
-  void run_part(int part) {
-    const int first = count / parts * kFirstShare / kShares;
-    const int rest = count - first * parts;
-    const int shares = std::min(rest, parts * (kShares - kFirstShare));
-    if (first > 0) function(context, first * part, first * (part + 1));
-    const int begin = first * parts;
-    for (int64_t i; (i = next_share.fetch_add(1)) < shares;)
-      function(context, begin + static_cast<int>(i * rest / shares),
-               begin + static_cast<int>((i + 1) * rest / shares));
+  uint32_t generation() const { return Ticket::from(ticket.load()).generation; }
+
+  void publish(int shares) {
+    done.store(0);
+    ticket.store(Ticket{generation() + 1, static_cast<uint16_t>(shares), 0}.word());
+    started.ring();
   }
 
-  void publish() {
-    running.store(size - 1);
-    next_share.store(0);
-    generation.fetch_add(1);
-    started.ring();
+  // One large share for each thread, then the rest in small ones: the cores of a board, or of a
+  // busy machine, are not equally fast. A thread that sleeps is not waited for: its share is taken.
+  int shares() const { return parts * (1 + kSmallShares); }
+
+  void run_share(int share) const {
+    const int large = static_cast<int>(int64_t{count} * kLarge / (kWhole * parts));
+    if (share < parts) return run_range(large * share, large * (share + 1));
+    const int64_t begin = int64_t{large} * parts, rest = count - begin;
+    const int small = share - parts, smalls = parts * kSmallShares;
+    run_range(begin + rest * small / smalls, begin + rest * (small + 1) / smalls);
+  }
+
+  void run_range(int64_t begin, int64_t end) const {
+    if (begin < end) function(context, static_cast<int>(begin), static_cast<int>(end));
+  }
+
+  // Takes shares of the task until none is left.
+  void work_on(uint32_t task) {
+    uint64_t word = ticket.load();
+    for (;;) {
+      Ticket next = Ticket::from(word);
+      if (next.generation != task || next.next == next.shares) return;
+      const int share = next.next++;
+      if (!ticket.compare_exchange_weak(word, next.word())) continue;
+      run_share(share);
+      if (done.fetch_add(1) + 1 == next.shares) finished.ring();
+      word = ticket.load();
+    }
   }
 };
 
@@ -117,30 +148,23 @@ Pool& pool() {
   return instance;
 }
 
-struct Worker {
-  int part;
-  uint32_t generation;  // the last one before it was born
-};
-Worker newborn[kMostThreads];
+uint32_t generation_at_birth[kMostThreads];
 
 void* work(void* argument) {
-  const Worker worker = *static_cast<const Worker*>(argument);
+  uint32_t seen = *static_cast<const uint32_t*>(argument);
   Pool& p = pool();
-  uint32_t seen = worker.generation;
   for (;;) {
-    p.started.wait([&] { return p.generation.load() != seen; });
-    ++seen;
-    const bool stopping = p.stopping;
-    if (!stopping && worker.part < p.parts) p.run_part(worker.part);
-    if (p.running.fetch_sub(1) == 1) p.finished.ring();
-    if (stopping) return nullptr;
+    p.started.wait([&] { return p.generation() != seen; });
+    seen = p.generation();
+    if (p.stopping) return nullptr;
+    p.work_on(seen);
   }
 }
 
 void stop(Pool& p) {
   if (p.size == 1) return;
   p.stopping = true;
-  p.publish();
+  p.publish(0);
   for (int i = 1; i < p.size; ++i) pthread_join(p.workers[i], nullptr);
   p.stopping = false;
   p.size = 1;
@@ -151,8 +175,8 @@ int start_worker(Pool& p, int part) {
   pthread_attr_init(&attributes);
   const long least = sysconf(_SC_THREAD_STACK_MIN);
   pthread_attr_setstacksize(&attributes, std::max<size_t>(kStackBytes, least > 0 ? least : 0));
-  newborn[part] = {part, p.generation.load()};
-  const int error = pthread_create(&p.workers[part], &attributes, work, &newborn[part]);
+  generation_at_birth[part] = p.generation();
+  const int error = pthread_create(&p.workers[part], &attributes, work, &generation_at_birth[part]);
   pthread_attr_destroy(&attributes);
   return error;
 }
@@ -198,9 +222,10 @@ void run_parallel(int count, RangeFunction function, const void* context) {
   p.context = context;
   p.count = count;
   p.parts = std::min(p.size, count);
-  p.publish();
-  p.run_part(0);
-  p.finished.wait([&p] { return p.running.load() == 0; });
+  const int shares = p.shares();
+  p.publish(shares);
+  p.work_on(p.generation());
+  p.finished.wait([&] { return p.done.load() == shares; });
 }
 
 }  // namespace edgedst
