@@ -17,7 +17,7 @@ bool rows_are_plain(int columns, int rows, uint32_t nnz) {
   if (form && std::strcmp(form, "plain") == 0) return true;
   if (form && std::strcmp(form, "groups") == 0) return false;
   const double row = static_cast<double>(nnz) / rows;
-  return rows == 1 || (row < columns && (row < 16 || row < 0.07 * columns));
+  return rows == 1 || (row < columns && (row < 16 || row < 0.12 * columns));
 }
 
 // Column entries of a view: each weight has one of its own at worst; unless rows are plain, each

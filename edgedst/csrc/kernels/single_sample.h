@@ -29,13 +29,13 @@ EDGEDST_INLINE void bucket_spmv(Quad& total, const float* x, const uint16_t* col
                                 const uint16_t* end, const float*& weight) {
   constexpr int rows = rows_of(P);
   if (column == end) return;
-  Quad sum[2] = {};
+  Quad sum[4] = {};
   for (; end - column >= 4; column += 4, weight += 4 * rows) {
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) sum[i % 2] += x[column[i]] * load_quad(weight + i * rows);
+    for (int i = 0; i < 4; ++i) sum[i] += x[column[i]] * load_quad(weight + i * rows);
   }
   for (; column != end; ++column, weight += rows) sum[0] += x[*column] * load_quad(weight);
-  total += spread<P>(sum[0] + sum[1]);
+  total += spread<P>((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
 template <int... P>

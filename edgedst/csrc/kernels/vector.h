@@ -24,8 +24,8 @@ constexpr int kColumns[] = {0, 8, 8, 5, 4};
 constexpr int kLanes = 8, kTile = 3, kPlainTile = 7;
 constexpr int kColumns[] = {0, 6, 4, 3, 2};
 #elif defined(__aarch64__)
-constexpr int kLanes = 4, kTile = 4, kPlainTile = 16;
-constexpr int kColumns[] = {0, 4, 4, 4, 4};
+constexpr int kLanes = 4, kTile = 5, kPlainTile = 15;
+constexpr int kColumns[] = {0, 8, 4, 4, 4};
 #else
 constexpr int kLanes = 4, kTile = 3, kPlainTile = 7;
 constexpr int kColumns[] = {0, 4, 4, 3, 2};
