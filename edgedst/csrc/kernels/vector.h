@@ -15,8 +15,8 @@ namespace edgedst {
 namespace {
 
 // kTile: batch vectors of a tile of four rows; kPlainTile: of one row; kColumns[n]: columns of a
-// weight gradient's step in n rows. Each fills the registers without spilling. (EDGEDST_WIDE: a test
-// build of the sixteen-lane kernels for machines without AVX-512.)
+// weight gradient's step in n rows. Each fills the registers without spilling. (EDGEDST_WIDE: a
+// test build of the sixteen-lane kernels for machines without AVX-512.)
 #if defined(__AVX512F__) || defined(EDGEDST_WIDE)
 constexpr int kLanes = 16, kTile = 7, kPlainTile = 14;
 constexpr int kColumns[] = {0, 8, 8, 5, 4};
@@ -49,7 +49,8 @@ EDGEDST_INLINE void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = 
 // units are the scarce resource.
 EDGEDST_INLINE Vector load_once(const float* p) {
   Vector v = load(p);
-#if defined(__SSE2__)
+#if defined(EDGEDST_WIDE)  // no register is as wide
+#elif defined(__SSE2__)
   asm("" : "+x"(v));
 #elif defined(__aarch64__)
   asm("" : "+w"(v));

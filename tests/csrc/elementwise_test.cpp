@@ -1,0 +1,226 @@
+// Kernels that go once through an array, of every table that this CPU can run: each length up to
+// past the longest unrolled run, at addresses that are no multiple of a vector.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "check.h"
+#include "random.h"
+#include "tables.h"
+
+using namespace edgedst;
+
+namespace {
+
+constexpr size_t kLongest = 131;  // two runs of four vectors of sixteen lanes, and three more
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+std::vector<float> draw(Random& random, size_t count, float low, float high) {
+  std::vector<float> values(count);
+  for (float& v : values) v = low + (high - low) * random.uniform();
+  return values;
+}
+
+// Slots from the end to the beginning, each third, round and round.
+std::vector<uint32_t> scattered(size_t count) {
+  std::vector<uint32_t> slots(count);
+  for (size_t i = 0; i < count; ++i)
+    slots[i] = static_cast<uint32_t>((count - 1) * (i + 1) * 3 % count);
+  return slots;
+}
+
+void check_gather(const Kernels& table, Random& random) {
+  for (size_t count = 0; count <= kLongest; ++count) {
+    const std::vector<float> values = draw(random, count, -1, 1);
+    const std::vector<uint32_t> slots = scattered(count);
+    Guarded out(count);
+    table.gather(values.data(), slots.data(), count, out.data());
+    bool right = out.guards_intact();
+    for (size_t i = 0; i < count; ++i) right &= out[i] == values[slots[i]];
+    expect(right, "%s gather of %zu", table.name, count);
+  }
+}
+
+void check_tanh(const Kernels& table) {
+  std::vector<float> x = {0.0f, -0.0f, 1e-45f, -1e-38f, 8, -8, 100, -100, kInfinity, -kInfinity};
+  for (int i = -50000; i <= 50000; ++i) x.push_back(static_cast<float>(i) * 2e-4f);
+  for (uint32_t bits = 0; bits < 0x7f800000; bits += 5003) {  // every magnitude
+    float magnitude;
+    std::memcpy(&magnitude, &bits, sizeof bits);
+    x.push_back(magnitude);
+    x.push_back(-magnitude);
+  }
+  Guarded y(x);
+  table.tanh(y.data(), y.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double want = std::tanh(static_cast<double>(x[i]));
+    const double error = want == 0 ? std::fabs(y[i]) : std::fabs(y[i] / want - 1);
+    expect(error < 5e-7 && std::fabs(y[i]) <= 1, "%s tanh(%.9g) = %.9g, off by %.2g of it",
+           table.name, x[i], y[i], error);
+  }
+  expect(y.guards_intact(), "%s tanh wrote elsewhere", table.name);
+
+  constexpr size_t kSome = 45000;                       // from tanh(-1) on
+  for (size_t count = 0; count <= kLongest; ++count) {  // a value's place does not matter
+    Guarded some(std::vector<float>(x.begin() + kSome, x.begin() + kSome + count));
+    table.tanh(some.data(), count);
+    bool same = some.guards_intact();
+    for (size_t i = 0; i < count; ++i) same &= some[i] == y[kSome + i];
+    expect(same, "%s tanh of %zu values", table.name, count);
+  }
+  float not_a_number = NAN;
+  table.tanh(&not_a_number, 1);
+  expect(std::isnan(not_a_number), "%s tanh(NaN) = %g", table.name, not_a_number);
+}
+
+// Algorithm 1 of Kingma & Ba 2015 in double. A tolerance is 2e-6, some sixteen roundings, of the
+// terms that are added up: where they cancel, their sum may be far smaller than its error.
+void check_adam(const Kernels& table, Random& random) {
+  const double beta_1 = 0.9f, beta_2 = 0.999f, epsilon = 1e-8f, learning_rate = 1e-3;
+  for (size_t count = 0; count <= kLongest; ++count) {
+    const double weight_decay = count % 2 ? 2e-4f : 0, step = 1 + count;
+    const bool first = count % 3 == 0;  // the moments are still 0
+    const double step_size = learning_rate / (1 - std::pow(beta_1, step));
+    const double root_correction = std::sqrt(1 - std::pow(beta_2, step));
+    const auto in_float = [](double v) { return static_cast<float>(v); };
+    const AdamStep adam = {in_float(beta_1),       in_float(beta_2),         in_float(epsilon),
+                           in_float(weight_decay), in_float(1 - beta_1),     in_float(1 - beta_2),
+                           in_float(step_size),    in_float(root_correction)};
+    const std::vector<float> w = draw(random, count, -1, 1);
+    std::vector<float> gradient = draw(random, count, -3, 3);
+    if (count > 1) gradient[count - 2] = 0;
+    Guarded values(w), m(draw(random, count, first ? 0 : -1, first ? 0 : 1)),
+        v(draw(random, count, 0, first ? 0 : 1));
+    const Guarded old_m = m, old_v = v;
+    table.adam(values.data(), m.data(), v.data(), gradient.data(), count, adam);
+    bool right = true;
+    for (size_t i = 0; i < count; ++i) {
+      const double g = gradient[i] + weight_decay * w[i];
+      const double terms = std::fabs(gradient[i]) + std::fabs(weight_decay * w[i]);
+      const double want_m = beta_1 * old_m[i] + (1 - beta_1) * g;
+      const double want_v = beta_2 * old_v[i] + (1 - beta_2) * g * g;
+      const double rate = step_size / (std::sqrt(want_v) / root_correction + epsilon);
+      const double m_terms = std::fabs(beta_1 * old_m[i]) + (1 - beta_1) * terms;
+      const double v_terms = beta_2 * old_v[i] + (1 - beta_2) * terms * terms;
+      right &= std::fabs(m[i] - want_m) <= 2e-6 * m_terms;
+      right &= std::fabs(v[i] - want_v) <= 2e-6 * v_terms;
+      right &= std::fabs(values[i] - (w[i] - rate * want_m)) <=
+               2e-6 * (std::fabs(w[i]) + rate * m_terms);
+    }
+    expect(right, "%s adam of %zu", table.name, count);
+    expect(values.guards_intact() && m.guards_intact() && v.guards_intact(),
+           "%s adam of %zu wrote elsewhere", table.name, count);
+  }
+}
+
+void check_polyak(const Kernels& table, Random& random) {
+  for (float tau : {0.0f, 0.005f, 0.25f, 1.0f}) {
+    for (size_t count = 0; count <= kLongest; ++count) {
+      const std::vector<float> source = draw(random, count, -1, 1),
+                               old = draw(random, count, -1, 1);
+      const std::vector<uint32_t> slots = scattered(count);
+      Guarded target(old);
+      table.polyak(target.data(), source.data(), slots.data(), count, tau);
+      bool right = target.guards_intact();
+      for (size_t j = 0; j < count; ++j) {
+        const double want = double(tau) * source[slots[j]] + (1 - double(tau)) * old[j];
+        right &= std::fabs(target[j] - want) <= 2e-7;  // three roundings of numbers up to 1
+      }
+      expect(right, "%s polyak of %zu, tau %g", table.name, count, tau);
+    }
+  }
+}
+
+// Magnitudes 0, 1/8, .. 1, both signs: many lie on a bound.
+std::vector<float> draw_eighths(Random& random, size_t count) {
+  std::vector<float> values(count);
+  for (float& v : values) {
+    v = static_cast<float>(random.below(9)) / 8;
+    if (random.below(2)) v = -v;
+  }
+  return values;
+}
+
+void check_select_band(const Kernels& table, const std::vector<float>& values, float low,
+                       float high) {
+  std::vector<float> inside;
+  size_t below = 0;
+  for (float v : values) {
+    below += std::fabs(v) < low;
+    if (std::fabs(v) >= low && std::fabs(v) <= high) inside.push_back(std::fabs(v));
+  }
+  Guarded out(values.size());  // room for all, and no more
+  const Band band = table.select_band(values.data(), values.size(), low, high, out.data());
+  expect(band.below == below && band.inside == inside.size() && out.guards_intact() &&
+             std::equal(inside.begin(), inside.end(), out.data()),
+         "%s select_band of %zu in [%g, %g]: %zu below instead of %zu, %zu inside instead of %zu",
+         table.name, values.size(), low, high, band.below, below, band.inside, inside.size());
+}
+
+void check_select_band(const Kernels& table, Random& random) {
+  for (size_t count = 0; count <= kLongest; ++count) {
+    const std::vector<float> values = draw_eighths(random, count);
+    check_select_band(table, values, 0.375f, 0.625f);
+    check_select_band(table, values, 0.3f, 0.35f);  // none inside
+    check_select_band(table, values, 0.5f, 0.5f);
+    check_select_band(table, values, 0, 0);
+    check_select_band(table, values, 0, kInfinity);
+    check_select_band(table, values, 2, 3);  // all below
+  }
+  for (size_t place = 0; place < kLongest; ++place) {
+    std::vector<float> values(kLongest, 2);
+    values[place] = -1;
+    check_select_band(table, values, 1, 1);
+    check_select_band(table, values, 1.5f, 1.75f);
+  }
+}
+
+void check_zero_below(const Kernels& table, const std::vector<float>& values, float threshold) {
+  Guarded kept(values);
+  const size_t zeroed = table.zero_below(kept.data(), values.size(), threshold);
+  size_t want = 0;
+  bool right = kept.guards_intact();
+  for (size_t i = 0; i < values.size(); ++i) {
+    const bool small = std::fabs(values[i]) < threshold;
+    want += small;
+    right &= small ? kept[i] == 0 : kept[i] == values[i];
+  }
+  expect(right && zeroed == want, "%s zero_below of %zu under %g: %zu instead of %zu", table.name,
+         values.size(), threshold, zeroed, want);
+}
+
+void check_zero_below(const Kernels& table, Random& random) {
+  for (size_t count = 0; count <= kLongest; ++count)
+    for (float threshold : {0.0f, 1e-40f, 0.5f, 0.51f, 2.0f})
+      check_zero_below(table, draw_eighths(random, count), threshold);
+  for (size_t place = 0; place < kLongest; ++place) {
+    std::vector<float> values(kLongest, -2);
+    values[place] = 1;
+    check_zero_below(table, values, 1.5f);
+  }
+  // A weight that diverged stays what it is: whoever looks must see it.
+  std::vector<float> diverged(kLongest, NAN);
+  const size_t zeroed = table.zero_below(diverged.data(), diverged.size(), kInfinity);
+  expect(zeroed == 0 &&
+             std::all_of(diverged.begin(), diverged.end(), [](float v) { return std::isnan(v); }),
+         "%s zero_below hides NaN", table.name);
+}
+
+}  // namespace
+
+int main() {
+  for (const Kernels* table : all_tables()) {
+    Random random(1);
+    check_gather(*table, random);
+    check_tanh(*table);
+    check_adam(*table, random);
+    check_polyak(*table, random);
+    check_select_band(*table, random);
+    check_zero_below(*table, random);
+  }
+  return report();
+}
