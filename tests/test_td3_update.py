@@ -2,8 +2,6 @@
 
 tests/golden/make_td3_update.py is the PyTorch side. Its files test the core where torch is missing; with torch the
 script runs again, live. Three updates follow each other, with one or two actor and target updates among them.
-
-Tolerances: the oracle computes in float64, the core in float32, whose unit in the last place is 6e-8 (relative).
 """
 
 from pathlib import Path
@@ -13,18 +11,15 @@ import models
 import numpy as np
 import packed
 import pytest
+from updates import BATCH_ROWS, check_gradients, check_model, check_networks, layers_of, masks_of, run, write_networks
 
 from edgedst import core
+from edgedst.agents.actor_critic import NETWORKS
 from edgedst.agents.td3 import NAMES, TD3
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = ("first", "midway", "after_evolution", "dense")
 UPDATES = 3
-NETWORKS = NAMES[:3]
-BATCH_ROWS = ("observation", "action", "reward", "next_observation", "terminated")
-
-# Of a sum of about 10 samples times 3 layers of up to 24 products, against the network's largest gradient.
-GRADIENT_ERROR = 3e-6
 # Adam divides the error of m by sqrt(v): 1e-4 of a step of 1e-3, three times, and a rounding of a weight below 1.
 WEIGHT_ERROR = 3 * 1e-4 * 1e-3 + 6e-8
 
@@ -40,78 +35,21 @@ def config(**settings):
     return SimpleNamespace(**{**values, **settings})
 
 
-def layers_of(arrays, name, dtype):
-    """A network of the golden file as dense models.Layer."""
-    is_actor = name.startswith("actor")
-    sizes = [5, 24, 20, 2] if is_actor else [7, 24, 20, 1]
-    layers = []
-    for number, (columns, rows) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
-        indices = arrays[f"{name}.{number}.indices"]
-
-        def dense(values, indices=indices, shape=(rows, columns), dtype=dtype):
-            flat = np.zeros(shape[0] * shape[1], dtype)
-            flat[indices] = values
-            return flat.reshape(shape)
-
-        layer = models.Layer(
-            dense(arrays[f"{name}.{number}.values"]),
-            dense(1).astype(bool),
-            arrays[f"{name}.{number}.bias"].astype(dtype),
-        )
-        if name in NETWORKS:
-            layer.adam_m = dense(arrays[f"{name}.{number}.adam_m"])
-            layer.adam_v = dense(arrays[f"{name}.{number}.adam_v"])
-            layer.bias_adam_m = arrays[f"{name}.{number}.bias_adam_m"].astype(dtype)
-            layer.bias_adam_v = arrays[f"{name}.{number}.bias_adam_v"].astype(dtype)
-        layers.append(layer)
-    return layers
-
-
 def agent_of(arrays, **settings):
     """The agent, in the state that the file starts from."""
     dense = all(len(arrays[f"actor.{number}.indices"]) == size for number, size in enumerate((120, 480, 40)))
     settings = {"method": "td3" if dense else "ds-td3", **settings}
     agent = packed.on_arena(lambda arena: TD3(arena, config(**settings), 5, 2))
-    for name, network in agent.networks.items():
-        packed.write(network, layers_of(arrays, name, np.float32), agent.workspace, moments=name in NETWORKS)
-    for name in NETWORKS:
-        same = all(
-            np.array_equal(arrays[f"{name}.{number}.indices"], arrays[f"{name}_target.{number}.indices"])
-            for number in range(3)
-        )
-        agent.networks[f"{name}_target"].link(agent.networks[name], same, agent.workspace)
+    write_networks(agent, arrays)
     agent.iteration, agent.actor_iteration = int(arrays["steps"]), int(arrays["actor_steps"])
     return agent
 
 
 def model_of(arrays):
     """The NumPy model in the same state, float64."""
-    networks = {name: layers_of(arrays, name, np.float64) for name in NAMES}
+    sizes = {name: [5, 24, 20, 2] if name.startswith("actor") else [7, 24, 20, 1] for name in NAMES}
+    networks = {name: layers_of(arrays, name, sizes[name], np.float64) for name in NAMES}
     return models.TD3(**networks, updates=int(arrays["steps"]), actor_updates=int(arrays["actor_steps"]))
-
-
-def fill_batch(agent, arrays, update):
-    batch = agent.batch
-    for rows in (batch.critic_input, batch.next_critic_input, batch.reward, batch.terminated):
-        padded = np.asarray(rows.memory).reshape(rows.rows, rows.stride)
-        padded[:] = 1.0  # what lies in the padded columns must not matter
-    for name in BATCH_ROWS:
-        packed.array_of(getattr(batch, name))[:] = arrays[f"batch.{update}.{name}"]
-
-
-def run(agent, arrays, update):
-    """One update; returns the gradients that Adam got, by network, at the stored positions, row-major."""
-    fill_batch(agent, arrays, update)
-    gradients, take_step = {}, type(agent).step
-
-    def record(network, step):
-        name = next(name for name in NETWORKS if agent.networks[name] is network)
-        gradients[name] = packed.gradients_of(network, agent.gradients)
-        take_step(agent, network, step)
-
-    agent.step = record
-    agent.learn()
-    return gradients
 
 
 def check_updates(agent, arrays, expected):
@@ -126,42 +64,8 @@ def check_updates(agent, arrays, expected):
                 expected[f"loss.{update}.actor"], abs=1e-6
             )  # mean of Q below 1
         assert ("actor" in gradients) == (f"loss.{update}.actor" in expected)
-        for name, layers in gradients.items():
-            largest = largest_of(expected, f"gradient.{update}.{name}.")
-            for number, (weight, bias) in enumerate(layers):
-                indices = arrays[f"{name}.{number}.indices"]
-                prefix = f"gradient.{update}.{name}.{number}"
-                close(weight.reshape(-1)[indices], expected[f"{prefix}.values"], largest)
-                close(bias, expected[f"{prefix}.bias"], largest)
-
-    for name, network in agent.networks.items():
-        for number, layer in enumerate(packed.read(network, agent.workspace, moments=name in NETWORKS)):
-            prefix = f"after.{name}.{number}"
-            np.testing.assert_allclose(layer.bias, expected[f"{prefix}.bias"], rtol=0, atol=WEIGHT_ERROR)
-            if name not in NETWORKS:
-                target = expected[f"{prefix}.weight"]
-                np.testing.assert_array_equal(layer.weight != 0, target != 0, err_msg=f"topology of {prefix}")
-                np.testing.assert_allclose(layer.weight, target, rtol=0, atol=WEIGHT_ERROR, err_msg=prefix)
-                continue
-            indices = arrays[f"{name}.{number}.indices"]
-            np.testing.assert_array_equal(np.flatnonzero(layer.mask), indices)
-            stored = {"values": layer.weight, "adam_m": layer.adam_m, "adam_v": layer.adam_v}
-            stored = {key: array.reshape(-1)[indices] for key, array in stored.items()}
-            stored |= {"bias_adam_m": layer.bias_adam_m, "bias_adam_v": layer.bias_adam_v}
-            np.testing.assert_allclose(stored.pop("values"), expected[f"{prefix}.values"], rtol=0, atol=WEIGHT_ERROR)
-            for key, array in stored.items():
-                largest = largest_of(expected, f"after.{name}.", key.removeprefix("bias_"))
-                close(array, expected[f"{prefix}.{key}"], largest)
-
-
-def largest_of(arrays, start, end=""):
-    """The largest magnitude among the arrays of these names."""
-    return max(np.abs(array).max() for name, array in arrays.items() if name.startswith(start) and name.endswith(end))
-
-
-def close(got, expected, largest):
-    """Equal within rounding of the network's largest: a sum that cancels is no better than what was summed."""
-    np.testing.assert_allclose(got, expected, rtol=0, atol=GRADIENT_ERROR * largest)
+        check_gradients(arrays, expected, update, gradients)
+    check_networks(agent, arrays, expected, WEIGHT_ERROR)
 
 
 @pytest.fixture(params=CASES)
@@ -180,14 +84,7 @@ def test_numpy_model_equals_pytorchs_golden_updates(golden):
         losses = model.update(*(golden[f"batch.{update}.{name}"].astype(np.float64) for name in (*BATCH_ROWS, "noise")))
         for name, loss in losses.items():
             assert loss == pytest.approx(float(golden[f"loss.{update}.{name}"]), rel=1e-6)  # the file's float32
-    for name in NAMES:
-        for number, layer in enumerate(getattr(model, name)):
-            if name in NETWORKS:
-                weight = layer.weight.reshape(-1)[golden[f"{name}.{number}.indices"]]
-                np.testing.assert_allclose(weight, golden[f"after.{name}.{number}.values"], rtol=1e-7, atol=1e-7)
-            else:
-                np.testing.assert_allclose(layer.weight, golden[f"after.{name}.{number}.weight"], rtol=1e-7, atol=1e-7)
-            np.testing.assert_allclose(layer.bias, golden[f"after.{name}.{number}.bias"], rtol=1e-7, atol=1e-7)
+    check_model(model, NAMES, golden)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -250,8 +147,3 @@ def test_topology_moves_every_e_updates_in_ds_td3_only(rng, method, moves):
         for layer, k in zip(target, counts[name], strict=True):
             assert layer.mask.sum() <= k
     assert (agent.losses()["connections_moved"] > 0) == moves
-
-
-def masks_of(agent, name):
-    layers = packed.read(agent.networks[name], agent.workspace, moments=name in NETWORKS)
-    return np.concatenate([layer.mask.reshape(-1) for layer in layers])

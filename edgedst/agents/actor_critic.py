@@ -1,0 +1,187 @@
+"""What TD3 and SAC share: networks and buffers on the arena, sampling, the critics' step, evolution, state.
+
+An agent is a subclass that fills in `learn`, `act` and `explore` in its paper's order.
+"""
+
+from edgedst import core
+from edgedst.agents.networks import evolves, workspace_for
+from edgedst.density import nnz_per_layer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from edgedst.config import TrainConfig
+
+NETWORKS = ("actor", "critic_1", "critic_2")  # that learn; a target follows one of them
+
+
+class Transitions:
+    """A mini-batch, feature-major. Observation and action rows lie together: they are the critics' input as it is."""
+
+    def __init__(self, arena: core.Arena, observation_size: int, action_size: int, batch_size: int) -> None:
+        rows, n = observation_size + action_size, observation_size
+        self.critic_input = core.Batch(arena, "batch.critic_input", rows, batch_size)
+        self.observation = self.critic_input.slice(0, n)
+        self.action = self.critic_input.slice(n, rows)
+        self.next_critic_input = core.Batch(arena, "batch.next_critic_input", rows, batch_size)
+        self.next_observation = self.next_critic_input.slice(0, n)
+        self.next_action = self.next_critic_input.slice(n, rows)
+        self.reward = core.Batch(arena, "batch.reward", 1, batch_size)
+        self.terminated = core.Batch(arena, "batch.terminated", 1, batch_size)
+
+
+class ActorCritic:
+    """An actor and twin critics from packed sparse networks. The replay is given once the plan has sized it.
+
+    Args:
+        arena: where everything lives; a measuring arena counts it.
+        config: the run's settings.
+        observation_size: n, features of an observation.
+        action_size: m, components of an action.
+        head_size: outputs of the actor.
+        head: of the actor, "tanh" or "linear".
+    """
+
+    NAMES: tuple[str, ...] = NETWORKS  # and the targets that a subclass has
+    METRICS: tuple[str, ...] = ()  # attributes that describe the last update
+    replay: core.Replay
+
+    def __init__(
+        self,
+        arena: core.Arena,
+        config: "TrainConfig",
+        observation_size: int,
+        action_size: int,
+        head_size: int,
+        head: str,
+    ) -> None:
+        self.config = config
+        self.observation_size = observation_size
+        self.action_size = action_size
+        hidden = list(config.hidden)
+        actor_sizes = [observation_size, *hidden, head_size]
+        critic_sizes = [observation_size + action_size, *hidden, 1]
+        actor_nnz = nnz_per_layer(actor_sizes, config)
+        critic_nnz = nnz_per_layer(critic_sizes, config)
+
+        made: dict[str, core.Network] = {}
+        for name in NETWORKS:
+            shape = (actor_sizes, actor_nnz, head) if name == "actor" else (critic_sizes, critic_nnz, "linear")
+            made[name] = core.Network(arena, name, *shape)
+            target = f"{name}_target"
+            if target in self.NAMES:
+                made[target] = core.Network(arena, target, *shape, target=True)
+        self.networks = {name: made[name] for name in self.NAMES}
+        self.actor, self.critic_1, self.critic_2 = (made[name] for name in NETWORKS)
+        self.critic_1_target, self.critic_2_target = made["critic_1_target"], made["critic_2_target"]
+        self.targets = {name: made[name] for name in self.NAMES if name not in NETWORKS}
+        self.connections = sum(actor_nnz) + 2 * sum(critic_nnz)
+
+        size = config.batch_size
+        self.batch = Transitions(arena, observation_size, action_size, size)
+        self.actor_pass = core.Activations(arena, "activations.actor", actor_sizes, size)
+        self.critic_pass = core.Activations(arena, "activations.critic", critic_sizes, size)
+        self.act_pass = core.Activations(arena, "activations.act", actor_sizes, 1)
+        self.q_1, self.q_2 = core.Batch(arena, "batch.q_1", 1, size), core.Batch(arena, "batch.q_2", 1, size)
+        self.y, self.dq = core.Batch(arena, "batch.y", 1, size), core.Batch(arena, "batch.dq", 1, size)
+        self.d_action = core.Batch(arena, "batch.d_action", action_size, size)
+        parameters = max(self.actor.parameter_count, self.critic_1.parameter_count)
+        self.gradients = core.Gradients(arena, "gradients", parameters)
+        self.workspace = workspace_for(arena, [(actor_sizes, actor_nnz), (critic_sizes, critic_nnz)])
+
+        self.random = core.Random(config.seed)
+        self.iteration = 0  # gradient steps taken
+        self.critic_loss = self.actor_loss = self.mean_q = 0.0
+        self.connections_moved = 0  # by the last evolution
+
+    def initialise(self) -> None:
+        """Sparse topologies and weights; targets equal their networks."""
+        for name in NETWORKS:
+            self.networks[name].initialise(self.random, self.workspace)
+        for name, target in self.targets.items():
+            target.copy_from(self.source_of(name), self.workspace)
+
+    def source_of(self, target: str) -> core.Network:
+        """The network that a target follows."""
+        return self.networks[target.removesuffix("_target")]
+
+    def act(self, observation: "Buffer", action: "memoryview[float]") -> None:
+        """The policy without noise: `observation` (n,) float64 to `action` (m,) float32 in [-1, 1]."""
+        raise NotImplementedError
+
+    def explore(self, observation: "Buffer", action: "memoryview[float]") -> None:
+        """The action to train with."""
+        raise NotImplementedError
+
+    def random_action(self, action: "memoryview[float]") -> None:
+        """The purely exploratory policy of the first steps."""
+        self.random.uniform(action, -1.0, 1.0)
+
+    def update(self) -> None:
+        """One gradient step on a mini-batch of the replay."""
+        self.sample()
+        self.learn()
+
+    def sample(self) -> None:
+        """A uniform mini-batch."""
+        batch = self.batch
+        self.replay.sample(self.random, batch.critic_input, batch.next_critic_input, batch.reward, batch.terminated)
+
+    def learn(self) -> None:
+        """One gradient step on what the batch holds."""
+        raise NotImplementedError
+
+    def update_critics(self) -> None:
+        """A step of each critic on mean((y - Q(s, a))^2)."""
+        losses = [self.update_critic(*pair) for pair in ((self.critic_1, self.q_1), (self.critic_2, self.q_2))]
+        self.critic_loss = 0.5 * sum(losses)
+
+    def update_critic(self, critic: core.Network, q: core.Batch) -> float:
+        """A step on the critic's loss, which it returns; `q` then holds Q(s, a) from before the step."""
+        critic.forward(self.batch.critic_input, self.critic_pass, q)
+        loss = core.mse_loss(q, self.y, self.dq)
+        critic.backward(self.batch.critic_input, self.critic_pass, q, self.dq, self.workspace, self.gradients)
+        self.step(critic, self.iteration)
+        return loss
+
+    def step(self, network: core.Network, step: int) -> None:
+        """Adam on the network's gradients."""
+        network.adam_step(self.gradients, step, self.config.learning_rate, self.config.weight_decay)
+
+    def evolution_is_due(self) -> bool:
+        """Every e gradient steps, until `topology_stop_steps` before the end."""
+        config = self.config
+        last = config.steps - config.start_steps - (config.topology_stop_steps or 0)
+        return evolves(config) and self.iteration % config.evolve_every == 0 and self.iteration <= last
+
+    def evolve(self, *networks: core.Network) -> int:
+        """Algorithm 2: drop the weights nearest zero, grow as many at random; returns how many."""
+        return sum([network.evolve(self.random, self.config.eta, self.workspace) for network in networks])
+
+    def update_targets(self, tau: float) -> None:
+        """Polyak averaging and Maintain_Sparsity (Algorithm 3), one call a target."""
+        for name, target in self.targets.items():
+            core.polyak_update(self.source_of(name), target, tau, self.workspace)
+
+    def losses(self) -> dict[str, float]:
+        """METRICS of the last update."""
+        return {name: getattr(self, name) for name in self.METRICS}
+
+    def state(self) -> dict[str, object]:
+        """What a checkpoint needs beside the networks' tensors and the replay; JSON-able."""
+        return {
+            "iteration": self.iteration,
+            "random_counter": self.random.counter,
+            "linked": {name: target.linked for name, target in self.targets.items()},
+            "losses": list(self.losses().values()),
+        }
+
+    def set_state(self, state: "dict[str, object]") -> None:
+        """The reverse of `state`, once every network has been packed."""
+        self.iteration = state["iteration"]  # type: ignore[assignment]
+        self.random.counter = state["random_counter"]  # type: ignore[assignment]
+        for name, value in zip(self.METRICS, state["losses"], strict=True):  # type: ignore[call-overload]
+            setattr(self, name, value)
+        for name, target in self.targets.items():
+            target.link(self.source_of(name), state["linked"][name], self.workspace)  # type: ignore[index]
