@@ -176,8 +176,40 @@ def polyak_update(source: Network, target: Network, tau: float, workspace: Topol
 def smooth_actions(actions: Batch, random: Random, sigma: float, clip: float) -> None:
     """Smooth the target policy: actions <- clamp(actions + clamp(N(0, sigma^2), -clip, clip), -1, 1)."""
 
+def fill_normal(batch: Batch, random: Random) -> None:
+    """Draw every real column from N(0, 1); padded ones become 0."""
+
 def td_target(reward: Batch, terminated: Batch, q_1: Batch, q_2: Batch, gamma: float, y: Batch) -> None:
     """Compute y = reward + gamma (1 - terminated) min(q_1, q_2)."""
+
+def soft_td_target(
+    reward: Batch, terminated: Batch, q_1: Batch, q_2: Batch, log_prob: Batch, alpha: float, gamma: float, y: Batch
+) -> None:
+    """Compute y = reward + gamma (1 - terminated) (min(q_1, q_2) - alpha log_prob)."""
+
+def least_q(q_1: Batch, q_2: Batch, scale: float, dq_1: Batch, dq_2: Batch) -> float:
+    """Mean of min(q_1, q_2) over the real columns; `scale` goes to the smaller one's gradient, half if equal."""
+
+def squashed_actions(head: Batch, noise: Batch, action: Batch, log_prob: Batch) -> None:
+    """Sample a Gaussian squashed by tanh: action = tanh(mean + sigma noise) (m, B) and its log-probability (1, B).
+
+    `head` (2 m, B): means, then log sigma, which is clamped to [-20, 2]. `noise` (m, B) from N(0, 1). Exact in the
+    tails: nothing is computed from 1 - action^2.
+    """
+
+def squashed_gradient(
+    head: Batch, noise: Batch, action: Batch, dq_1: Batch, dq_2: Batch, weight: float, d_head: Batch
+) -> None:
+    """Gradient of sum(weight log_prob + q) at the head, q's at the actions being dq_1 + dq_2 (m, B).
+
+    The noise is held fixed (reparameterisation); a clamped log sigma has no gradient.
+    """
+
+def mean_action(head: Buffer, action: Buffer) -> None:
+    """One sample: action (m,) = tanh of the means of `head` (2 m,), float32."""
+
+def sample_action(head: Buffer, random: Random, action: Buffer) -> None:
+    """One sample: action (m,) drawn from the policy of `head` (2 m,), float32."""
 
 def mse_loss(q: Batch, y: Batch, dq: Batch) -> float:
     """mean((q - y)^2) over the real columns, and its gradient in `dq`."""

@@ -4,7 +4,8 @@ A sparse layer is a full weight matrix beside a boolean mask of the stored posit
 position row * in + column; activations are feature-major, (features, B). Everything is computed in the dtype that
 comes in: float64 for an oracle that rounds less than the core, float32 where a test wants its very numbers.
 
-Source: Sokar et al. 2022, Algorithms 1 to 3; Fujimoto et al. 2018, Algorithm 1; Kingma and Ba 2015, Algorithm 1.
+Source: Sokar et al. 2022, Algorithms 1 to 4; Fujimoto et al. 2018, Algorithm 1; Haarnoja et al. 2018, Algorithm 1;
+Kingma and Ba 2015, Algorithm 1.
 """
 
 from __future__ import annotations
@@ -211,4 +212,100 @@ class TD3:
             polyak_update(self.critic_1, self.critic_1_target, self.tau)
             polyak_update(self.critic_2, self.critic_2_target, self.tau)
             polyak_update(self.actor, self.actor_target, self.tau)
+        return losses
+
+
+# --- Algorithm 4: one SAC update ---------------------------------------------------------------------------------
+
+
+def squashed(head: Array, noise: Array) -> tuple[Array, Array, Array]:
+    """(u, action = tanh(u), log-probability (1, B)) of a Gaussian with this head, means above log sigma."""
+    mean, log_sigma = np.split(head, 2)
+    log_sigma = np.clip(log_sigma, -20, 2)
+    u = mean + np.exp(log_sigma) * noise
+    log_normal = -0.5 * noise**2 - log_sigma - 0.5 * math.log(2 * math.pi)
+    # log(1 - tanh(u)^2) = log 4 - 2 u - 2 log(1 + exp(-2 u)), which keeps its digits where tanh(u) is 1.
+    log_slope = 2 * (math.log(2) - u - np.logaddexp(0, -2 * u))
+    return u, np.tanh(u), (log_normal - log_slope).sum(axis=0, keepdims=True)
+
+
+def squashed_gradient(head: Array, noise: Array, dq: Array, weight: float) -> Array:
+    """Gradient of sum(weight log_prob + q) at the head, dq/daction given, the noise held fixed."""
+    u, action, _ = squashed(head, noise)
+    log_sigma = head[len(head) // 2 :]
+    du = dq / np.cosh(u) ** 2 + weight * 2 * action  # d log_prob / du = 2 tanh(u)
+    d_log_sigma = du * np.exp(np.clip(log_sigma, -20, 2)) * noise - weight
+    return np.concatenate([du, np.where((log_sigma >= -20) & (log_sigma <= 2), d_log_sigma, 0)])
+
+
+@dataclass
+class SAC:
+    """State of a SAC learner and its settings; `update` is lines 13 to 22 of Algorithm 4 without the evolution."""
+
+    actor: Layers
+    critic_1: Layers
+    critic_2: Layers
+    critic_1_target: Layers
+    critic_2_target: Layers
+    log_alpha: list[float]  # the value, and its Adam moments
+    gamma: float = 0.99
+    tau: float = 1.0
+    target_update_every: int = 1000
+    automatic: bool = False
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.0
+    updates: int = 0
+
+    def update(
+        self,
+        observation: Array,
+        action: Array,
+        reward: Array,
+        next_observation: Array,
+        terminated: Array,
+        next_noise: Array,
+        noise: Array,
+    ) -> dict[str, float]:
+        """One update. Arrays are (rows, B); the noises: of the target's actions, of the actor's. Returns the losses."""
+        self.updates += 1
+        B, alpha = observation.shape[1], math.exp(self.log_alpha[0])
+
+        _, next_action, log_prob = squashed(forward(self.actor, next_observation, "linear")[-1], next_noise)
+        next_input = np.concatenate([next_observation, next_action])
+        q_1 = forward(self.critic_1_target, next_input, "linear")[-1]
+        q_2 = forward(self.critic_2_target, next_input, "linear")[-1]
+        y = reward + self.gamma * (1 - terminated) * (np.minimum(q_1, q_2) - alpha * log_prob)
+
+        losses = {}
+        critic_input = np.concatenate([observation, action])
+        for name, critic in (("critic_1", self.critic_1), ("critic_2", self.critic_2)):
+            boundaries = forward(critic, critic_input, "linear")
+            losses[name] = float(np.mean((boundaries[-1] - y) ** 2))
+            gradients, _ = backward(critic, boundaries, 2 * (boundaries[-1] - y) / B, "linear")
+            adam_step(critic, gradients, self.updates, self.learning_rate, self.weight_decay)
+
+        actor_boundaries = forward(self.actor, observation, "linear")
+        _, new_action, log_prob = squashed(actor_boundaries[-1], noise)
+        new_input = np.concatenate([observation, new_action])
+        passes = [forward(critic, new_input, "linear") for critic in (self.critic_1, self.critic_2)]
+        q_1, q_2 = (boundaries[-1] for boundaries in passes)
+        losses["actor"] = float(np.mean(alpha * log_prob - np.minimum(q_1, q_2)))
+        dq = 0
+        for critic, boundaries in zip((self.critic_1, self.critic_2), passes, strict=True):
+            least = boundaries[-1] == np.minimum(q_1, q_2)
+            dq = dq + backward(critic, boundaries, np.where(least, -1 / B, 0), "linear")[1][len(observation) :]
+        d_head = squashed_gradient(actor_boundaries[-1], noise, dq, alpha / B)
+        gradients, _ = backward(self.actor, actor_boundaries, d_head, "linear")
+        adam_step(self.actor, gradients, self.updates, self.learning_rate, self.weight_decay)
+
+        if self.automatic:
+            value, m, v = self.log_alpha
+            gradient = -float(np.mean(log_prob - len(action)))  # target entropy: -m
+            m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+            m_hat, v_hat = m / (1 - 0.9**self.updates), v / (1 - 0.999**self.updates)
+            self.log_alpha = [value - self.learning_rate * m_hat / (math.sqrt(v_hat) + 1e-8), m, v]
+        losses["alpha"] = math.exp(self.log_alpha[0])
+        if self.updates % self.target_update_every == 0:
+            polyak_update(self.critic_1, self.critic_1_target, self.tau)
+            polyak_update(self.critic_2, self.critic_2_target, self.tau)
         return losses

@@ -41,6 +41,22 @@ struct Batch {
   }
 };
 
+// What a function of batches asks of its arguments; `where` and `name` are for the sentence.
+inline void require_memory(const char* where, const char* name, const Batch& batch) {
+  if (!batch.data)
+    throw std::invalid_argument(std::string(where) + ": `" + name +
+                                "` is on a measuring arena and has no memory");
+}
+
+inline void require_shape(const char* where, const char* name, const Batch& batch, int rows,
+                          int columns) {
+  require_memory(where, name, batch);
+  if (batch.rows != rows || batch.columns != columns)
+    throw std::invalid_argument(std::string(where) + ": `" + name + "` is " + batch.shape() +
+                                ", expected (" + std::to_string(rows) + ", " +
+                                std::to_string(columns) + ")");
+}
+
 inline Batch take_batch(Arena& arena, const std::string& name, int rows, int columns) {
   constexpr int kMost = 1 << 24;  // far beyond any batch, and rounding up cannot overflow
   if (rows < 1 || columns < 1 || rows > kMost || columns > kMost)

@@ -6,10 +6,12 @@ namespace nb = nanobind;
 
 void bind_memory(nb::module_& m);
 void bind_network(nb::module_& m);
+void bind_gaussian(nb::module_& m);
 void bind_mujoco(nb::module_& m);
 
 NB_MODULE(_core, m) {
   bind_memory(m);
   bind_network(m);
+  bind_gaussian(m);
   bind_mujoco(m);
 }

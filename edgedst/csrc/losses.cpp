@@ -8,18 +8,22 @@
 namespace edgedst {
 namespace {
 
-void require_memory(const char* where, const char* name, const Batch& batch) {
-  if (!batch.data)
-    throw std::invalid_argument(std::string(where) + ": `" + name +
-                                "` is on a measuring arena and has no memory");
+// Calls body(element, a draw from N(0, 1)) for every real column of every row. An element's draw
+// depends on where it lies, not on which thread comes by.
+template <class Body>
+void for_each_normal(const Batch& batch, Random& random, const Body& body) {
+  const int count = batch.rows * batch.columns;
+  parallel_for(count, [&](int begin, int end) {
+    Random own = random;
+    own.counter += static_cast<uint64_t>(begin) * Random::kDrawsOfNormal;
+    for (int i = begin; i < end; ++i)
+      body(batch.row(i / batch.columns)[i % batch.columns], own.normal());
+  });
+  random.counter += static_cast<uint64_t>(count) * Random::kDrawsOfNormal;
 }
 
-void require_shape(const char* where, const char* name, const Batch& batch, int rows, int columns) {
-  require_memory(where, name, batch);
-  if (batch.rows != rows || batch.columns != columns)
-    throw std::invalid_argument(std::string(where) + ": `" + name + "` is " + batch.shape() +
-                                ", expected (" + std::to_string(rows) + ", " +
-                                std::to_string(columns) + ")");
+float least_of(float first, float second) {
+  return first < second || first != first ? first : second;
 }
 
 }  // namespace
@@ -38,17 +42,17 @@ void smooth_actions(const Batch& actions, Random& random, float sigma, float cli
   if (!(sigma >= 0) || !(clip >= 0))
     throw std::invalid_argument("smooth_actions: sigma " + std::to_string(sigma) + " and clip " +
                                 std::to_string(clip) + " must not be negative");
-  const int count = actions.rows * actions.columns;
-  parallel_for(count, [&](int begin, int end) {
-    Random own = random;
-    own.counter += static_cast<uint64_t>(begin) * Random::kDrawsOfNormal;
-    for (int i = begin; i < end; ++i) {
-      float& action = actions.row(i / actions.columns)[i % actions.columns];
-      const float noise = std::clamp(sigma * own.normal(), -clip, clip);
-      action = std::clamp(action + noise, -1.0f, 1.0f);
-    }
+  for_each_normal(actions, random, [&](float& action, float draw) {
+    const float noise = std::clamp(sigma * draw, -clip, clip);
+    action = std::clamp(action + noise, -1.0f, 1.0f);
   });
-  random.counter += static_cast<uint64_t>(count) * Random::kDrawsOfNormal;
+}
+
+void fill_normal(const Batch& batch, Random& random) {
+  require_memory("fill_normal", "batch", batch);
+  for_each_normal(batch, random, [](float& element, float draw) { element = draw; });
+  for (int r = 0; r < batch.rows; ++r)
+    std::fill(batch.row(r) + batch.columns, batch.row(r) + batch.stride, 0.0f);
 }
 
 void td_target(const Batch& reward, const Batch& terminated, const Batch& q_1, const Batch& q_2,
@@ -60,11 +64,46 @@ void td_target(const Batch& reward, const Batch& terminated, const Batch& q_1, c
   require_shape("td_target", "q_2", q_2, 1, columns);
   require_shape("td_target", "y", y, 1, columns);
   for (int b = 0; b < columns; ++b) {
-    const float first = q_1.data[b], second = q_2.data[b];
-    const float least = first < second || first != first ? first : second;
+    const float least = least_of(q_1.data[b], q_2.data[b]);
     y.data[b] = reward.data[b] + gamma * (1 - terminated.data[b]) * least;
   }
   std::fill(y.data + columns, y.data + y.stride, 0.0f);
+}
+
+void soft_td_target(const Batch& reward, const Batch& terminated, const Batch& q_1,
+                    const Batch& q_2, const Batch& log_prob, float alpha, float gamma,
+                    const Batch& y) {
+  const int columns = reward.columns;
+  require_shape("soft_td_target", "reward", reward, 1, columns);
+  require_shape("soft_td_target", "terminated", terminated, 1, columns);
+  require_shape("soft_td_target", "q_1", q_1, 1, columns);
+  require_shape("soft_td_target", "q_2", q_2, 1, columns);
+  require_shape("soft_td_target", "log_prob", log_prob, 1, columns);
+  require_shape("soft_td_target", "y", y, 1, columns);
+  for (int b = 0; b < columns; ++b) {
+    const float value = least_of(q_1.data[b], q_2.data[b]) - alpha * log_prob.data[b];
+    y.data[b] = reward.data[b] + gamma * (1 - terminated.data[b]) * value;
+  }
+  std::fill(y.data + columns, y.data + y.stride, 0.0f);
+}
+
+float least_q(const Batch& q_1, const Batch& q_2, float scale, const Batch& dq_1,
+              const Batch& dq_2) {
+  const int columns = q_1.columns;
+  require_shape("least_q", "q_1", q_1, 1, columns);
+  require_shape("least_q", "q_2", q_2, 1, columns);
+  require_shape("least_q", "dq_1", dq_1, 1, columns);
+  require_shape("least_q", "dq_2", dq_2, 1, columns);
+  double sum = 0;
+  for (int b = 0; b < columns; ++b) {
+    const float first = q_1.data[b], second = q_2.data[b];
+    const float share = first < second ? 1.0f : first > second ? 0.0f : 0.5f;
+    dq_1.data[b] = scale * share;
+    dq_2.data[b] = scale * (1 - share);
+    sum += least_of(first, second);
+  }
+  for (const Batch* dq : {&dq_1, &dq_2}) std::fill(dq->data + columns, dq->data + dq->stride, 0.0f);
+  return static_cast<float>(sum / columns);
 }
 
 float mse_loss(const Batch& q, const Batch& y, const Batch& dq) {
