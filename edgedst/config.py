@@ -10,28 +10,56 @@ import difflib
 import math
 import re
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgedst.density import DENSE_METHODS, nnz_per_layer
+from edgedst.density import DENSE_METHODS, family, nnz_per_layer
 from edgedst.errors import ConfigError
 
-__all__ = ["DENSE_METHODS", "LAMBDA1_PRESETS", "METHODS", "REPLAY_DTYPES", "TrainConfig", "nnz_per_layer"]
+__all__ = ["DENSE_METHODS", "METHODS", "PRESETS", "REPLAY_DTYPES", "TrainConfig", "nnz_per_layer", "preset"]
 
-METHODS = ("ds-td3", "static-td3", "td3")
+METHODS = ("ds-td3", "static-td3", "td3", "ds-sac", "static-sac", "sac")
 REPLAY_DTYPES = ("float16", "float32")
 
-# Sokar et al. 2022, section 5 and appendix: lambda of the first layer, by task without its version.
-LAMBDA1_PRESETS = {"HalfCheetah": 7.0, "Hopper": 7.0, "Walker2d": 7.0, "Ant": 40.0, "Humanoid": 61.0}
+# (lambda1, lambda2) by family and task without its version. Sokar et al. 2022: section 4.2 for TD3, Table 4 for SAC.
+PRESETS: dict[str, dict[str, tuple[float, float]]] = {
+    "td3": {
+        "HalfCheetah": (7.0, 64.0),
+        "Hopper": (7.0, 64.0),
+        "Walker2d": (7.0, 64.0),
+        "Ant": (40.0, 64.0),
+        "Humanoid": (61.0, 64.0),
+    },
+    "sac": {
+        "HalfCheetah": (12.0, 80.0),
+        "Hopper": (7.0, 20.0),
+        "Walker2d": (12.0, 80.0),
+        "Ant": (30.0, 64.0),
+        "Humanoid": (61.0, 64.0),
+    },
+}
+
+
+def preset(method: str, env: str) -> tuple[float, float] | None:
+    """The paper's (lambda1, lambda2) for a method's family and a task of any version."""
+    return PRESETS[family(method)].get(re.sub(r"-v\d+$", "", env))
+
+
+def _of_family(**defaults: Any) -> Any:
+    """A setting whose default depends on the family, `td3=` or `sac=`; a family that is not named has no such setting.
+
+    None until it is known. A TrainConfig fills it in; in the other family it stays None.
+    """
+    return field(default=None, metadata=defaults)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run. The defaults are the paper's protocol for TD3 (Fujimoto et al. 2018; Sokar et al. 2022)."""
+    """One training run. The defaults are the paper's protocol (Sokar et al. 2022), for TD3 and for SAC."""
 
     env: str = "HalfCheetah-v4"  # Gymnasium id, or module:EnvId
-    method: str = "ds-td3"  # ds-td3: the topology evolves; static-td3: it stays as drawn; td3: dense
+    method: str = "ds-td3"  # ds-*: the topology evolves; static-*: it stays as drawn; td3, sac: dense
     seed: int = 0  # of networks, topology, exploration, replay sampling and environment resets
     steps: int = 1_000_000  # environment steps
     budget_mb: float = 50.0  # peak memory of the whole process (VmHWM), in MB of 1,000,000 bytes
@@ -46,27 +74,35 @@ class TrainConfig:
     replay_rows: int | None = None  # most rows of the replay; None: what the budget leaves over
 
     hidden: tuple[int, ...] = (256, 256)  # features of each hidden layer, of the actor and of both critics
-    lambda1: float | None = None  # density factor of the first layer; None: the task's preset, else layer 2's density
-    lambda2: float = 64.0  # density factor of the hidden layers behind it: nnz = lambda * (in + out)
-    eta: float = 0.05  # share of a layer's weights that an evolution drops and grows anew
+    # Density factors: a layer stores lambda * (in + out) weights.
+    lambda1: float | None = None  # of the first layer; None: the task's preset, else layer 2's density
+    lambda2: float = _of_family(td3=64.0, sac=64.0)  # of the layers behind it, unless the task has a preset
+    eta: float = _of_family(td3=0.05, sac=0.1)  # share of a layer's weights that an evolution drops and grows anew
     evolve_every: int = 1_000  # updates between two evolutions of the topology
     topology_stop_steps: int | None = None  # steps before the end without evolution; None: 5 % (50,000 of 1,000,000)
 
-    start_steps: int = 25_000  # uniformly random steps before the first update
-    batch_size: int = 100  # transitions an update
+    start_steps: int = _of_family(td3=25_000, sac=10_000)  # uniformly random steps before the first update
+    batch_size: int = _of_family(td3=100, sac=256)  # transitions an update
     gamma: float = 0.99  # discount a step
-    tau: float = 0.005  # share of the network that an update moves into its target
-    policy_delay: int = 2  # critic updates for one of the actor and the targets
-    learning_rate: float = 1e-3  # Adam's, actor and critics
-    weight_decay: float = 2e-4  # L2, added to the gradient, all parameters
-    exploration_noise: float = 0.1  # sigma, share of the largest action
-    target_policy_noise: float = 0.2  # sigma, share of the largest action
-    target_noise_clip: float = 0.5  # share of the largest action
+    learning_rate: float = _of_family(td3=1e-3, sac=3e-4)  # Adam's: actor, critics, automatic alpha
+    weight_decay: float = _of_family(td3=2e-4, sac=0.0)  # L2, added to the gradient, all parameters
+    policy_delay: int = _of_family(td3=2)  # critic updates for one of the actor and the targets
+    exploration_noise: float = _of_family(td3=0.1)  # sigma, share of the largest action
+    target_policy_noise: float = _of_family(td3=0.2)  # sigma, share of the largest action
+    target_noise_clip: float = _of_family(td3=0.5)  # share of the largest action
+    alpha: float = _of_family(sac=0.2)  # temperature, the weight of the entropy; an automatic one begins there
+    alpha_tuning: str = _of_family(sac="fixed")  # fixed, or automatic: towards an entropy of -m
+    target_update: str = _of_family(sac="hard")  # hard: targets are copies, taken now and then; soft: Polyak averages
+    target_update_every: int = _of_family(sac={"hard": 1_000, "soft": 1})  # updates between two of the targets
+    tau: float = _of_family(td3=0.005, sac={"hard": 1.0, "soft": 0.005})  # share of a network that goes into its target
 
     def __post_init__(self) -> None:
-        """Check every value before anything is made from it."""
-        for field in fields(self):
-            _check_type(field.name, getattr(self, field.name), str(field.type))
+        """Fill in what depends on the method, and check every value before anything is made from it."""
+        _check_choice(self, "method", METHODS)
+        _fill_in(self)
+        for setting in fields(self):
+            if getattr(self, setting.name) is not None or not setting.metadata:
+                _check_type(setting.name, getattr(self, setting.name), str(setting.type))
         object.__setattr__(self, "hidden", tuple(self.hidden))
         _check_ranges(self)
 
@@ -78,7 +114,7 @@ class TrainConfig:
             settings: by field name; whatever is missing keeps its default.
             source: what the sentence names, for example a file.
         """
-        known = [field.name for field in fields(TrainConfig)]
+        known = [setting.name for setting in fields(TrainConfig)]
         for name in settings:
             if name not in known:
                 near = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
@@ -111,7 +147,8 @@ class TrainConfig:
         """The same run with what depends on other settings filled in: a preset's lambda1, topology_stop_steps."""
         config = self
         if config.lambda1 is None and config.method not in DENSE_METHODS:
-            config = replace(config, lambda1=LAMBDA1_PRESETS.get(re.sub(r"-v\d+$", "", config.env)))
+            of_task = preset(config.method, config.env)
+            config = replace(config, lambda1=of_task[0] if of_task else None)
         if config.topology_stop_steps is None:
             config = replace(config, topology_stop_steps=config.steps // 20)
         return config
@@ -123,12 +160,55 @@ class TrainConfig:
 
     def settings(self) -> dict[str, Any]:
         """Names and plain values, JSON-able; the lean trainer's `config`."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        return {setting.name: _plain(getattr(self, setting.name)) for setting in fields(self)}
+
+    def settings_by_default(self) -> list[str]:
+        """Names of the settings that depend on method or task and have the very values that these two give."""
+        usual = TrainConfig(env=self.env, method=self.method)
+        # What a soft update brings with it stays a default beside it.
+        beside = replace(usual, target_update=self.target_update, target_update_every=None, tau=None)  # type: ignore[arg-type]
+        names = [setting.name for setting in fields(self) if setting.metadata]
+        bases = {name: usual if name == "target_update" else beside for name in names}
+        return [name for name, base in bases.items() if getattr(self, name) == getattr(base, name)]
 
     def toml(self) -> str:
         """The config as a flat TOML file, which `--config` reads back. A setting that is None is left out."""
         version = "# edgedst train --config this-file repeats the run.\n"
         return version + "".join(f"{k} = {_toml(v)}\n" for k, v in self.settings().items() if v is not None)
+
+
+def _fill_in(config: TrainConfig) -> None:
+    """Defaults of the method's family, in place; a setting of the other family is refused."""
+    kind = family(config.method)
+    if config.lambda2 is None and (of_task := preset(config.method, str(config.env))):
+        object.__setattr__(config, "lambda2", of_task[1])
+    for setting in fields(config):
+        if not setting.metadata:
+            continue
+        if kind in setting.metadata:
+            default = setting.metadata[kind]
+            if isinstance(default, dict):
+                default = default.get(str(config.target_update))  # a wrong one is told soon
+            if getattr(config, setting.name) is None:
+                object.__setattr__(config, setting.name, default)
+        elif getattr(config, setting.name) is not None:
+            (other,) = setting.metadata
+            methods = ", ".join(method for method in METHODS if family(method) == other)
+            raise ConfigError(
+                f"`{setting.name}` is a setting of {other.upper()} and `method` is `{config.method}`. Leave it out, or "
+                f"choose one of {methods}."
+            )
+    _check_choice(config, "alpha_tuning", ("fixed", "automatic"))
+    _check_choice(config, "target_update", ("hard", "soft"))
+
+
+def _check_choice(config: TrainConfig, name: str, choices: tuple[str, ...]) -> None:
+    value = getattr(config, name)
+    if value is None or value in choices:
+        return
+    near = difflib.get_close_matches(str(value), choices, n=1)
+    hint = f" Did you mean `{near[0]}`?" if near else ""
+    raise ConfigError(f"`{name}` must be one of {', '.join(choices)} and is `{value}`.{hint}")
 
 
 def _plain(value: Any) -> Any:
@@ -186,6 +266,8 @@ _RANGES: dict[str, tuple[float, bool, float]] = {
     "gamma": (0, True, 1),
     "tau": (0, True, 1),
     "policy_delay": (1, True, 10**6),
+    "alpha": (0, False, 1e6),
+    "target_update_every": (1, True, math.inf),
     "learning_rate": (0, False, 1e3),
     "weight_decay": (0, True, 1e3),
     "exploration_noise": (0, True, 10),
@@ -202,12 +284,12 @@ def _check_ranges(config: TrainConfig) -> None:
         lowest = f"at least {low:g}" if inclusive else f"above {low:g}"
         highest = f" and at most {high:,.0f}" if high < math.inf else ""
         raise ConfigError(f"`{name}` must be {lowest}{highest} and is {value}.")
-    for name, choices in (("method", METHODS), ("replay_dtype", REPLAY_DTYPES)):
-        value = getattr(config, name)
-        if value not in choices:
-            near = difflib.get_close_matches(value, choices, n=1)
-            hint = f" Did you mean `{near[0]}`?" if near else ""
-            raise ConfigError(f"`{name}` must be one of {', '.join(choices)} and is `{value}`.{hint}")
+    _check_choice(config, "replay_dtype", REPLAY_DTYPES)
+    if config.target_update == "hard" and config.tau != 1:
+        raise ConfigError(
+            f"`tau` is {config.tau:g} and `target_update` is hard, which copies the whole network: tau = 1. Leave "
+            "`tau` out, or choose `--target-update soft`."
+        )
     if not config.hidden or not all(1 <= width <= 65_536 for width in config.hidden):
         raise ConfigError(f"`hidden` must have one layer or more of 1 to 65,536 features and is {list(config.hidden)}.")
     if not config.env.strip():

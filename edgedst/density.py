@@ -1,11 +1,16 @@
-"""How many weights each layer stores: the paper's density rule. It imports nothing: the lean trainer uses it."""
+"""How many weights each layer stores, by method: the paper's density rule. No imports: the lean trainer uses it."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-DENSE_METHODS = ("td3",)
+DENSE_METHODS = ("td3", "sac")
+
+
+def family(method: str) -> str:
+    """The algorithm of a method, whatever its topology does: `ds-sac` is `sac`."""
+    return method.rpartition("-")[2]
 
 
 def nnz_per_layer(sizes: "Sequence[int]", config: "Any") -> list[int]:

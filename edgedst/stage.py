@@ -1,7 +1,7 @@
 """What is there before the first step: environments, warmed up and measured, the plan, and a run to go on with."""
 
 from edgedst import core
-from edgedst.agents.td3 import TD3
+from edgedst.agents import agent_class
 from edgedst.budget.guard import memory
 from edgedst.budget.plan import Plan, make_plan
 from edgedst.checkpoints import read_state
@@ -60,7 +60,7 @@ def plan_run(config: "Any", environment: "Environment", lines: "Ledger", rows: "
     def measure(width: int) -> core.Arena:
         arena = core.Arena(None)
         hidden = [width] * len(config.hidden) if width else config.hidden
-        TD3(arena, type(config)(**{**vars(config), "hidden": hidden}), n, m)
+        agent_class(config.method)(arena, type(config)(**{**vars(config), "hidden": hidden}), n, m)
         return arena
 
     measure(0)  # what measuring itself takes is resident before it is counted

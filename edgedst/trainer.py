@@ -12,7 +12,7 @@ from binascii import a2b_base64, b2a_base64
 from time import monotonic
 
 from edgedst import __version__, core
-from edgedst.agents.td3 import TD3
+from edgedst.agents import agent_class
 from edgedst.budget.guard import Guard, memory
 from edgedst.checkpoints import Checkpoints
 from edgedst.errors import BudgetBroken, CheckpointError, EdgedstError, EnvironmentFault
@@ -88,7 +88,7 @@ class Run:
             self.folder.write("host.json", {**about, **host_facts()})
         n, m = environment.observation_size, environment.action_size
         self.arena = core.Arena(self.plan.arena_bytes)
-        self.agent = TD3(self.arena, config, n, m)
+        self.agent = agent_class(config.method)(self.arena, config, n, m)
         self.agent.replay = core.Replay(self.arena, "replay", self.plan.replay_rows, n, m, config.replay_dtype)
         self.guard = Guard(self.plan.budget_bytes)
         self.guard.enforce()

@@ -1,7 +1,7 @@
 import pytest
 
 from edgedst.cli.settings import OPTIONS, configured, parse_hidden
-from edgedst.config import LAMBDA1_PRESETS, TrainConfig
+from edgedst.config import PRESETS, TrainConfig
 from edgedst.density import nnz_per_layer
 from edgedst.errors import ConfigError
 
@@ -35,9 +35,37 @@ def test_a_layer_stores_at_most_all_of_its_weights_and_at_least_one():
 
 
 def test_presets_are_the_paper_s_and_hold_for_every_version():
-    assert LAMBDA1_PRESETS == {"HalfCheetah": 7, "Hopper": 7, "Walker2d": 7, "Ant": 40, "Humanoid": 61}
+    lambda1 = {"HalfCheetah": 7, "Hopper": 7, "Walker2d": 7, "Ant": 40, "Humanoid": 61}
+    assert PRESETS["td3"] == {task: (value, 64) for task, value in lambda1.items()}
+    assert PRESETS["sac"] == {  # Table 4
+        "HalfCheetah": (12, 80), "Walker2d": (12, 80), "Hopper": (7, 20), "Ant": (30, 64), "Humanoid": (61, 64)
+    }  # fmt: skip
     assert TrainConfig(env="Ant-v5").resolved().lambda1 == 40
     assert TrainConfig(env="Ant-v5", lambda1=3).resolved().lambda1 == 3
+
+
+def test_sac_has_the_paper_s_settings_and_td3_keeps_its_own():
+    sac = TrainConfig(method="ds-sac", env="Hopper-v5").resolved()
+    assert (sac.lambda1, sac.lambda2, sac.eta, sac.evolve_every) == (7, 20, 0.1, 1000)
+    assert (sac.learning_rate, sac.batch_size, sac.weight_decay, sac.start_steps) == (3e-4, 256, 0, 10_000)
+    assert (sac.alpha, sac.alpha_tuning) == (0.2, "fixed")
+    assert (sac.target_update, sac.tau, sac.target_update_every) == ("hard", 1, 1000)
+    assert sac.policy_delay is None
+    td3 = TrainConfig(env="Hopper-v5").resolved()
+    assert (td3.lambda1, td3.lambda2, td3.eta, td3.tau, td3.policy_delay) == (7, 64, 0.05, 0.005, 2)
+    assert (td3.learning_rate, td3.batch_size, td3.weight_decay, td3.start_steps) == (1e-3, 100, 2e-4, 25_000)
+    assert td3.alpha is td3.target_update is None
+
+
+def test_a_soft_target_update_moves_half_a_percent_at_every_update():
+    soft = TrainConfig(method="sac", target_update="soft")
+    assert (soft.tau, soft.target_update_every) == (0.005, 1)
+
+
+def test_sac_s_density_is_the_task_s_unless_it_is_given():
+    assert TrainConfig(method="ds-sac", env="Pendulum-v1").lambda2 == 64
+    assert TrainConfig(method="ds-sac", env="Walker2d-v4").lambda2 == 80
+    assert TrainConfig(method="ds-sac", env="Walker2d-v4", lambda2=5.0).lambda2 == 5
 
 
 def test_evolution_stops_50_000_steps_before_the_end_of_a_million_and_in_proportion_else():
@@ -46,8 +74,11 @@ def test_evolution_stops_50_000_steps_before_the_end_of_a_million_and_in_proport
     assert TrainConfig(steps=200_000, topology_stop_steps=7).resolved().topology_stop_steps == 7
 
 
-def test_a_run_s_config_file_is_the_same_config_again(tmp_path):
-    config = TrainConfig(env='odd "module":Env-v0\\', hidden=(64, 32), eta=1e-7, learning_rate=3e-4).resolved()
+@pytest.mark.parametrize("method", [{}, {"method": "ds-sac", "target_update": "soft"}, {"method": "sac"}])
+def test_a_run_s_config_file_is_the_same_config_again(method, tmp_path):
+    config = TrainConfig(
+        env='odd "module":Env-v0\\', hidden=(64, 32), eta=1e-7, learning_rate=5e-4, **method
+    ).resolved()
     path = tmp_path / "config.toml"
     path.write_text(config.toml(), encoding="utf-8")
     assert TrainConfig.from_settings(TrainConfig.load(path)) == config
@@ -60,6 +91,23 @@ def test_a_run_s_config_file_is_the_same_config_again(tmp_path):
         ({"lambda-1": 3}, r"Did you mean `lambda1`\?"),
         ({"zzz": 3}, r"The settings are: env, method"),
         ({"method": "ds-td"}, r"`method` must be one of .* and is `ds-td`. Did you mean `ds-td3`\?"),
+        ({"method": 3}, r"`method` must be one of"),
+        (
+            {"policy_delay": 2, "method": "ds-sac"},
+            r"`policy_delay` is a setting of TD3 and `method` is `ds-sac`. Leave",
+        ),
+        (
+            {"alpha": 0.2},
+            r"`alpha` is a setting of SAC and `method` is `ds-td3`. .* choose one of ds-sac, static-sac, sac",
+        ),
+        ({"method": "sac", "alpha_tuning": "auto"}, r"`alpha_tuning` must be one of fixed, automatic .* Did you mean"),
+        ({"method": "sac", "target_update": "sof"}, r"must be one of hard, soft and is `sof`. Did you mean `soft`\?"),
+        ({"method": "sac", "target_update": []}, r"`target_update` must be one of hard, soft"),
+        (
+            {"method": "sac", "tau": 0.005},
+            r"`tau` is 0.005 and `target_update` is hard, .* choose `--target-update soft`",
+        ),
+        ({"method": "sac", "alpha": 0}, r"`alpha` must be above 0"),
         ({"steps": "many"}, r"`steps` must be a whole number and is 'many'"),
         ({"steps": True}, r"`steps` must be a whole number"),
         ({"steps": 0}, r"`steps` must be at least 1"),
@@ -91,6 +139,21 @@ def test_what_is_typed_overrides_the_file_and_a_preset_stays_with_its_task(tmp_p
     assert configured({"seed": 7}, path).lambda1 == 40
     assert configured({"env": "Hopper-v4"}, path).lambda1 == 7
     assert configured({"steps": 100_000}, path).topology_stop_steps == 5_000
+
+
+def test_a_config_of_one_method_starts_another_with_that_one_s_defaults(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(TrainConfig(gamma=0.98, evolve_every=500).resolved().toml(), encoding="utf-8")
+    expected = TrainConfig(method="ds-sac", gamma=0.98, evolve_every=500).resolved()
+    assert configured({"method": "ds-sac"}, path) == expected
+    path.write_text(expected.toml(), encoding="utf-8")
+    soft = configured({"target_update": "soft"}, path)
+    assert (soft.tau, soft.target_update_every, soft.lambda1, soft.lambda2) == (0.005, 1, 12, 80)
+    assert configured({"env": "Hopper-v4"}, path).lambda2 == 20
+    assert configured({"method": "td3"}, path).batch_size == 100
+    path.write_text("policy_delay = 3\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="`policy_delay` is a setting of TD3"):
+        configured({"method": "ds-sac"}, path)
 
 
 def test_hidden_is_typed_as_widths():

@@ -14,6 +14,7 @@ from edgedst.cli.settings import OPTIONS, parse_hidden
 from edgedst.config import TrainConfig
 
 _DEFAULTS = TrainConfig().settings()
+_SAC_DEFAULTS = TrainConfig(method="ds-sac", env="any task").settings()
 
 
 def training_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -23,9 +24,7 @@ def training_options(function: Callable[..., None]) -> Callable[..., None]:
     """
     parameters = []
     for setting, kind, flags, told in OPTIONS:
-        default = _DEFAULTS[setting]
-        shown = ",".join(map(str, default)) if isinstance(default, list) else f"{default}"
-        text = told if "[default" in told else f"{told} [default: {shown}]"
+        text = told if "[default" in told else f"{told} {_shown_default(setting)}"
         wanted: Any = kind | None
         annotation = Annotated[wanted, typer.Option(*flags, help=text, show_default=False)]
         parameters.append(_parameter(setting, annotation))
@@ -50,6 +49,16 @@ def training_options(function: Callable[..., None]) -> Callable[..., None]:
     verb.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
     verb.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return verb
+
+
+def _shown_default(setting: str) -> str:
+    default, of_sac = _DEFAULTS[setting], _SAC_DEFAULTS[setting]
+    if setting in ("env", "method") or default == of_sac:
+        of_sac = None
+    if default is None:
+        default, of_sac = of_sac, None
+    shown = ",".join(map(str, default)) if isinstance(default, list) else f"{default}"
+    return f"[default: {shown}]" + (f" [SAC: {of_sac}]" if of_sac is not None else "")
 
 
 def _parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedst.config import TrainConfig
+from edgedst.density import family
 from edgedst.errors import ConfigError
 
 # setting, type on the command line, flags, help
@@ -17,7 +18,12 @@ OPTIONS: list[tuple[str, type, list[str], str]] = [
     ("budget_mb", float, ["--budget-mb"], "Peak memory of the whole process in MB (1,000,000 bytes)."),
     ("steps", int, ["--steps", "-n", "--total-timesteps"], "Environment steps."),
     ("seed", int, ["--seed"], "Seed of everything that is random."),
-    ("method", str, ["--method"], "ds-td3 (topology evolves), static-td3 (stays as drawn) or td3 (dense)."),
+    (
+        "method",
+        str,
+        ["--method"],
+        "ds-td3, ds-sac (topology evolves), static-td3, static-sac (stays as drawn), td3 or sac (dense).",
+    ),
     ("eval_every", int, ["--eval-every", "--eval-freq"], "Steps between evaluations; the first is at step 0."),
     ("eval_episodes", int, ["--eval-episodes"], "Episodes an evaluation, without noise."),
     ("checkpoint_every", int, ["--checkpoint-every", "--save-freq"], "Steps between checkpoints."),
@@ -41,6 +47,9 @@ OPTIONS: list[tuple[str, type, list[str], str]] = [
     ),
     ("start_steps", int, ["--start-steps"], "Uniformly random steps before the first update."),
     ("batch_size", int, ["--batch-size"], "Transitions an update."),
+    ("alpha", float, ["--alpha"], "Of SAC: temperature, the weight of the entropy."),
+    ("alpha_tuning", str, ["--alpha-tuning"], "Of SAC: fixed, or automatic, towards an entropy of -m."),
+    ("target_update", str, ["--target-update"], "Of SAC: hard (a copy every 1,000 updates) or soft (Polyak)."),
     ("threads", int, ["--threads"], "Threads of the core; results are the same for every number."),
 ]
 
@@ -60,9 +69,12 @@ def configured(typed: dict[str, Any], config: Path | None) -> TrainConfig:
     """Defaults, then the config file, then what was typed, resolved."""
     settings = TrainConfig.load(config) if config is not None else {}
     base = TrainConfig.from_settings(settings, f"`{config}`") if settings else TrainConfig()
-    # A preset that the file resolved for its own task is not another task's.
-    if settings and typed.get("env", base.env) != base.env and "lambda1" not in typed:
-        settings.pop("lambda1", None)
-    if settings and typed.get("steps", base.steps) != base.steps and "topology_stop_steps" not in typed:
-        settings.pop("topology_stop_steps", None)
+    if settings:
+        # What the file resolved for its own task, method and length is resolved anew for another's.
+        stale = base.settings_by_default()
+        if (typed.get("env", base.env), family(typed.get("method", base.method))) != (base.env, family(base.method)):
+            stale.append("lambda1")
+        if typed.get("steps", base.steps) != base.steps:
+            stale.append("topology_stop_steps")
+        settings = {name: value for name, value in settings.items() if name not in stale}
     return TrainConfig.from_settings({**settings, **typed}, "The command line").resolved()

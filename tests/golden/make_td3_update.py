@@ -103,10 +103,16 @@ def inputs(case: str) -> dict[str, np.ndarray]:
     return {name: a if name.endswith(keep) else a.astype(np.float32) for name, a in arrays.items()}
 
 
-def optimiser(arrays: dict[str, np.ndarray], networks: dict[str, Masked], steps: int) -> torch.optim.Adam:
+def optimiser(
+    arrays: dict[str, np.ndarray],
+    networks: dict[str, Masked],
+    steps: int,
+    learning_rate: float = LEARNING_RATE,
+    weight_decay: float = WEIGHT_DECAY,
+) -> torch.optim.Adam:
     """Adam over these networks, its moments as given."""
     parameters = [p for network in networks.values() for p in network.parameters()]
-    adam = torch.optim.Adam(parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    adam = torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay)
     if steps == 0:
         return adam
     for name, network in networks.items():
