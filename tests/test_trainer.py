@@ -98,9 +98,48 @@ def test_the_process_stays_below_50_mb_with_400_000_transitions_of_replay(finish
     assert "peak" in out
 
 
-def test_the_trainer_of_a_native_task_is_lean(finished):
-    modules = {name.split(".")[0] for name in summary(finished[0])["modules"]}
-    assert not modules & HEAVY
+@pytest.fixture(scope="module")
+def finished_sac(tmp_path_factory):
+    """The same by DS-SAC, exported."""
+    folder = tmp_path_factory.mktemp("finished_sac")
+    arguments = ("--method", "ds-sac", "--steps", "1500", "--start-steps", "1000", "--eval-every", "500")
+    train(folder, *arguments, "--eval-episodes", "1")
+    return run_in(folder)
+
+
+def test_ds_sac_stays_below_50_mb_with_400_000_transitions_of_replay(finished_sac):
+    told = summary(finished_sac)
+    assert told["exit_reason"] == "finished"
+    assert told["front_end_peak_bytes"] < told["peak_rss_bytes"] <= 50_000_000
+    assert told["replay_rows"] >= 400_000
+    assert told["connections"] == (12 * 273 + 80 * 512 + 256 * 12) + 2 * (12 * 279 + 80 * 512 + 256)
+
+
+def test_ds_sac_stays_within_its_budget_on_a_gymnasium_task(tmp_path):
+    arguments = ("--env", "Pendulum-v1", "--method", "ds-sac", "--budget-mb", "60", "--steps", "1200")
+    train(tmp_path, *arguments, "--start-steps", "1000", "--eval-every", "600", "--eval-episodes", "1")
+    assert summary(run_in(tmp_path))["peak_rss_bytes"] <= 60_000_000
+
+
+def test_the_actor_that_ds_sac_trained_is_exported_as_it_acts(finished_sac, tmp_path):
+    command = [sys.executable, "-m", "edgedst.cli.main", "export", "actor.onnx", "--run", str(finished_sac)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "17-256-256-6" in done.stdout
+    assert "largest difference from the native actor" in done.stdout
+
+
+def test_every_metric_of_sac_is_logged(finished_sac):
+    last = metrics(finished_sac)[-1]
+    assert last["alpha"] == 0.2
+    assert {"critic_loss", "actor_loss", "mean_q", "entropy", "connections_moved"} <= last.keys()
+    assert last["critic_loss"] > 0
+
+
+def test_the_trainer_of_a_native_task_is_lean(finished, finished_sac):
+    for run in (finished[0], finished_sac):
+        modules = {name.split(".")[0] for name in summary(run)["modules"]}
+        assert not modules & HEAVY
 
 
 def test_plan_allocation_and_limit_agree(finished):
@@ -154,8 +193,19 @@ def test_the_config_of_a_run_repeats_it(finished, tmp_path):
     assert metrics(run_in(tmp_path)) == metrics(run)
 
 
-@pytest.mark.parametrize("env", ["HalfCheetah-v4", "Hopper-v5", "Pendulum-v1"])
-def test_a_run_killed_at_random_moments_and_resumed_is_the_same_run(env, tmp_path, rng):
+@pytest.mark.parametrize(
+    ("env", "method"),
+    [
+        ("HalfCheetah-v4", ()),
+        ("Hopper-v5", ()),
+        ("Pendulum-v1", ()),
+        # A target is a copy of long ago, its critic has evolved since.
+        ("HalfCheetah-v4", ("--method", "ds-sac", "--batch-size", "64")),
+        # A target is on the union; the temperature has its moments.
+        ("Hopper-v5", ("--method", "ds-sac", "--target-update", "soft", "--alpha-tuning", "automatic")),
+    ],
+)
+def test_a_run_killed_at_random_moments_and_resumed_is_the_same_run(env, method, tmp_path, rng):
     # The ring is full after 800 steps, so rows are forgotten too; checkpoints fall inside episodes.
     arguments = (
         "--env",
@@ -169,7 +219,7 @@ def test_a_run_killed_at_random_moments_and_resumed_is_the_same_run(env, tmp_pat
         "--checkpoint-every",
         "130",
     )
-    arguments = (*arguments, *SMALL, "--no-progress")
+    arguments = (*arguments, *SMALL, "--no-progress", *method)
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     begin = time.monotonic()
@@ -308,9 +358,9 @@ def test_the_smallest_budget_that_is_named_works(tmp_path):
     assert max(told["peak_rss_bytes"], told["front_end_peak_bytes"]) <= float(smallest) * 1_000_000
 
 
-@pytest.mark.parametrize("threads", ["2", "3"])
-def test_threads_do_not_change_a_run(threads, tmp_path):
-    arguments = ("--steps", "600", "--replay-rows", "10000", *SMALL)
+@pytest.mark.parametrize(("method", "threads"), [("ds-td3", "2"), ("ds-td3", "3"), ("ds-sac", "2"), ("ds-sac", "3")])
+def test_threads_do_not_change_a_run(method, threads, tmp_path):
+    arguments = ("--method", method, "--steps", "600", "--replay-rows", "10000", *SMALL)
     for folder, count in (("one", "1"), ("many", threads)):
         (tmp_path / folder).mkdir()
         train(tmp_path / folder, *arguments, "--threads", count)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from edgedst.density import family
 from edgedst.errors import CheckpointError
 
 FORMAT = 1
@@ -61,7 +62,10 @@ class ActorLayer:
 
 @dataclass(frozen=True, eq=False)
 class ActorWeights:
-    """A trained actor: ReLU between the layers, tanh after the last, then scaled to the environment's units."""
+    """A trained actor: ReLU between the layers, tanh after the last, then scaled to the environment's units.
+
+    Of SAC's it is the policy without noise: the last layer has only the rows of the means, not those of log sigma.
+    """
 
     environment: str
     method: str
@@ -180,6 +184,9 @@ def _read_actor(run: Path, state: dict[str, Any]) -> ActorWeights:
     tensors, about = _read_networks(path, record)
     try:
         sizes = [int(size) for size in about["sizes"]["actor"]]
+        layers = _actor_layers(tensors, sizes, path)
+        if family(str(about["method"])) == "sac":
+            layers, sizes = _means_only(layers), [*sizes[:-1], sizes[-1] // 2]
         low = tuple(float(bound) for bound in about["action_low"])
         high = tuple(float(bound) for bound in about["action_high"])
         actor = ActorWeights(
@@ -188,7 +195,7 @@ def _read_actor(run: Path, state: dict[str, Any]) -> ActorWeights:
             seed=int(about["seed"]),
             step=int(about["step"]),
             version=str(state["edgedst"]),
-            layers=_actor_layers(tensors, sizes, path),
+            layers=layers,
             action_low=low,
             action_high=high,
             evaluation_return=_float_or_none(about.get("evaluation_return")),
@@ -333,6 +340,14 @@ def _actor_layers(tensors: dict[str, npt.NDArray[Any]], sizes: list[int], path: 
             )
         layers.append(ActorLayer(in_features, out_features, indices, values, bias))
     return tuple(layers)
+
+
+def _means_only(layers: tuple[ActorLayer, ...]) -> tuple[ActorLayer, ...]:
+    """SAC's actor without the second half of its outputs, log sigma. Row-major, so the means' weights come first."""
+    head = layers[-1]
+    rows = head.out_features // 2
+    nnz = int(np.searchsorted(head.indices, rows * head.in_features))
+    return *layers[:-1], ActorLayer(head.in_features, rows, head.indices[:nnz], head.values[:nnz], head.bias[:rows])
 
 
 def _float_or_none(value: Any) -> float | None:

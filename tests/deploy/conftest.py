@@ -13,12 +13,13 @@ SIZES = (3, 8, 5, 2)
 LOW, HIGH = (-1.0, -0.25), (1.0, 4.0)
 
 
-def write_run(run: Path, rng: np.random.Generator, step: int = 1000, rows: int = 40) -> Path:
-    """Write RUN/checkpoint; returns RUN."""
+def write_run(run: Path, rng: np.random.Generator, step: int = 1000, rows: int = 40, method: str = "ds-td3") -> Path:
+    """Write RUN/checkpoint; returns RUN. SAC's actor has 4 outputs: two means, two log sigma."""
+    sizes = (*SIZES[:-1], 4) if method.endswith("sac") else SIZES
     folder = run / "checkpoint"
     folder.mkdir(parents=True)
     tensors = {}
-    for layer, (inputs, outputs) in enumerate(pairwise(SIZES)):
+    for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
         total = inputs * outputs
         nnz = total if layer == 2 else total // 2  # the output layer is dense
         positions = np.sort(rng.choice(total, nnz, replace=False)).astype(np.uint32)
@@ -27,10 +28,10 @@ def write_run(run: Path, rng: np.random.Generator, step: int = 1000, rows: int =
         tensors[f"actor.{layer}.bias"] = rng.standard_normal(outputs).astype(np.float32)
     about = {
         "env": "Fake-v0",
-        "method": "ds-td3",
+        "method": method,
         "seed": 7,
         "step": step,
-        "sizes": {"actor": SIZES},
+        "sizes": {"actor": sizes},
         "action_low": LOW,
         "action_high": HIGH,
         "evaluation_return": 12.345678901234567,
@@ -52,7 +53,7 @@ def write_run(run: Path, rng: np.random.Generator, step: int = 1000, rows: int =
         "edgedst": "0.1.0",
         "step": step,
         "env": "Fake-v0",
-        "method": "ds-td3",
+        "method": method,
         "seed": 7,
         "networks": {"file": name, "bytes": len(content), "crc32": zlib.crc32(content)},
         "replay": {"dtype": "float16", "row_bytes": record.itemsize, "rows_closed": rows, "segments": segments},

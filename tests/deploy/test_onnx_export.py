@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
+from safetensors import safe_open
 
 from edgedst.deploy.checkpoint import read_actor, recorded_observations
 from edgedst.deploy.onnx import build_model, export_actor, scale_and_offset, write_golden
@@ -84,3 +85,22 @@ def test_a_file_that_acts_differently_is_not_left_behind(run, tmp_path, monkeypa
 def test_an_unwritable_place_is_one_sentence(run, tmp_path):
     with pytest.raises(ExportError, match=r"cannot be written \(No such file or directory\)\. Choose a folder"):
         export_actor(read_actor(run), tmp_path / "nowhere" / "actor.onnx", np.zeros((0, 3), dtype=np.float32))
+
+
+def test_of_sac_the_mean_is_exported_and_log_sigma_is_not(make_run, tmp_path, reference):
+    run = make_run(tmp_path / "runs" / "Fake-v0" / "ds-sac" / "s7-20260102-030405", method="ds-sac")
+    actor = read_actor(run)
+    assert actor.sizes == (3, 8, 5, 2)
+    assert [layer.nnz for layer in actor.layers] == [12, 20, 10]
+    exported = export_actor(actor, tmp_path / "actor.onnx", recorded_observations(run, 512, 3, 2))
+    assert exported.parity.largest_difference < 1e-5
+    # The whole head, by hand: tanh of its first two outputs, in the environment's units.
+    (networks,) = (run / "checkpoint").glob("*.safetensors")
+    with safe_open(networks, "np") as file:
+        head, bias = file.get_tensor("actor.2.values").reshape(4, 5), file.get_tensor("actor.2.bias")
+    x = exported.parity.observations.astype(np.float64)
+    for layer in actor.layers[:-1]:
+        x = np.maximum(x @ layer.weight.T.astype(np.float64) + layer.bias, 0)
+    expected = actor.to_environment_units(np.tanh((x @ head.T + bias)[:, :2]))
+    np.testing.assert_allclose(exported.parity.actions, expected, atol=4e-6)
+    np.testing.assert_allclose(reference(actor, exported.parity.observations), expected, atol=1e-6)
