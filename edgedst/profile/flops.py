@@ -1,7 +1,9 @@
-"""Floating-point operations of a TD3 training run: by the paper's convention, and all of the work really done.
+"""Floating-point operations of a TD3 or SAC training run: by the paper's convention, and all of the work really done.
 
 Throughout edgedst 1 multiply-add = 2 FLOPs. A connection is a stored weight (the paper's word); biases are none.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ POLYAK_FLOPS = 3
 
 @dataclass(frozen=True)
 class Run:
-    """What the count depends on. The defaults are the paper's for TD3."""
+    """What the count depends on. The defaults are the paper's for TD3; `Run.of_sac` has SAC's."""
 
     observation_size: int
     action_size: int
@@ -30,8 +32,18 @@ class Run:
     steps: int = 1_000_000  # environment steps
     start_steps: int = 25_000  # uniformly random steps before the first update
     batch_size: int = 100
-    policy_delay: int = 2
+    policy_delay: int = 2  # updates for one of the actor
+    actor_critics: int = 1  # critics that the actor's update asks: TD3 one, SAC both
+    averaged: int = 3  # targets of each averaging: TD3 three, SAC two, none where they are copied (hard updates)
     evaluation_steps: int = 0  # environment steps of all evaluations together
+
+    @staticmethod
+    def of_sac(
+        observation_size: int, action_size: int, actor_nnz: Sequence[int], critic_nnz: Sequence[int], **rest: int
+    ) -> Run:
+        """A run of SAC by the paper's settings, hard target updates; `averaged=2` for soft ones."""
+        usual = {"start_steps": 10_000, "batch_size": 256, "policy_delay": 1, "actor_critics": 2, "averaged": 0}
+        return Run(observation_size, action_size, actor_nnz, critic_nnz, **{**usual, **rest})
 
     @property
     def connections(self) -> int:
@@ -44,7 +56,8 @@ def paper_flops(run: Run) -> int:
 
     Both critics are updated at every step, the actor at every second. This gives Table 3's 1.07e14 for dense TD3 on
     HalfCheetah, and 0.49 of it for DS-TD3. It counts every step as an update and leaves out the target networks, the
-    critic's pass in the actor's update, acting, Adam and Polyak; `work_done` has them.
+    critic's pass in the actor's update, acting, Adam and Polyak; `work_done` has them. The paper has no such figure of
+    SAC: it is the same convention, with the actor's update at every step.
     """
     critics, actor = 2 * sum(run.critic_nnz), sum(run.actor_nnz)
     a_sample = FORWARD_AND_BACKWARD_FLOPS * critics + FORWARD_AND_BACKWARD_FLOPS * actor // run.policy_delay
@@ -64,6 +77,8 @@ def work_done(run: Run) -> dict[str, int]:
     action_columns = run.critic_nnz[0] * run.action_size // (run.observation_size + run.action_size)
     actor_parameters, critic_parameters = actor + run.actor_biases, critic + run.critic_biases
 
+    averaged_parameters = {0: 0, 2: 2 * critic_parameters, 3: 2 * critic_parameters + actor_parameters}[run.averaged]
+
     updates = max(0, run.steps - run.start_steps)
     actor_updates = updates // run.policy_delay
     samples, actor_samples = updates * run.batch_size, actor_updates * run.batch_size
@@ -75,7 +90,8 @@ def work_done(run: Run) -> dict[str, int]:
         "actor": MULTIPLY_ADD_FLOPS * actor_samples * (actor + actor + actor_behind_first),
         "critic in the actor's update": MULTIPLY_ADD_FLOPS
         * actor_samples
+        * run.actor_critics
         * (critic + critic_behind_first + action_columns),
         "adam": ADAM_FLOPS * (updates * 2 * critic_parameters + actor_updates * actor_parameters),
-        "polyak": POLYAK_FLOPS * actor_updates * (2 * critic_parameters + actor_parameters),
+        "polyak": POLYAK_FLOPS * actor_updates * averaged_parameters,
     }

@@ -54,3 +54,29 @@ def test_work_of_a_run_small_enough_to_count_by_hand():
 
 def test_a_run_that_ends_before_the_first_update_does_no_work():
     assert sum(work_done(half_cheetah(7, 64, None, steps=10_000)).values()) == 0
+
+
+def test_sac_s_actor_learns_at_every_update_from_both_critics():
+    run = Run.of_sac(3, 3, [3, 5], [4, 1], actor_biases=2, critic_biases=1, steps=7, start_steps=5, batch_size=1)
+    assert paper_flops(run) == 7 * 6 * (2 * 5 + 8)
+    assert work_done(run) == {
+        "acting": 2 * 2 * 8,
+        "evaluation": 0,
+        "targets": 2 * 2 * (8 + 5 + 5),
+        "critics": 2 * 2 * 2 * (5 + 5 + 1),
+        "actor": 2 * 2 * (8 + 8 + 5),
+        "critic in the actor's update": 2 * 2 * 2 * (5 + 1 + 2),
+        "adam": 14 * (2 * 2 * 6 + 2 * 10),
+        "polyak": 0,  # copied
+    }
+    soft = Run.of_sac(3, 3, [3, 5], [4, 1], critic_biases=1, steps=7, start_steps=5, batch_size=1, averaged=2)
+    assert work_done(soft)["polyak"] == 3 * 2 * 2 * 6
+
+
+def test_ds_sac_of_table_4_takes_0_63_of_dense_sac_s_flops():
+    def run(*lambdas):
+        return Run.of_sac(17, 6, nnz([17, 256, 256, 12], lambdas), nnz([23, 256, 256, 1], lambdas))
+
+    dense, sparse = run(None, None, None), run(12, 80, None)
+    assert (dense.connections, sparse.connections) == (216_320, 136_436)
+    assert paper_flops(sparse) / paper_flops(dense) == pytest.approx(0.63, abs=0.005)
