@@ -1,164 +1,13 @@
 #include "mujoco_host.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <cmath>
-#include <csetjmp>
-#include <cstdio>
 #include <cstring>
-#include <limits>
 
 #include "random.h"
 
 namespace edgedst {
 namespace {
-
-// ---- Calls into MuJoCo. Its default handlers print, write MUJOCO_LOG.TXT and end the process;
-// ours are in place only while a call of ours runs, so that MuJoCo's own Python bindings may live
-// in the same process.
-
-using Handler = void (*)(const char*);
-
-struct Call {
-  std::jmp_buf back;
-  char error[512];
-  MujocoWarnings* warnings;
-};
-thread_local Call* current_call = nullptr;
-
-void on_warning(const char* text) {
-  if (current_call != nullptr) current_call->warnings->add(text);
-}
-
-// Returning would end the process. MuJoCo's frames below are C; whatever they held on their stacks
-// is lost.
-void on_error(const char* text) {
-  std::snprintf(current_call->error, sizeof current_call->error, "%s", text);
-  std::longjmp(current_call->back, 1);
-}
-
-}  // namespace
-
-struct MujocoLibrary {
-  explicit MujocoLibrary(const std::string& path);
-
-  // Run `body`, which must hold nothing that needs a destructor. Throws std::runtime_error with
-  // MuJoCo's words.
-  template <typename Body>
-  void call(MujocoWarnings& warnings, Body body) const {
-    Call frame;
-    frame.warnings = &warnings;
-    Call* const outer_call = current_call;
-    const Handler outer_error = *user_error, outer_warning = *user_warning;
-    current_call = &frame;
-    *user_error = on_error;
-    *user_warning = on_warning;
-    // Nothing local changes between setjmp and longjmp, so nothing here needs to be volatile.
-    const bool failed = setjmp(frame.back) != 0;
-    if (!failed) body();
-    *user_error = outer_error;
-    *user_warning = outer_warning;
-    current_call = outer_call;
-    if (failed) throw std::runtime_error(std::string("MuJoCo reported an error: ") + frame.error);
-  }
-
-  // mjModel, mjData and mjVFS are never looked into, so void* will do; mjtNum is double in every
-  // wheel.
-  void* (*load_xml)(const char*, const void*, char*, int);
-  void (*delete_model)(void*);
-  void* (*make_data)(const void*);
-  void (*delete_data)(void*);
-  void (*reset_data)(const void*, void*);
-  void (*step)(const void*, void*);
-  void (*forward)(const void*, void*);
-  int (*state_size)(const void*, unsigned);
-  void (*get_state)(const void*, const void*, double*, unsigned);
-  void (*set_state)(const void*, void*, const double*, unsigned);
-  int (*version)();
-  void (*free_last_xml)();  // may be missing
-  Handler* user_error;
-  Handler* user_warning;
-};
-
-namespace {
-
-template <typename Pointer>
-void find(void* handle, const std::string& path, const char* name, Pointer& pointer) {
-  void* symbol = dlsym(handle, name);
-  if (symbol == nullptr)
-    throw std::invalid_argument(
-        path + " has no `" + name +
-        "`: edgedst needs MuJoCo 3.2 or newer. Try `pip install -U mujoco`.");
-  std::memcpy(&pointer, &symbol, sizeof pointer);
-}
-
-}  // namespace
-
-MujocoLibrary::MujocoLibrary(const std::string& path) {
-  void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // stays loaded
-  if (handle == nullptr) {
-    const char* why = dlerror();
-    throw MujocoLibraryError("MuJoCo's library cannot be loaded: " +
-                             std::string(why != nullptr ? why : path.c_str()));
-  }
-  find(handle, path, "mj_loadXML", load_xml);
-  find(handle, path, "mj_deleteModel", delete_model);
-  find(handle, path, "mj_makeData", make_data);
-  find(handle, path, "mj_deleteData", delete_data);
-  find(handle, path, "mj_resetData", reset_data);
-  find(handle, path, "mj_step", step);
-  find(handle, path, "mj_forward", forward);
-  find(handle, path, "mj_stateSize", state_size);
-  find(handle, path, "mj_getState", get_state);
-  find(handle, path, "mj_setState", set_state);
-  find(handle, path, "mj_version", version);
-  find(handle, path, "mju_user_error", user_error);
-  find(handle, path, "mju_user_warning", user_warning);
-  void* symbol = dlsym(handle, "mj_freeLastXML");
-  std::memcpy(&free_last_xml, &symbol, sizeof free_last_xml);
-}
-
-struct MujocoModel {
-  MujocoModel(const std::string& library_path, const std::string& model_file,
-              MujocoWarnings& warnings)
-      : library(library_path) {
-    char error[512] = "";
-    library.call(warnings, [&] {
-      model = library.load_xml(model_file.c_str(), nullptr, error, sizeof error);
-      // The parsed file would stay in memory for mj_saveLastXML.
-      if (library.free_last_xml != nullptr) library.free_last_xml();
-    });
-    if (model == nullptr)
-      throw std::invalid_argument("MuJoCo cannot read " + model_file + ": " + error);
-    if (error[0] != '\0') warnings.add(error);  // with a model, it is a warning
-  }
-  ~MujocoModel() {
-    try {
-      MujocoWarnings unread;
-      library.call(unread, [&] { library.delete_model(model); });
-    } catch (const std::runtime_error&) {  // a destructor has nobody to tell
-    }
-  }
-  MujocoModel(const MujocoModel&) = delete;
-  MujocoModel& operator=(const MujocoModel&) = delete;
-
-  MujocoLibrary library;
-  void* model = nullptr;
-};
-
-namespace {
-
-// Training and evaluation step the same model: mj_step only reads it.
-std::shared_ptr<MujocoModel> shared_model(const std::string& library, const std::string& model_file,
-                                          MujocoWarnings& warnings) {
-  static std::map<std::pair<std::string, std::string>, std::weak_ptr<MujocoModel>> models;
-  std::weak_ptr<MujocoModel>& known = models[{library, model_file}];
-  std::shared_ptr<MujocoModel> model = known.lock();
-  if (model == nullptr)
-    known = model = std::make_shared<MujocoModel>(library, model_file, warnings);
-  return model;
-}
 
 const MujocoTask& task_named(const std::string& name) {
   const MujocoTask* task = find_mujoco_task(name);
@@ -183,26 +32,6 @@ const char* const kReinstall =
 
 }  // namespace
 
-void MujocoWarnings::add(const char* text) {
-  for (int i = 0; i < count_; ++i)
-    if (std::strncmp(texts_[i].data(), text, texts_[i].size() - 1) == 0) return;
-  if (count_ == kKept) {
-    ++dropped_;
-    return;
-  }
-  std::snprintf(texts_[count_].data(), texts_[count_].size(), "%s", text);
-  ++count_;
-}
-
-std::vector<std::string> MujocoWarnings::take() {
-  std::vector<std::string> texts;
-  for (int i = 0; i < count_; ++i) texts.emplace_back(texts_[i].data());
-  if (dropped_ > 0) texts.push_back("and " + std::to_string(dropped_) + " more");
-  count_ = 0;
-  dropped_ = 0;
-  return texts;
-}
-
 MujocoHost::MujocoHost(const std::string& library, const std::string& model_file,
                        const std::string& task, const std::map<std::string, int64_t>& state_bits)
     : task_(task_named(task)),
@@ -213,7 +42,7 @@ MujocoHost::MujocoHost(const std::string& library, const std::string& model_file
   const auto header = state_bits.find("VERSION_HEADER");
   for (const auto& [name, bit] : state_bits)
     if (name != "VERSION_HEADER") all_bits_ |= state_bit(state_bits, name.c_str());
-  model_ = shared_model(library, model_file, warnings_);
+  model_ = MujocoModel::shared(library, model_file, warnings_);
   const int version = model_->library.version();
   if (header == state_bits.end() || header->second != version)
     throw std::invalid_argument(
@@ -224,31 +53,26 @@ MujocoHost::MujocoHost(const std::string& library, const std::string& model_file
   check_size("QPOS", qpos_bit_, task_.qpos_size);
   check_size("QVEL", qvel_bit_, task_.qvel_size);
   check_size("CTRL", ctrl_bit_, task_.action_size);
+  if (task_.fields != 0)
+    check_size("XFRC_APPLIED", state_bit(state_bits, "XFRC_APPLIED"), 6 * task_.body_count);
   int doubles = 0;
   const MujocoLibrary& mujoco = model_->library;
-  mujoco.call(warnings_, [&] {
-    doubles = mujoco.state_size(model_->model, all_bits_);
-    data_ = mujoco.make_data(model_->model);
-  });
-  if (data_ == nullptr) throw std::bad_alloc();
+  mujoco.call(warnings_, [&] { doubles = mujoco.state_size(model_->model, all_bits_); });
+  data_.emplace(model_, warnings_);
   qpos_.resize(task_.qpos_size);
   qvel_.resize(task_.qvel_size);
   ctrl_.resize(task_.action_size);
   initial_qpos_.resize(task_.qpos_size);
   initial_qvel_.resize(task_.qvel_size);
   observation_.resize(task_.observation_size);
-  state_.resize(doubles);
-  try {
-    get(initial_qpos_.data(), qpos_bit_);
-    get(initial_qvel_.data(), qvel_bit_);
-    self_check();
-  } catch (...) {
-    mujoco.delete_data(data_);
-    throw;
-  }
+  state_.resize(doubles + carried());
+  get(initial_qpos_.data(), qpos_bit_);
+  get(initial_qvel_.data(), qvel_bit_);
+  self_check();
+  if (task_.fields != 0) find_fields(state_bit(state_bits, "XFRC_APPLIED"));
+  mujoco.call(warnings_, [&] { mujoco.reset_data(model_->model, data_->get()); });
+  set_position_velocity(initial_qpos_.data(), initial_qvel_.data());
 }
-
-MujocoHost::~MujocoHost() { model_->library.delete_data(data_); }
 
 int MujocoHost::state_bit(const std::map<std::string, int64_t>& bits, const char* name) const {
   const auto found = bits.find(name);
@@ -291,17 +115,17 @@ void MujocoHost::self_check() {
   for (int i = 0; i < 3; ++i) get(read.data() + starts[i], bits[i]);
   if (written != read) refuse("a state that was written does not read back.");
 
-  mujoco.call(warnings_, [&] { mujoco.reset_data(model_->model, data_); });
+  mujoco.call(warnings_, [&] { mujoco.reset_data(model_->model, data_->get()); });
   qpos_ = initial_qpos_;
   qvel_ = initial_qvel_;
-  qpos_[task_.height_index] += 1;
+  if (task_.height_index >= 0) qpos_[task_.height_index] += 1;
   qvel_[0] = 1;  // metres a second
   put(qpos_.data(), qpos_bit_);
   put(qvel_.data(), qvel_bit_);
   double before = -1, after = -1;
   get(&before, time_bit_);
   try {
-    mujoco.call(warnings_, [&] { mujoco.step(model_->model, data_); });
+    mujoco.call(warnings_, [&] { mujoco.step(model_->model, data_->get()); });
   } catch (const std::runtime_error& error) {
     refuse(std::string(error.what()) + ".");
   }
@@ -314,22 +138,78 @@ void MujocoHost::self_check() {
   if (!(std::abs(moved / task_.timestep_seconds - 1) < 0.1))
     refuse("at 1 m/s a step moved the body by " + std::to_string(moved) + " m, " +
            std::to_string(task_.timestep_seconds) + " m were expected.");
-  mujoco.call(warnings_, [&] { mujoco.reset_data(model_->model, data_); });
-  set_position_velocity(initial_qpos_.data(), initial_qvel_.data());
+}
+
+// In states in which everything moves, bends past its limits and is pushed, MuJoCo prints the
+// fields by name; one place in mjData holds the same numbers in both of them.
+void MujocoHost::find_fields(int applied_force_bit) {
+  // By MujocoField.
+  constexpr const char* kNames[] = {"XPOS",     "XIPOS",         "CINERT",          "CVEL",
+                                    "CFRC_EXT", "QFRC_ACTUATOR", "QFRC_CONSTRAINT", "SITE_XPOS"};
+  static_assert(sizeof kNames / sizeof kNames[0] == kMujocoFields);
+  const MujocoLibrary& mujoco = model_->library;
+  const auto refuse = [&](const std::string& what) {
+    throw std::invalid_argument(std::string("Self-check of ") + task_.name + ": " + what +
+                                kReinstall);
+  };
+  std::vector<MujocoData::Field> fields;
+  for (int field = 0; field < kMujocoFields; ++field)
+    if (task_.fields >> field & 1)
+      fields.push_back(data_->field(kNames[field], task_.field_size(field)));
+
+  Random random(20212);
+  std::vector<double> force(6 * task_.body_count);
+  for (int state = 0; state < 2; ++state) {
+    mujoco.call(warnings_, [&] { mujoco.reset_data(model_->model, data_->get()); });
+    for (double& q : qpos_) {
+      const double size = 1 + random.uniform();
+      q = random.uniform() < 0.5 ? -size : size;
+    }
+    if (task_.height_index >= 0) qpos_[task_.height_index] += 100;  // nothing meets the ground
+    for (double& v : qvel_) v = 2.0 * random.uniform() - 1;
+    for (double& c : ctrl_) c = 0.1 + 0.2 * random.uniform();
+    for (double& f : force) f = 2.0 * random.uniform() - 1;
+    std::fill(force.begin(), force.begin() + 6, 0.0);  // nobody pushes the world
+    put(qpos_.data(), qpos_bit_);
+    put(qvel_.data(), qvel_bit_);
+    put(ctrl_.data(), ctrl_bit_);
+    put(force.data(), applied_force_bit);
+    try {
+      mujoco.call(warnings_, [&] {
+        mujoco.forward(model_->model, data_->get());
+        mujoco.rne_post_constraint(model_->model, data_->get());
+      });
+      data_->narrow(fields, warnings_);
+    } catch (const std::runtime_error& error) {
+      refuse(std::string(error.what()) + ".");
+    } catch (const std::invalid_argument& error) {
+      refuse(error.what());
+    }
+  }
+  size_t next = 0;
+  for (int field = 0; field < kMujocoFields; ++field) {
+    if (!(task_.fields >> field & 1)) continue;
+    const MujocoData::Field& found = fields[next++];
+    if (found.candidates.size() != 1)
+      refuse(std::to_string(found.candidates.size()) +
+             " fields of mjData hold what MuJoCo prints of " + found.name + ".");
+    fields_[field] = found.candidates[0];
+  }
 }
 
 void MujocoHost::put(const double* values, int bits) {
   const MujocoLibrary& mujoco = model_->library;
-  mujoco.call(warnings_, [&] { mujoco.set_state(model_->model, data_, values, bits); });
+  mujoco.call(warnings_, [&] { mujoco.set_state(model_->model, data_->get(), values, bits); });
 }
 
 void MujocoHost::get(double* values, int bits) {
   const MujocoLibrary& mujoco = model_->library;
-  mujoco.call(warnings_, [&] { mujoco.get_state(model_->model, data_, values, bits); });
+  mujoco.call(warnings_, [&] { mujoco.get_state(model_->model, data_->get(), values, bits); });
 }
 
 void MujocoHost::observe() {
-  task_.observe(task_, qpos_.data(), qvel_.data(), observation_.data());
+  task_.observe(task_, view(), observation_.data());
+  measure_ = task_.measure(task_, view());
 }
 
 void MujocoHost::set_position_velocity(const double* qpos, const double* qvel) {
@@ -337,49 +217,49 @@ void MujocoHost::set_position_velocity(const double* qpos, const double* qvel) {
   std::copy(qvel, qvel + task_.qvel_size, qvel_.begin());
   const MujocoLibrary& mujoco = model_->library;
   mujoco.call(warnings_, [&] {
-    mujoco.set_state(model_->model, data_, qpos_.data(), qpos_bit_);
-    mujoco.set_state(model_->model, data_, qvel_.data(), qvel_bit_);
-    mujoco.forward(model_->model, data_);
+    mujoco.set_state(model_->model, data_->get(), qpos_.data(), qpos_bit_);
+    mujoco.set_state(model_->model, data_->get(), qvel_.data(), qvel_bit_);
+    mujoco.forward(model_->model, data_->get());
   });
   observe();
 }
 
 void MujocoHost::reset(uint64_t seed) {
   Random random(seed);
-  const double noise = task_.reset_noise;
   for (int i = 0; i < task_.qpos_size; ++i)
-    qpos_[i] = initial_qpos_[i] + noise * (2.0 * random.uniform() - 1);
+    qpos_[i] = initial_qpos_[i] + task_.position_noise * (2.0 * random.uniform() - 1);
   for (int i = 0; i < task_.qvel_size; ++i)
-    qvel_[i] = initial_qvel_[i] + noise * (task_.normal_velocity_noise
-                                               ? static_cast<double>(random.normal())
-                                               : 2.0 * random.uniform() - 1);
+    qvel_[i] = initial_qvel_[i] + task_.velocity_noise * (task_.normal_velocity_noise
+                                                              ? static_cast<double>(random.normal())
+                                                              : 2.0 * random.uniform() - 1);
+  if (task_.place != nullptr) task_.place(task_, random, qpos_.data(), qvel_.data());
   const MujocoLibrary& mujoco = model_->library;
   mujoco.call(warnings_, [&] {
-    mujoco.reset_data(model_->model, data_);
-    mujoco.set_state(model_->model, data_, qpos_.data(), qpos_bit_);
-    mujoco.set_state(model_->model, data_, qvel_.data(), qvel_bit_);
-    mujoco.forward(model_->model, data_);
+    mujoco.reset_data(model_->model, data_->get());
+    mujoco.set_state(model_->model, data_->get(), qpos_.data(), qpos_bit_);
+    mujoco.set_state(model_->model, data_->get(), qvel_.data(), qvel_bit_);
+    mujoco.forward(model_->model, data_->get());
   });
   observe();
 }
 
 double MujocoHost::step(const float* action, bool* terminated) {
-  const double x_before = qpos_[0];
+  const double before = measure_;
   std::copy(action, action + task_.action_size, ctrl_.begin());
   const MujocoLibrary& mujoco = model_->library;
-  // mj_rnePostConstraint, which gymnasium calls too, fills contact forces: none of these tasks
-  // looks at them.
   mujoco.call(warnings_, [&] {
-    mujoco.set_state(model_->model, data_, ctrl_.data(), ctrl_bit_);
-    for (int frame = 0; frame < task_.frame_skip; ++frame) mujoco.step(model_->model, data_);
-    mujoco.get_state(model_->model, data_, qpos_.data(), qpos_bit_);
-    mujoco.get_state(model_->model, data_, qvel_.data(), qvel_bit_);
+    void* const data = data_->get();
+    mujoco.set_state(model_->model, data, ctrl_.data(), ctrl_bit_);
+    for (int frame = 0; frame < task_.frame_skip; ++frame) mujoco.step(model_->model, data);
+    // gymnasium always calls it; it fills external forces and changes nothing that moves.
+    if (task_.fields >> kCfrcExt & 1) mujoco.rne_post_constraint(model_->model, data);
+    mujoco.get_state(model_->model, data, qpos_.data(), qpos_bit_);
+    mujoco.get_state(model_->model, data, qvel_.data(), qvel_bit_);
   });
   observe();
-  const bool healthy = task_.healthy(task_, qpos_.data(), qvel_.data());
+  const bool healthy = task_.healthy(task_, view());
   *terminated = !healthy;
-  const double x_velocity = (qpos_[0] - x_before) / (task_.timestep_seconds * task_.frame_skip);
-  return task_.reward(task_, {qpos_.data(), qvel_.data(), action, x_velocity}, healthy);
+  return task_.reward(task_, {view(), action, before, measure_, healthy});
 }
 
 size_t MujocoHost::state_bytes() const {
@@ -388,6 +268,10 @@ size_t MujocoHost::state_bytes() const {
 
 void MujocoHost::state(unsigned char* out) {
   get(state_.data(), all_bits_);
+  if (carried() > 0) {
+    std::copy(observation_.begin(), observation_.end(), state_.end() - carried());
+    state_.back() = measure_;
+  }
   const StateHeader header = {kMagic, model_->library.version(), static_cast<uint32_t>(all_bits_),
                               static_cast<uint32_t>(state_.size())};
   std::memcpy(out, &header, sizeof header);
@@ -411,7 +295,12 @@ void MujocoHost::set_state(const unsigned char* bytes, size_t size) {
   put(state_.data(), all_bits_);
   get(qpos_.data(), qpos_bit_);
   get(qvel_.data(), qvel_bit_);
-  observe();
+  if (carried() == 0) {
+    observe();
+  } else {  // the fields come of substeps that are over: MuJoCo's state does not hold them
+    std::copy(state_.end() - carried(), state_.end() - 1, observation_.begin());
+    measure_ = state_.back();
+  }
 }
 
 }  // namespace edgedst

@@ -1,6 +1,6 @@
-// MuJoCo tasks stepped on an installed libmujoco through its functions alone: no struct of MuJoCo's
-// is ever read, so one build serves every version that has mj_getState. The tasks' own rules are in
-// mujoco_tasks.
+// MuJoCo tasks stepped on an installed libmujoco. State goes through its functions; the few fields
+// of mjData that no function returns are found by mujoco_data. So one build serves every version
+// that has mj_getState. The tasks' own rules are in mujoco_tasks.
 #pragma once
 
 #include <array>
@@ -8,35 +8,15 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <stdexcept>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "mujoco_data.h"
+#include "mujoco_library.h"
 #include "mujoco_tasks.h"
 
 namespace edgedst {
-
-// The library cannot be loaded; the binding makes an OSError of it. Everything else is
-// std::invalid_argument (not what the task expects) or std::runtime_error (MuJoCo itself reported
-// an error).
-struct MujocoLibraryError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-// MuJoCo's warnings, bounded and without allocation.
-class MujocoWarnings {
- public:
-  void add(const char* text);
-  std::vector<std::string> take();
-
- private:
-  static constexpr int kKept = 16;
-  std::array<std::array<char, 256>, kKept> texts_;
-  int count_ = 0;
-  int64_t dropped_ = 0;
-};
-
-struct MujocoModel;  // a library and a compiled model, shared by hosts of equal files
 
 class MujocoHost {
  public:
@@ -44,7 +24,6 @@ class MujocoHost {
   // mjVERSION_HEADER.
   MujocoHost(const std::string& library, const std::string& model_file, const std::string& task,
              const std::map<std::string, int64_t>& state_bits);
-  ~MujocoHost();
   MujocoHost(const MujocoHost&) = delete;
   MujocoHost& operator=(const MujocoHost&) = delete;
 
@@ -61,15 +40,20 @@ class MujocoHost {
  private:
   int state_bit(const std::map<std::string, int64_t>& bits, const char* name) const;
   void self_check();
+  void find_fields(int applied_force_bit);
   void check_size(const char* name, int bit, int expected);
   void put(const double* values, int bits);
   void get(double* values, int bits);
+  MujocoView view() const { return {qpos_.data(), qvel_.data(), fields_.data()}; }
   void observe();
+  size_t carried() const { return task_.fields == 0 ? 0 : observation_.size() + 1; }
 
   const MujocoTask& task_;
   MujocoWarnings warnings_;
   std::shared_ptr<MujocoModel> model_;
-  void* data_ = nullptr;
+  std::optional<MujocoData> data_;
+  std::array<const double*, kMujocoFields> fields_ = {};
+  double measure_ = 0;  // the task's, now
   int time_bit_, qpos_bit_, qvel_bit_, ctrl_bit_, all_bits_ = 0;
   std::vector<double> qpos_, qvel_, ctrl_, initial_qpos_, initial_qvel_, observation_, state_;
 };

@@ -7,7 +7,7 @@ from edgedst.errors import CheckpointError, EnvironmentFault, SimulatorMismatch
 
 
 class MujocoEnvironment(Environment):
-    """HalfCheetah, Hopper or Walker2d, v4 or v5, equal to gymnasium's bit for bit from the same state and actions.
+    """A task of `NATIVE_TASKS`, equal to gymnasium's bit for bit from the same state and actions.
 
     Only `reset` differs: its noise comes from the core's counter-based generator, not NumPy's.
 
