@@ -70,7 +70,6 @@ MujocoHost::MujocoHost(const std::string& library, const std::string& model_file
   get(initial_qvel_.data(), qvel_bit_);
   self_check();
   if (task_.fields != 0) find_fields(state_bit(state_bits, "XFRC_APPLIED"));
-  mujoco.call(warnings_, [&] { mujoco.reset_data(model_->model, data_->get()); });
   set_position_velocity(initial_qpos_.data(), initial_qvel_.data());
 }
 
@@ -215,13 +214,7 @@ void MujocoHost::observe() {
 void MujocoHost::set_position_velocity(const double* qpos, const double* qvel) {
   std::copy(qpos, qpos + task_.qpos_size, qpos_.begin());
   std::copy(qvel, qvel + task_.qvel_size, qvel_.begin());
-  const MujocoLibrary& mujoco = model_->library;
-  mujoco.call(warnings_, [&] {
-    mujoco.set_state(model_->model, data_->get(), qpos_.data(), qpos_bit_);
-    mujoco.set_state(model_->model, data_->get(), qvel_.data(), qvel_bit_);
-    mujoco.forward(model_->model, data_->get());
-  });
-  observe();
+  begin();
 }
 
 void MujocoHost::reset(uint64_t seed) {
@@ -233,6 +226,11 @@ void MujocoHost::reset(uint64_t seed) {
                                                               ? static_cast<double>(random.normal())
                                                               : 2.0 * random.uniform() - 1);
   if (task_.place != nullptr) task_.place(task_, random, qpos_.data(), qvel_.data());
+  begin();
+}
+
+// Nothing of the simulation before is left, the solver's warm start included.
+void MujocoHost::begin() {
   const MujocoLibrary& mujoco = model_->library;
   mujoco.call(warnings_, [&] {
     mujoco.reset_data(model_->model, data_->get());

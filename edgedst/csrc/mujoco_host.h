@@ -45,6 +45,7 @@ class MujocoHost {
   void put(const double* values, int bits);
   void get(double* values, int bits);
   MujocoView view() const { return {qpos_.data(), qvel_.data(), fields_.data()}; }
+  void begin();
   void observe();
   size_t carried() const { return task_.fields == 0 ? 0 : observation_.size() + 1; }
 
