@@ -225,12 +225,26 @@ class Replay:
     """
 
     def __init__(
-        self, arena: Arena, name: str, capacity: int, observation_size: int, action_size: int, dtype: str
-    ) -> None: ...
+        self,
+        arena: Arena,
+        name: str,
+        capacity: int,
+        observation_size: int,
+        action_size: int,
+        dtype: str,
+        constants: list[tuple[int, float]] = ...,
+    ) -> None:
+        """A ring on `arena`.
+
+        `constants` are (index, value) of observations that never move, ascending: rows do not store them, samples have
+        them, and `add` raises ValueError when one moves.
+        """
     @staticmethod
-    def row_bytes(observation_size: int, action_size: int, dtype: str) -> int:
-        """Bytes a row takes in the arena and on disk, rounding aside."""
+    def row_bytes(stored_size: int, action_size: int, dtype: str) -> int:
+        """Bytes a row takes in the arena and on disk, rounding aside; `stored_size` observations are not constant."""
     capacity: int
+    @property
+    def constants(self) -> list[tuple[int, float]]: ...
     @property
     def transitions(self) -> int:
         """Rows that can be sampled now."""
@@ -276,6 +290,9 @@ class MujocoHost:
     @property
     def observation(self) -> memoryview[float]:
         """(n,) float64, format 'd': the host's own buffer, overwritten by reset and step."""
+    @property
+    def constants(self) -> list[tuple[int, float]]:
+        """(index, value) of the observations that never move in this task, whatever is done."""
     def reset(self, seed: int) -> None: ...
     def step(self, action: Buffer) -> tuple[float, bool]:
         """`action` (m,) float32 in the environment's units; returns (reward, terminated)."""
@@ -283,6 +300,6 @@ class MujocoHost:
         """The whole simulation state: set_state on a fresh host goes on bit for bit."""
     def set_state(self, state: Buffer) -> None: ...
     def set_position_velocity(self, qpos: Buffer, qvel: Buffer) -> None:
-        """Start from this state (float64), as Gymnasium's set_state does: for tests."""
+        """Start from this state (float64), as Gymnasium's set_state after a reset does: for tests."""
     def take_warnings(self) -> list[str]:
         """MuJoCo's warnings since the last call."""

@@ -92,6 +92,7 @@ class Checkpoints:
             "replay": {
                 "dtype": self.dtype,
                 "row_bytes": self.row_bytes,
+                "constants": [list(constant) for constant in self.replay.constants],
                 "rows_closed": self.replay.rows_closed,
                 "capacity": self.replay.capacity,
                 "segment_rows": SEGMENT_ROWS,
@@ -251,6 +252,8 @@ class Checkpoints:
     def _read_rows(self, record: "dict[str, Any]") -> None:
         if record["row_bytes"] != self.row_bytes or record["dtype"] != self.dtype:
             raise ValueError(f"its replay rows have {record['row_bytes']} bytes of {record['dtype']}")
+        if record.get("constants", []) != [list(constant) for constant in self.replay.constants]:
+            raise ValueError("its replay left out other constants than this environment has")
         for segment in record["segments"]:
             path = os.path.join(self.folder, os.path.basename(segment["file"]))
             with open(path, "rb", buffering=0) as file:

@@ -66,7 +66,7 @@ def plan_run(config: "Any", environment: "Environment", lines: "Ledger", rows: "
     measure(0)  # what measuring itself takes is resident before it is counted
     interpreter = lines[0]
     lines = [interpreter, (lines[1][0], max(0, memory()[0] - interpreter[1]))]
-    return make_plan(config, n, m, lines, measure, environment.native, rows)
+    return make_plan(config, n, m, lines, measure, environment.native, rows, environment.constants)
 
 
 def read_resumable(config: "Any", folder: str) -> "dict[str, Any]":

@@ -89,7 +89,9 @@ class Run:
         n, m = environment.observation_size, environment.action_size
         self.arena = core.Arena(self.plan.arena_bytes)
         self.agent = agent_class(config.method)(self.arena, config, n, m)
-        self.agent.replay = core.Replay(self.arena, "replay", self.plan.replay_rows, n, m, config.replay_dtype)
+        self.agent.replay = core.Replay(
+            self.arena, "replay", self.plan.replay_rows, n, m, config.replay_dtype, environment.constants
+        )
         self.guard = Guard(self.plan.budget_bytes)
         self.guard.enforce()
         self.checkpoints = Checkpoints(

@@ -289,3 +289,48 @@ def test_rows_come_back_in_order_or_not_at_all():
         resumed.write_rows(3, 1, records)
     with pytest.raises(ValueError, match="set_open_row: the record has flags 77"):
         resumed.set_open_row(records)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_constants_are_not_stored_and_sampled_all_the_same(dtype):
+    # Features 0, 3 and 4 never move; 1.0001 is not a half: samples have what a row would have kept.
+    constants = [(0, 0.0), (3, 1.0001), (4, -2.5)]
+    arena = core.Arena(1 << 20)
+    whole = core.Replay(arena, "whole", 40, 40, ACTION, dtype)
+    short = core.Replay(arena, "short", 40, 40, ACTION, dtype, constants)
+    assert short.constants == constants
+    regions = dict(arena.regions())
+    assert (
+        regions["whole.observations"] - regions["short.observations"] >= 40 * 3 * (2 if dtype == "float16" else 4) - 64
+    )
+    for replay in (whole, short):
+        for i in range(60):
+            observation = [i + j / 8 for j in range(40)]
+            for feature, value in constants:
+                observation[feature] = value
+            if i % 7 == 0:
+                replay.begin_episode(doubles(observation))
+            else:
+                replay.add(floats([i / 64] * ACTION), i, doubles(observation), i % 7 == 6, False)
+    assert sample(short, 200, sizes=(40, ACTION)) == sample(whole, 200, sizes=(40, ACTION))
+
+    resumed = core.Replay(core.Arena(1 << 20), "resumed", 40, 40, ACTION, dtype, constants)
+    oldest = short.rows_closed - 39
+    records = bytearray(39 * core.Replay.row_bytes(37, ACTION, dtype))
+    short.read_rows(oldest, 39, records)
+    resumed.write_rows(oldest, 39, records)
+    resumed.set_open_row(short.open_row())
+    assert sample(resumed, 200, sizes=(40, ACTION)) == sample(whole, 200, sizes=(40, ACTION))
+
+
+def test_a_constant_that_moves_is_refused():
+    replay = core.Replay(core.Arena(1 << 20), "replay", 4, OBSERVATION, ACTION, "float16", [(1, 2.5)])
+    replay.begin_episode(doubles([1.0, 2.5, 3.0]))
+    with pytest.raises(ValueError, match=r"observation 1 is 2 and the task says that it is always 2\.5"):
+        replay.add(floats([0.0] * ACTION), 0.0, doubles([1.0, 2.0, 3.0]), False, False)
+
+
+@pytest.mark.parametrize("constants", [[(3, 0.0)], [(-1, 0.0)], [(1, 0.0), (0, 0.0)], [(1, 0.0), (1, 0.0)]])
+def test_constants_out_of_range_or_order_are_refused(constants):
+    with pytest.raises(ValueError, match="constants must name features of 3 in ascending order"):
+        core.Replay(core.Arena(1 << 20), "replay", 4, OBSERVATION, ACTION, "float16", constants)

@@ -147,6 +147,27 @@ def test_every_metric_of_sac_is_logged(finished_sac):
     assert last["critic_loss"] > 0
 
 
+@pytest.mark.parametrize(
+    ("env", "rows"),
+    [
+        ("Hopper-v4", 600_000),
+        ("Walker2d-v4", 400_000),
+        ("Ant-v4", 300_000),
+        ("Ant-v5", 90_000),
+        ("Humanoid-v4", 25_000),
+    ],
+)
+def test_every_task_of_the_paper_stays_below_50_mb(env, rows, tmp_path):
+    train(
+        tmp_path, "--env", env, "--steps", "900", "--start-steps", "500", "--eval-every", "900", "--evolve-every", "100"
+    )
+    told = summary(run_in(tmp_path))
+    assert told["front_end_peak_bytes"] < told["peak_rss_bytes"] <= 50_000_000
+    assert told["planned_bytes"] <= 50_000_000
+    assert told["replay_rows"] >= rows
+    assert not {name.split(".")[0] for name in told["modules"]} & HEAVY
+
+
 def test_the_trainer_of_a_native_task_is_lean(finished, finished_sac):
     for run in (finished[0], finished_sac):
         modules = {name.split(".")[0] for name in summary(run)["modules"]}
@@ -209,6 +230,7 @@ def test_the_config_of_a_run_repeats_it(finished, tmp_path):
     [
         ("HalfCheetah-v4", ()),
         ("Hopper-v5", ()),
+        ("Humanoid-v4", ()),
         ("Pendulum-v1", ()),
         # A target is a copy of long ago, its critic has evolved since.
         ("HalfCheetah-v4", ("--method", "ds-sac", "--batch-size", "64")),

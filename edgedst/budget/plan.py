@@ -9,7 +9,7 @@ from edgedst.errors import BudgetExceeded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     MeasureAgent = Callable[[int], core.Arena]  # width of the hidden layers (0: as configured) -> measuring arena
@@ -56,6 +56,8 @@ class Plan:
         self.arena_bytes = arena_bytes  # capacity of the arena: every line but interpreter, environment and headroom
         self.planned_bytes = sum(size for _, size in lines)
         self.smallest_budget_mb = 0.0
+        self.observation_size = 0
+        self.constant_observations = 0  # of them: not in the replay's rows
 
     def as_dict(self) -> "dict[str, Any]":
         """JSON-able."""
@@ -65,6 +67,8 @@ class Plan:
             "arena_bytes": self.arena_bytes,
             "replay_rows": self.replay_rows,
             "replay_row_bytes": self.row_bytes,
+            "observation_size": self.observation_size,
+            "constant_observations": self.constant_observations,
             "smallest_budget_mb": self.smallest_budget_mb,
             "lines": [{"name": name, "bytes": size} for name, size in self.lines],
         }
@@ -94,6 +98,7 @@ def make_plan(
     measure_agent: "MeasureAgent",
     native: bool,
     rows: "int | None" = None,
+    constants: "Sequence[tuple[int, float]]" = (),
 ) -> Plan:
     """Plan a run.
 
@@ -105,6 +110,7 @@ def make_plan(
         measure_agent: puts the agent on a measuring arena; its argument replaces the width of the hidden layers.
         native: whether the environment is hosted natively, without gymnasium and numpy.
         rows: the replay's rows where they are given (a resumed run keeps its own).
+        constants: (index, value) of observations that never move: the replay does not store them.
 
     Raises:
         BudgetExceeded: the smallest useful replay does not fit.
@@ -114,7 +120,7 @@ def make_plan(
     if rows is not None:
         headroom //= 2  # the same interpreter may be a little larger today: what was planned then fits again
     resident = sum(size for _, size in process_lines)
-    row_bytes = core.Replay.row_bytes(observation_size, action_size, config.replay_dtype)
+    row_bytes = core.Replay.row_bytes(observation_size - len(constants), action_size, config.replay_dtype)
     arena = measure_agent(0)
     agent_bytes = arena.used_bytes
     least = smallest_useful_rows(config) if rows is None else rows
@@ -134,10 +140,11 @@ def make_plan(
         if config.replay_rows is not None and config.replay_rows * row_bytes <= left - headroom // 2:
             rows = config.replay_rows  # another run's number, to repeat it: the same slack as for a resumed run
             headroom = min(headroom, left - rows * row_bytes)
-    core.Replay(arena, "replay", rows, observation_size, action_size, config.replay_dtype)
+    core.Replay(arena, "replay", rows, observation_size, action_size, config.replay_dtype, list(constants))
     lines = [*process_lines, *ledger_lines(arena.regions()), ("headroom", headroom)]
     plan = Plan(lines, budget_bytes, rows, row_bytes, arena.used_bytes)
     plan.smallest_budget_mb = smallest
+    plan.observation_size, plan.constant_observations = observation_size, len(constants)
     return plan
 
 

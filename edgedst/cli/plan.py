@@ -59,6 +59,11 @@ def ledger_text(env: str, ledger: dict[str, Any], outside: bool) -> str:
         "",
         f"Smallest budget that works: {ledger['smallest_budget_mb']:.1f} MB",
     ]
+    if ledger["constant_observations"]:
+        lines.append(
+            f"{ledger['constant_observations']} of {ledger['observation_size']} observations never move in this task: "
+            "the replay does not store them, the networks see them."
+        )
     if outside:
         lines.append("The environment runs in a process of its own, outside this budget.")
     return "\n".join(lines)

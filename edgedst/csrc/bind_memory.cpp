@@ -144,12 +144,14 @@ int64_t record_bytes(const Replay& replay, const char* where, uint64_t count) {
 
 void bind_replay(nb::module_& m) {
   nb::class_<Replay>(m, "Replay")
-      .def(nb::init<Arena&, const std::string&, int, int, int, const std::string&>(), "arena"_a,
-           "name"_a, "capacity"_a, "observation_size"_a, "action_size"_a, "dtype"_a,
-           nb::keep_alive<1, 2>())
+      .def(nb::init<Arena&, const std::string&, int, int, int, const std::string&,
+                    const std::vector<std::pair<int, double>>&>(),
+           "arena"_a, "name"_a, "capacity"_a, "observation_size"_a, "action_size"_a, "dtype"_a,
+           "constants"_a = std::vector<std::pair<int, double>>(), nb::keep_alive<1, 2>())
       .def_static("row_bytes", nb::overload_cast<int, int, const std::string&>(&Replay::row_bytes),
-                  "observation_size"_a, "action_size"_a, "dtype"_a)
+                  "stored_size"_a, "action_size"_a, "dtype"_a)
       .def_prop_ro("capacity", &Replay::capacity)
+      .def_prop_ro("constants", &Replay::constants)
       .def_prop_ro("transitions", &Replay::transitions)
       .def_prop_ro("rows_closed", &Replay::rows_closed)
       .def(

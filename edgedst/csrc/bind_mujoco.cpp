@@ -1,6 +1,7 @@
 // Python's view of the MuJoCo host; edgedst/_core.pyi documents it.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/map.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -83,6 +84,7 @@ void bind_mujoco(nb::module_& module) {
       .def_prop_ro("action_size", [](MujocoHost& host) { return host.task().action_size; })
       // The memoryview is into the host: it keeps the host alive.
       .def_prop_ro("observation", observation, nb::keep_alive<0, 1>())
+      .def_prop_ro("constants", &MujocoHost::constants)
       .def("reset", &MujocoHost::reset, nb::arg("seed"))
       .def(
           "step",

@@ -206,6 +206,14 @@ void MujocoHost::get(double* values, int bits) {
   mujoco.call(warnings_, [&] { mujoco.get_state(model_->model, data_->get(), values, bits); });
 }
 
+std::vector<std::pair<int, double>> MujocoHost::constants() const {
+  std::vector<int> indices;
+  if (task_.constants != nullptr) task_.constants(task_, indices);
+  std::vector<std::pair<int, double>> constants;
+  for (const int index : indices) constants.emplace_back(index, observation_[index]);
+  return constants;
+}
+
 void MujocoHost::observe() {
   task_.observe(task_, view(), observation_.data());
   measure_ = task_.measure(task_, view());

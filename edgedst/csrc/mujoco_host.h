@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mujoco_data.h"
@@ -29,6 +30,8 @@ class MujocoHost {
 
   const MujocoTask& task() const { return task_; }
   double* observation() { return observation_.data(); }
+  // The task's constant observations, before anything else happens to the host.
+  std::vector<std::pair<int, double>> constants() const;
   void reset(uint64_t seed);
   double step(const float* action, bool* terminated);  // allocates nothing
   size_t state_bytes() const;

@@ -61,6 +61,30 @@ void observe_humanoid_v5(const MujocoTask& task, const MujocoView& view, double*
   observe_humanoid(task, view, out, true);
 }
 
+// The world body's inertia and velocity, the masses at the end of the bodies' inertias, the root's
+// actuator forces, forces on the world body: MuJoCo keeps all but the masses at 0.
+void humanoid_constants(const MujocoTask& task, std::vector<int>& indices, bool v5) {
+  int next = task.qpos_size - 2 + task.qvel_size;
+  const auto append = [&](MujocoField field, int world, bool masses) {
+    const int left_out = v5 ? world : 0;
+    for (int i = left_out; i < task.field_size(field); ++i)
+      if (i < world || (masses && i % 10 == 9)) indices.push_back(next + i - left_out);
+    next += task.field_size(field) - left_out;
+  };
+  append(kCinert, 10, true);
+  append(kCvel, 6, false);
+  append(kQfrcActuator, 6, false);
+  append(kCfrcExt, 6, false);
+}
+
+void humanoid_v4_constants(const MujocoTask& task, std::vector<int>& indices) {
+  humanoid_constants(task, indices, false);
+}
+
+void humanoid_v5_constants(const MujocoTask& task, std::vector<int>& indices) {
+  humanoid_constants(task, indices, true);
+}
+
 bool hopper_healthy(const MujocoTask& task, const MujocoView& view) {
   for (int i = 2; i < task.qpos_size; ++i)
     if (!inside(view.qpos[i], -100, 100)) return false;
@@ -231,6 +255,7 @@ constexpr MujocoTask humanoid(const char* name, bool v5) {
   task.healthy_reward_when_unhealthy = !v5;
   task.position_noise = task.velocity_noise = 1e-2;
   task.observe = v5 ? observe_humanoid_v5 : observe_humanoid_v4;
+  task.constants = v5 ? humanoid_v5_constants : humanoid_v4_constants;
   task.healthy = humanoid_healthy;
   task.measure = mass_centre_x;
   task.reward = v5 ? humanoid_v5_reward : humanoid_v4_reward;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "random.h"
 
@@ -58,6 +59,8 @@ struct MujocoTask {
   // What the reward compares before and after a step: most often how far the body came.
   double (*measure)(const MujocoTask&, const MujocoView&) = nullptr;
   double (*reward)(const MujocoTask&, const MujocoStep&) = nullptr;
+  // Observations that never move, whatever is done: appends their indices. May be null.
+  void (*constants)(const MujocoTask&, std::vector<int>& indices) = nullptr;
   // After the noise of a reset: what is placed otherwise. May be null.
   void (*place)(const MujocoTask&, Random&, double* qpos, double* qvel) = nullptr;
 

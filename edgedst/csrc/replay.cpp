@@ -42,6 +42,10 @@ void store(uint8_t* to, double x, bool half) {
   }
 }
 
+float as_stored(double x, bool half) {
+  return half ? float_from_half(half_from_double(x)) : static_cast<float>(x);
+}
+
 inline float widen(uint16_t half) { return float_from_half(half); }
 inline float widen(float value) { return value; }
 
@@ -56,7 +60,8 @@ void require_rows(const char* name, const Batch& batch, int least, int columns) 
 }  // namespace
 
 Replay::Replay(Arena& arena, const std::string& name, int capacity, int observation_size,
-               int action_size, const std::string& dtype)
+               int action_size, const std::string& dtype,
+               const std::vector<std::pair<int, double>>& constants)
     : capacity_(capacity),
       observation_size_(observation_size),
       action_size_(action_size),
@@ -65,26 +70,46 @@ Replay::Replay(Arena& arena, const std::string& name, int capacity, int observat
     throw std::invalid_argument("Replay `" + name + "`: capacity is " + std::to_string(capacity) +
                                 ", expected at least 2 rows: a transition and the open row");
   row_bytes(observation_size, action_size, dtype);  // the sizes are checked there
+  int next = 0;
+  for (const auto& [feature, value] : constants) {
+    if (feature < next || feature >= observation_size)
+      throw std::invalid_argument("Replay `" + name + "`: constants must name features of " +
+                                  std::to_string(observation_size) + " in ascending order, and " +
+                                  std::to_string(feature) + " is among them");
+    while (next < feature) stored_.push_back(next++);
+    ++next;
+    constants_.push_back({feature, value, as_stored(value, half_)});
+  }
+  while (next < observation_size) stored_.push_back(next++);
+  stored_size_ = static_cast<int>(stored_.size());
+  row_bytes(stored_size_, action_size, dtype);
   const size_t rows = static_cast<size_t>(capacity);
   const size_t element = element_bytes(dtype);
-  observations_ = arena.take<uint8_t>(name + ".observations", rows * observation_size * element);
+  observations_ = arena.take<uint8_t>(name + ".observations", rows * stored_size_ * element);
   actions_ = arena.take<uint8_t>(name + ".actions", rows * action_size * element);
   rewards_ = arena.take<float>(name + ".rewards", rows);
   flags_ = arena.take<uint8_t>(name + ".flags", rows);
 }
 
-size_t Replay::row_bytes(int observation_size, int action_size, const std::string& dtype) {
+size_t Replay::row_bytes(int stored_size, int action_size, const std::string& dtype) {
   constexpr int kMost = 1 << 24;
-  if (observation_size < 1 || action_size < 1 || observation_size > kMost || action_size > kMost)
-    throw std::invalid_argument("Replay: observations of " + std::to_string(observation_size) +
+  if (stored_size < 1 || action_size < 1 || stored_size > kMost || action_size > kMost)
+    throw std::invalid_argument("Replay: observations of " + std::to_string(stored_size) +
                                 " and actions of " + std::to_string(action_size) +
                                 " numbers, expected 1 to 2^24 of each");
-  return (static_cast<size_t>(observation_size) + action_size) * element_bytes(dtype) +
-         sizeof(float) + 1;
+  return (static_cast<size_t>(stored_size) + action_size) * element_bytes(dtype) + sizeof(float) +
+         1;
 }
 
 size_t Replay::row_bytes() const {
-  return row_bytes(observation_size_, action_size_, half_ ? "float16" : "float32");
+  return row_bytes(stored_size_, action_size_, half_ ? "float16" : "float32");
+}
+
+std::vector<std::pair<int, double>> Replay::constants() const {
+  std::vector<std::pair<int, double>> constants;
+  for (const Constant& constant : constants_)
+    constants.emplace_back(constant.feature, constant.value);
+  return constants;
 }
 
 int Replay::transitions() const { return transitions_ - (dangling() ? 1 : 0); }
@@ -125,6 +150,9 @@ void Replay::sample(Random& random, const Batch& critic_input, const Batch& next
   const uint64_t first = oldest();
   const uint32_t candidates = static_cast<uint32_t>(rows_closed_ - first) - (dangling() ? 1 : 0);
   const size_t first_slot = slot(first);
+  for (const Constant& constant : constants_)
+    for (const Batch* batch : {&critic_input, &next_critic_input})
+      std::fill_n(batch->row(constant.feature), columns, constant.sampled);
   const auto gather_all = [&](const auto* observations, const auto* actions) {
     // Sixteen samples at a time: each feature's share of them is one cache line of the batch.
     for (int b = 0; b < columns; b += kColumnAlignment) {
@@ -140,12 +168,12 @@ void Replay::sample(Random& random, const Batch& critic_input, const Batch& next
         reward.data[b + c] = rewards_[s];
         terminated.data[b + c] = flags_[s] & kTerminated ? 1 : 0;
       }
-      gather(observations, observation_size_, slots, width, 0, critic_input.data + b,
+      gather(observations, stored_size_, stored_.data(), slots, width, 0, critic_input.data + b,
              critic_input.stride);
-      gather(actions, action_size_, slots, width, 0, critic_input.row(observation_size_) + b,
-             critic_input.stride);
-      gather(observations, observation_size_, slots, width, 1, next_critic_input.data + b,
-             next_critic_input.stride);
+      gather(actions, action_size_, nullptr, slots, width, 0,
+             critic_input.row(observation_size_) + b, critic_input.stride);
+      gather(observations, stored_size_, stored_.data(), slots, width, 1,
+             next_critic_input.data + b, next_critic_input.stride);
     }
   };
   if (half_)
@@ -156,21 +184,23 @@ void Replay::sample(Random& random, const Batch& critic_input, const Batch& next
                reinterpret_cast<const float*>(actions_));
 }
 
-// out[j][c] = rows[slots[c] + step][j]: widened feature by feature, then turned, a tile at a time.
+// out[features[j]][c] = rows[slots[c] + step][j]: widened feature by feature, then turned, a tile
+// at a time. Without `features`, j stands for itself.
 template <class T>
-void Replay::gather(const T* rows, int size, const size_t* slots, int columns, size_t step,
-                    float* out, int stride) const {
+void Replay::gather(const T* rows, int size, const int* features, const size_t* slots, int columns,
+                    size_t step, float* out, int stride) const {
   constexpr int kTile = 32;
   float tile[kColumnAlignment][kTile];
   for (int j = 0; j < size; j += kTile) {
-    const int features = std::min(kTile, size - j);
+    const int width = std::min(kTile, size - j);
     for (int c = 0; c < columns; ++c) {
       const size_t s = slots[c] + step;
       const T* row = rows + (s == static_cast<size_t>(capacity_) ? 0 : s) * size + j;
-      for (int f = 0; f < features; ++f) tile[c][f] = widen(row[f]);
+      for (int f = 0; f < width; ++f) tile[c][f] = widen(row[f]);
     }
-    for (int f = 0; f < features; ++f) {
-      float* line = out + static_cast<size_t>(j + f) * stride;
+    for (int f = 0; f < width; ++f) {
+      const int feature = features == nullptr ? j + f : features[j + f];
+      float* line = out + static_cast<size_t>(feature) * stride;
       for (int c = 0; c < columns; ++c) line[c] = tile[c][f];
     }
   }
@@ -210,7 +240,7 @@ void Replay::write_rows(uint64_t start, uint64_t count, const uint8_t* records) 
 void Replay::open_row(uint8_t* record) const {
   std::memset(record, 0, row_bytes());
   if (!open_) return;
-  const size_t bytes = observation_size_ * (half_ ? 2 : 4);
+  const size_t bytes = stored_size_ * (half_ ? 2 : 4);
   std::memcpy(record, observations_ + slot(rows_closed_) * bytes, bytes);
   record[row_bytes() - 1] = kOpen;
 }
@@ -221,7 +251,7 @@ void Replay::set_open_row(const uint8_t* record) {
   if (flags & ~kOpen)
     throw std::invalid_argument("set_open_row: the record has flags " + std::to_string(flags) +
                                 ", which no open row has");
-  const size_t bytes = observation_size_ * (half_ ? 2 : 4);
+  const size_t bytes = stored_size_ * (half_ ? 2 : 4);
   std::memcpy(observations_ + slot(rows_closed_) * bytes, record, bytes);
   open_ = flags == kOpen;
 }
@@ -258,6 +288,11 @@ void Replay::check_range(const double* observation) const {
                                   (half_ ? "float16 holds at most 65504: use --replay-dtype float32"
                                          : "float32 holds at most " + number(most)));
   }
+  for (const Constant& constant : constants_)
+    if (observation[constant.feature] != constant.value)
+      throw std::invalid_argument("observation " + std::to_string(constant.feature) + " is " +
+                                  number(observation[constant.feature]) +
+                                  " and the task says that it is always " + number(constant.value));
 }
 
 void Replay::require_memory(const char* method) const {
@@ -268,14 +303,13 @@ void Replay::require_memory(const char* method) const {
 
 void Replay::put_observation(const double* observation) {
   const size_t element = half_ ? 2 : 4;
-  uint8_t* row = observations_ + slot(rows_closed_) * observation_size_ * element;
-  for (int i = 0; i < observation_size_; ++i) store(row + i * element, observation[i], half_);
+  uint8_t* row = observations_ + slot(rows_closed_) * stored_size_ * element;
+  for (int i = 0; i < stored_size_; ++i) store(row + i * element, observation[stored_[i]], half_);
 }
 
 void Replay::copy_out(size_t slot, uint8_t* record) const {
   const size_t element = half_ ? 2 : 4;
-  const size_t observation_bytes = observation_size_ * element,
-               action_bytes = action_size_ * element;
+  const size_t observation_bytes = stored_size_ * element, action_bytes = action_size_ * element;
   std::memcpy(record, observations_ + slot * observation_bytes, observation_bytes);
   std::memcpy(record + observation_bytes, actions_ + slot * action_bytes, action_bytes);
   std::memcpy(record + observation_bytes + action_bytes, rewards_ + slot, sizeof(float));
@@ -284,8 +318,7 @@ void Replay::copy_out(size_t slot, uint8_t* record) const {
 
 void Replay::copy_in(size_t slot, const uint8_t* record) {
   const size_t element = half_ ? 2 : 4;
-  const size_t observation_bytes = observation_size_ * element,
-               action_bytes = action_size_ * element;
+  const size_t observation_bytes = stored_size_ * element, action_bytes = action_size_ * element;
   std::memcpy(observations_ + slot * observation_bytes, record, observation_bytes);
   std::memcpy(actions_ + slot * action_bytes, record + observation_bytes, action_bytes);
   std::memcpy(rewards_ + slot, record + observation_bytes + action_bytes, sizeof(float));

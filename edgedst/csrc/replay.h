@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "arena.h"
 #include "batch.h"
@@ -18,16 +20,19 @@ namespace edgedst {
 // most capacity - 1 closed ones.
 class Replay {
  public:
+  // `constants`: entries of every observation that never move, by index, and their values. They are
+  // not stored; samples have them all the same.
   Replay(Arena& arena, const std::string& name, int capacity, int observation_size, int action_size,
-         const std::string& dtype);
+         const std::string& dtype, const std::vector<std::pair<int, double>>& constants = {});
 
-  // Bytes of a record: observation, action, reward (float32), flags (1 byte).
-  static size_t row_bytes(int observation_size, int action_size, const std::string& dtype);
+  // Bytes of a record: what is stored of the observation, action, reward (float32), flags (1 byte).
+  static size_t row_bytes(int stored_size, int action_size, const std::string& dtype);
 
   int capacity() const { return capacity_; }
   int observation_size() const { return observation_size_; }
   int action_size() const { return action_size_; }
   size_t row_bytes() const;
+  std::vector<std::pair<int, double>> constants() const;
   int transitions() const;
   uint64_t rows_closed() const { return rows_closed_; }
 
@@ -55,12 +60,20 @@ class Replay {
   void copy_out(size_t slot, uint8_t* record) const;
   void copy_in(size_t slot, const uint8_t* record);
   template <class T>
-  void gather(const T* rows, int size, const size_t* slots, int columns, size_t step, float* out,
-              int stride) const;
+  void gather(const T* rows, int size, const int* features, const size_t* slots, int columns,
+              size_t step, float* out, int stride) const;
 
   int capacity_, observation_size_, action_size_;
   bool half_;
-  uint8_t* observations_;  // [capacity][observation_size] of float16 or float32
+  struct Constant {
+    int feature;
+    double value;
+    float sampled;  // the value as a row would have kept it
+  };
+  std::vector<Constant> constants_;
+  std::vector<int> stored_;  // features of the observation that rows hold, ascending
+  int stored_size_;
+  uint8_t* observations_;  // [capacity][stored_size] of float16 or float32
   uint8_t* actions_;       // [capacity][action_size], likewise
   float* rewards_;
   uint8_t* flags_;

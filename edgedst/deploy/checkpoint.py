@@ -157,7 +157,8 @@ def read_state(run: Path) -> dict[str, Any]:
 def recorded_observations(run: Path, count: int, observation_size: int, action_size: int) -> FloatArray:
     """The first `count` observations that the run's replay still has on disk, fewer when there are fewer.
 
-    A record is observations, then actions, in the replay's dtype, then the reward (float32) and a byte of flags.
+    A record is observations (but those that never move, which state.json tells), then actions, in the replay's dtype,
+    then the reward (float32) and a byte of flags.
 
     Returns:
         (rows, observation_size) float32.
@@ -229,14 +230,16 @@ def _read_observations(
     try:
         dtype = _REPLAY_DTYPES[replay["dtype"]]
         row_bytes = int(replay["row_bytes"])
+        constants = {int(index): float(value) for index, value in replay.get("constants", [])}
         segments = [(str(segment["file"]), int(segment["rows"])) for segment in replay["segments"]]
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"`{run / 'checkpoint' / 'state.json'}` does not describe the replay ({_reason(error)}). The file is "
             "damaged or foreign: take it from a backup."
         ) from error
+    stored = [index for index in range(observation_size) if index not in constants]
     record = np.dtype(
-        [("observation", dtype, observation_size), ("action", dtype, action_size), ("reward", "<f4"), ("flags", "u1")]
+        [("observation", dtype, len(stored)), ("action", dtype, action_size), ("reward", "<f4"), ("flags", "u1")]
     )
     if segments and record.itemsize != row_bytes:
         raise CheckpointError(
@@ -249,7 +252,12 @@ def _read_observations(
         if wanted <= 0:
             break
         parts.append(_read_segment(run, name, record, wanted)["observation"].astype(np.float32))
-    return np.concatenate(parts) if parts else np.zeros((0, observation_size), dtype=np.float32)
+    observations = np.zeros((sum(len(part) for part in parts), observation_size), dtype=np.float32)
+    if parts:
+        observations[:, stored] = np.concatenate(parts)
+    for index, value in constants.items():
+        observations[:, index] = np.float16(value) if replay["dtype"] == "float16" else value
+    return observations
 
 
 def _read_segment(run: Path, name: str, record: np.dtype[Any], rows: int) -> npt.NDArray[Any]:

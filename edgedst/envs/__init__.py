@@ -16,6 +16,8 @@ class Environment:
     action_high: tuple[float, ...]
     max_episode_steps: int | None
     observation: "memoryview[float]"  # format 'd', (observation_size,)
+    # (index, value) of observations that never move, by the task's definition: the replay need not store them.
+    constants: "list[tuple[int, float]]" = []  # noqa: RUF012  # the lean trainer does without typing.ClassVar
 
     def reset(self, seed: int) -> None:
         """Begin an episode; the same seed gives the same one.

@@ -31,6 +31,7 @@ class MujocoEnvironment(Environment):
         self.action_high = task.action_high
         self.max_episode_steps = task.max_episode_steps
         self.observation = self._host.observation
+        self.constants = self._host.constants
         self._time_limit = task.max_episode_steps
         self._episode_step = 0
 

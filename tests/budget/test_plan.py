@@ -45,6 +45,21 @@ def test_the_arena_s_regions_equal_the_plan_to_the_byte(method):
     assert planned == sum(size for _, size in arena.regions())
 
 
+def test_observations_that_never_move_take_no_replay():
+    config = settings()
+
+    def measure(width):
+        arena = core.Arena(None)
+        agent_class(config.method)(arena, config, N, M)
+        return arena
+
+    made = make_plan(config, N, M, PROCESS, measure, True, constants=[(3, 0.0), (5, 1.0)])
+    assert made.row_bytes == plan(config).row_bytes - 2 * 2  # float16
+    assert made.replay_rows > plan(config).replay_rows
+    told = made.as_dict()
+    assert (told["observation_size"], told["constant_observations"]) == (N, 2)
+
+
 @pytest.mark.parametrize("method", ["ds-td3", "ds-sac"])
 def test_at_95_percent_sparsity_nothing_of_size_in_times_out_is_allocated(method):
     width = 1024

@@ -37,6 +37,15 @@ def test_recorded_observations_come_from_the_first_segments(run):
     assert len(recorded_observations(run, 500, 3, 2)) == 40
 
 
+def test_constants_that_rows_leave_out_are_put_back_into_recorded_observations(run):
+    whole = recorded_observations(run, 40, 3, 2)
+    replay = json.loads((run / "checkpoint" / "state.json").read_text())["replay"]
+    _change_state(run, replay={**replay, "constants": [[1, 0.1], [4, -2.0]]})
+    wider = recorded_observations(run, 40, 5, 2)
+    assert (wider[:, [0, 2, 3]] == whole).all()
+    assert (wider[:, [1, 4]] == np.float32([np.float16(0.1), -2])).all()  # as the replay would have kept them
+
+
 def test_newest_run_goes_by_the_time_in_the_name_and_needs_a_checkpoint(tmp_path, make_run):
     older = make_run(tmp_path / "A-v0" / "td3" / "s9-20260101-120000")
     newer = make_run(tmp_path / "B-v0" / "ds-td3" / "s0-20260101-120001")

@@ -72,6 +72,23 @@ def test_native_host_equals_gymnasium(task):
     assert (terminations > 0) == (not task.startswith(NEVER_TERMINATE))
 
 
+# 13 masses; in v4 also the world body's inertia, velocity and force (10 + 6 + 6) and the forces of 6 absent actuators.
+@pytest.mark.parametrize(("task", "count"), [("Humanoid-v4", 41), ("Humanoid-v5", 13), ("Ant-v5", 0), ("Hopper-v4", 0)])
+def test_constants_of_a_task_never_move_in_gymnasium_either(task, count):
+    env, reference = make(task), gymnasium.make(task).unwrapped
+    assert len(env.constants) == count
+    indices = [index for index, _ in env.constants]
+    values = [value for _, value in env.constants]
+    assert sum(value != 0 for value in values) == (13 if count else 0)
+    assert indices == sorted(set(indices))
+    observation, _ = reference.reset(seed=0)
+    for step, action in enumerate(actions(env, 300)):
+        assert observation[indices].tolist() == values, f"step {step}"
+        observation, _, terminated, _, _ = reference.step(action * np.float32(0.4))
+        if terminated and step % 3 == 0:  # mostly it goes on lying on the ground
+            observation, _ = reference.reset()
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_bounds_and_time_limit_are_gymnasiums(task):
     env, reference = make(task), gymnasium.make(task)
@@ -111,6 +128,21 @@ def test_reset_repeats_by_seed_within_the_tasks_noise():
     assert np.abs(positions).max() <= 0.1
     assert np.std(positions) == pytest.approx(0.1 / np.sqrt(3), rel=0.05)  # uniform; 3,200 draws
     assert np.std(velocities) == pytest.approx(0.1, rel=0.05)  # normal; 3,600 draws
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_resets_are_spread_as_gymnasiums(task):
+    env, reference = make(task), gymnasium.make(task).unwrapped
+    native, expected = [], []
+    for seed in range(300):
+        env.reset(seed)
+        native.append(list(env.observation))
+        expected.append(reference.reset(seed=seed)[0])
+    native, expected = np.array(native), np.array(expected)
+    spread = expected.std(axis=0)
+    # Two times 300 draws: means differ by 0.082 spreads, spreads by 6 %; five times that, for up to 376 observations.
+    assert (np.abs(native.mean(axis=0) - expected.mean(axis=0)) <= 5 * 0.082 * spread + 1e-9).all()
+    np.testing.assert_allclose(native.std(axis=0), spread, rtol=5 * 0.06, atol=1e-9)
 
 
 def test_time_limit_truncates():
