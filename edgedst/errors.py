@@ -59,3 +59,7 @@ class ExportError(EdgedstError, ValueError):
 
 class UnknownDevice(EdgedstError, LookupError):
     """No folder of that name in devices/."""
+
+
+class StudyError(EdgedstError, ValueError):
+    """A study's file is wrong, or its folder or cluster cannot be used."""

@@ -18,7 +18,8 @@ MODULES = {
 # Imports point down only. A part may import what stands on a lower floor, and its own.
 FLOORS = [
     {"cli"},
-    {"deploy", "profile", "study", "trainer"},
+    {"study"},
+    {"deploy", "profile", "trainer"},
     {"stage"},
     {"agents", "envs", "checkpoints", "progress"},
     {"runs"},

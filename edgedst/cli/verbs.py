@@ -6,7 +6,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-VERBS = ("train", "plan", "evaluate", "export")  # `edgedst/cli/<verb>.py` has a function of that name
+# `edgedst/cli/<verb>.py` has a function of that name, or an app with verbs of its own.
+VERBS = ("train", "plan", "evaluate", "export", "study")
 
 
 class LazyGroup(TyperGroup):
@@ -21,6 +22,8 @@ class LazyGroup(TyperGroup):
         if cmd_name not in VERBS:
             return None
         function = getattr(importlib.import_module(f"edgedst.cli.{cmd_name}"), cmd_name)
+        if isinstance(function, typer.Typer):
+            return typer.main.get_command(function)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(cmd_name, context_settings={"help_option_names": ["-h", "--help"]})(function)
         return typer.main.get_command(single)

@@ -1,0 +1,60 @@
+"""`edgedst study run`: many runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+study = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Train a grid of tasks, methods, seeds and settings.",
+)
+
+
+@study.callback()
+def study_options() -> None:
+    """Train a grid of tasks, methods, seeds and settings."""
+
+
+@study.command("run")
+def run(
+    file: Annotated[
+        str, typer.Argument(metavar="STUDY.toml", help="A study's file, or the name of one that comes with edgedst.")
+    ],
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs at once. [default: one for each core, by the threads of a run]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The study's folder. [default: studies/<name of the file>]", show_default=False)
+    ] = None,
+    progress: Annotated[
+        bool | None,
+        typer.Option(
+            "--progress/--no-progress",
+            help="Progress: a line that renews itself on a terminal, else a line every 30 s. [default: progress]",
+            show_default=False,
+        ),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Train every run of a study, each a process within its own budget.
+
+    Typed again it goes on where it was: finished runs stay, unfinished ones resume from their checkpoints. A run that
+    fails is reported and does not stop the others. Ctrl-C ends all of them with a checkpoint.
+    """
+    import os
+
+    from edgedst.study.grid import find_study, read_study
+    from edgedst.study.runner import run_study
+
+    chosen = read_study(find_study(file))
+    threads = max(point.config.threads for point in chosen.points)
+    at_once = jobs or max(1, (os.cpu_count() or 1) // threads)
+    code = run_study(chosen, out or Path("studies") / chosen.name, at_once, progress)
+    if code:
+        raise typer.Exit(code)

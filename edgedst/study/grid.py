@@ -1,0 +1,173 @@
+"""A study's file, read and expanded to its runs. All of it is checked here, before anything runs.
+
+title = "How often should the topology evolve?"
+
+[settings]                      # of every run; names as in a run's config.toml
+steps = 1_000_000
+
+[[grid]]                        # every combination of the listed values; one block or more
+env = ["HalfCheetah-v4", "Hopper-v4"]
+method = "ds-td3"
+evolve_every = [200, 1000]
+seed = [0, 1, 2]
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+import sys
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgedst.config import TrainConfig
+from edgedst.errors import StudyError
+from edgedst.runs import folder_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+# Results do not depend on these, so a run may go on with others.
+FREE_SETTINGS = ("threads", "checkpoint_every")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a study."""
+
+    config: TrainConfig  # resolved
+    label: str = ""  # what the file calls its variant; empty: the report names it by its settings
+
+    @property
+    def name(self) -> str:
+        """For files: task, method, seed, and a digest of everything that results depend on."""
+        config = self.config
+        digest = zlib.crc32(identity(config).encode())
+        return f"{folder_name(config.env)}-{config.method}-s{config.seed}-{digest:08x}"
+
+    @property
+    def told(self) -> str:
+        """For people."""
+        label = f" ({self.label})" if self.label else ""
+        return f"{self.config.method} on {self.config.env}, seed {self.config.seed}{label}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study's file says."""
+
+    name: str  # of the file, without `.toml`
+    title: str
+    description: str
+    points: tuple[Point, ...]  # the first seed of everything first: an unfinished study compares already
+    text: str  # the file itself
+
+
+def identity(config: TrainConfig) -> str:
+    """Everything that results depend on, as text: two runs with the same are the same run."""
+    settings = {name: value for name, value in config.settings().items() if name not in FREE_SETTINGS}
+    return json.dumps(settings, sort_keys=True)
+
+
+def find_study(name: str) -> Path:
+    """The file of that path, or else the shipped study of that name, with or without `.toml`.
+
+    Raises:
+        StudyError: there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.toml"))}
+    if path.name == name and name.removesuffix(".toml") in shipped:
+        return shipped[name.removesuffix(".toml")]
+    near = difflib.get_close_matches(path.name.removesuffix(".toml"), list(shipped), n=1)
+    hint = f"Did you mean `{near[0]}.toml`?" if near else "Write one (docs/study.md), or name a shipped one."
+    raise StudyError(
+        f"There is no study `{name}`. {hint} edgedst comes with {', '.join(f'{stem}.toml' for stem in shipped)}."
+    )
+
+
+def read_study(path: Path) -> Study:
+    """A study with all of its runs.
+
+    Raises:
+        StudyError: the file cannot be read, is not TOML, has keys that it cannot have, or names a run twice.
+        ConfigError: a setting is unknown or has an impossible value.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
+    except OSError as error:
+        raise StudyError(f"The study `{path}` cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise StudyError(f"The study `{path}` is not TOML: it is no UTF-8 text.") from error
+    except tomllib.TOMLDecodeError as error:
+        where = str(error).replace("at end of document", f"at line {len(text.splitlines())}, the end")
+        raise StudyError(f"The study `{path}` is not TOML: {where}. docs/study.md shows how one is written.") from error
+
+    _check_keys(content, path)
+    grids = content["grid"] if isinstance(content["grid"], list) else [content["grid"]]
+    points: list[Point] = []
+    for number, grid in enumerate(grids, 1):
+        where = f"`{path}`, grid {number}" if len(grids) > 1 else f"`{path}`"
+        points += _expand(grid, content.get("settings", {}), where)
+    _refuse_duplicates(points, path)
+    points.sort(key=lambda point: point.config.seed)
+    return Study(path.stem, content.get("title", path.stem), content.get("description", ""), tuple(points), text)
+
+
+def _check_keys(content: dict[str, Any], path: Path) -> None:
+    kinds = {"title": str, "description": str, "settings": dict, "grid": (dict, list)}
+    for name, value in content.items():
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, n=1)
+            hint = f"Did you mean `{near[0]}`?" if near else "Settings of all runs stand below `[settings]`."
+            raise StudyError(f"`{path}` has an unknown key `{name}`. {hint}")
+        if not isinstance(value, kinds[name]):  # type: ignore[arg-type]  # a dict of types and of tuples of them
+            raise StudyError(f"`{path}`: `{name}` must be {'a text' if kinds[name] is str else 'a table'}.")
+    blocks = content.get("grid")
+    if not blocks or (isinstance(blocks, list) and not all(isinstance(block, dict) for block in blocks)):
+        raise StudyError(f"`{path}` has no grid. Add `[[grid]]` with `env`, `method` and `seed`, each a list.")
+
+
+def _expand(grid: dict[str, Any], settings: dict[str, Any], where: str) -> list[Point]:
+    """Every combination of the values that a block lists; what it does not list comes from [settings]."""
+    label = grid.get("label", "")
+    if not isinstance(label, str):
+        raise StudyError(f"{where}: `label` must be a text and is {label!r}.")
+    merged = {**settings, **{name: value for name, value in grid.items() if name != "label"}}
+    axes = {name: _values(name, value, where) for name, value in merged.items()}
+    combinations = itertools.product(*axes.values())
+    return [
+        Point(TrainConfig.from_settings(dict(zip(axes, values, strict=True)), where).resolved(), label)
+        for values in combinations
+    ]
+
+
+def _values(name: str, value: Any, where: str) -> list[Any]:
+    """`hidden` is a list in itself: [256, 256] is one value of it, [[256, 256], [64, 64]] are two."""
+    if not isinstance(value, list):
+        return [value]
+    if not value:
+        raise StudyError(f"{where}: `{name}` is an empty list. Give it a value, or leave it out.")
+    return value if name != "hidden" or isinstance(value[0], list) else [value]
+
+
+def _refuse_duplicates(points: list[Point], path: Path) -> None:
+    seen: set[str] = set()
+    for point in points:
+        key = identity(point.config)
+        if key in seen:
+            raise StudyError(
+                f"`{path}` has the run {point.told} twice. Every combination of settings may stand in it once: look "
+                "for a value that is listed twice, or for two grids that overlap."
+            )
+        seen.add(key)

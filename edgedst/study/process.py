@@ -1,0 +1,114 @@
+"""One run of a study, from here or on a worker of a cluster: starts `edgedst train`, and stays until it has ended.
+
+Everything is told through the study's folder: the settings in points/<name>/settings.toml, what the process printed in
+points/<name>/log.txt, and a file `stop` that asks every run to checkpoint and end.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgedst.config import TrainConfig
+from edgedst.errors import StudyError
+from edgedst.study.found import RunIndex
+from edgedst.study.grid import Point
+
+POLL_SECONDS = 0.2
+
+# The kernel ends a run (SIGTERM: it checkpoints) when whoever started it is gone, however that ended. Set by the run's
+# own process before it becomes the trainer: between fork and exec, in a process with threads, no Python may run.
+_TIED = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15, 0, 0, 0); "
+    "sys.exit(143) if os.getppid() != int(sys.argv[1]) else os.execv(sys.argv[2], sys.argv[2:])"
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run's process ended."""
+
+    name: str  # of the point
+    code: int  # of the process; negative: the signal that ended it
+    told: str  # its last line
+
+
+def run_point(out: str, name: str) -> Outcome:
+    """Train a point's run to its end, going on where an unfinished one is. Blocks; call it in a thread.
+
+    Raises:
+        StudyError: the study's folder is not visible here.
+    """
+    study = Path(out)
+    folder = study / "points" / name
+    if not (folder / "settings.toml").is_file():
+        raise StudyError(unseen(out))
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        if not _locked(lock, study / "stop"):
+            return Outcome(name, 0, "Not started: the study was stopped.")
+        config = TrainConfig.from_settings(TrainConfig.load(folder / "settings.toml")).resolved()
+        run = RunIndex(study).find(Point(config))
+        if run and run.finished:
+            return Outcome(name, 0, "Another process had finished it.")
+        return _train(study, folder, lock)
+    finally:
+        os.close(lock)
+
+
+def unseen(out: str) -> str:
+    """A sentence for a worker that cannot see the study's folder."""
+    return (
+        f"The worker on {os.uname().nodename} cannot see the study's folder `{out}`. With --scheduler, --out must name "
+        "a folder on a file system that every worker mounts under the same path."
+    )
+
+
+def _locked(lock: int, stop: Path) -> bool:
+    """Wait until no process trains this run: one whose worker was lost still writes its checkpoint."""
+    while not stop.exists():
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(POLL_SECONDS)
+        except OSError:  # a file system without locks
+            return True
+    return False
+
+
+def _train(study: Path, folder: Path, lock: int) -> Outcome:
+    settings, runs = str(folder / "settings.toml"), str(study / "runs")
+    train = edgedst_command("train", "--config", settings, "--run-dir", runs, "--resume", "newest", "--no-progress")
+    log = folder / "log.txt"
+    with log.open("ab") as file:
+        begin = file.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *train],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a terminal's Ctrl-C is the study's to pass on
+            pass_fds=(lock,),  # held for as long as the run lives, even where this process does not
+        )
+        asked = False
+        while True:
+            try:
+                code = process.wait(POLL_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                if not asked and (study / "stop").exists():
+                    process.terminate()  # once: a second signal would end it without a checkpoint
+                    asked = True
+    lines = log.read_bytes()[begin:].decode("utf-8", "replace").split("\n")
+    return Outcome(folder.name, code, next((line.strip() for line in reversed(lines) if line.strip()), ""))
+
+
+def edgedst_command(*arguments: str) -> list[str]:
+    """The command line of `edgedst`, by the interpreter that runs this."""
+    return [sys.executable, "-m", "edgedst.cli.main", *arguments]

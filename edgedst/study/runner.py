@@ -1,0 +1,281 @@
+"""Trains a study: its runs side by side, each a process of its own; what is finished stays, what is not goes on.
+
+OUT/study.toml              the study
+OUT/points/<name>/          a run's settings.toml, log.txt and, when its process failed, failed.txt
+OUT/runs/<task>/<method>/   the run folders, as `edgedst train` writes them
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgedst.envs import registry
+from edgedst.errors import StudyError
+from edgedst.progress import Progress, duration
+from edgedst.runs import folder_error
+from edgedst.study.found import Run, RunIndex
+from edgedst.study.grid import Point, Study
+from edgedst.study.process import POLL_SECONDS, Outcome, edgedst_command, run_point
+
+INTERRUPTED = 130  # exit code after Ctrl-C or SIGTERM, as a shell says it
+
+
+class Executor(Protocol):
+    """Gives a future for a call."""
+
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
+        """Call `function` somewhere; the future has `done` and `result`."""
+
+
+def run_study(study: Study, out: Path, jobs: int, shown: bool | None) -> int:
+    """Train every run of the study that is not finished; returns the exit code.
+
+    Args:
+        study: from `grid.read_study`.
+        out: the study's folder; what is in it is gone on with.
+        jobs: runs at once.
+        shown: see `Progress`.
+
+    Returns:
+        0 when all runs are finished, 1 when one failed, 130 when it was stopped.
+
+    Raises:
+        StudyError: a task cannot be, or the folder is in use.
+        RunFolderError: the folder cannot be written.
+    """
+    out = out.absolute()
+    index = RunIndex(out)
+    waiting = [point for point in study.points if not _finished(index.find(point))]
+    check_tasks(waiting)
+    with _folder_of_one(out), Stop(out / "stop") as stop:
+        _write(out, study, waiting)
+        progress = GridProgress(study, index, shown)
+        progress.say(
+            f"{study.title}: {len(study.points)} runs, {len(study.points) - len(waiting)} of them finished; in {out}"
+        )
+        with ThreadPoolExecutor(jobs) as executor:
+            return _Runner(study, out, index, stop, progress).run(waiting, executor)
+
+
+def check_tasks(points: list[Point]) -> None:
+    """Refuse tasks that cannot be. Those of other packages are planned once, which makes one and measures it.
+
+    Raises:
+        UnknownEnvironment, SimulatorMismatch: what `registry.locate` says.
+        StudyError: what `edgedst plan` says.
+    """
+    first = {(point.config.env, point.config.env_process): point for point in reversed(points)}
+    for (env, process), point in first.items():
+        if registry.locate(env, process)["host"] == "mujoco":
+            continue
+        settings = point.config.toml()
+        read, write = os.pipe()
+        with os.fdopen(write, "w") as file:
+            file.write(settings)
+        plan = edgedst_command("plan", "--config", f"/dev/fd/{read}", "--json")
+        done = subprocess.run(plan, capture_output=True, text=True, check=False, pass_fds=(read,))
+        os.close(read)
+        if done.returncode:
+            told = done.stderr.strip().splitlines() or [f"`edgedst plan` ended with exit code {done.returncode}."]
+            raise StudyError(f"{point.told}: {told[-1]}")
+
+
+class _Runner:
+    """Hands the runs to an executor, and tells what became of them."""
+
+    def __init__(self, study: Study, out: Path, index: RunIndex, stop: Stop, progress: GridProgress) -> None:
+        self._study, self._out, self._index, self._stop, self._progress = study, out, index, stop, progress
+        self._failed: list[Point] = []
+
+    def run(self, waiting: list[Point], executor: Executor) -> int:
+        """Until all have ended; see `run_study`."""
+        futures = {executor.submit(run_point, str(self._out), point.name): point for point in waiting}
+        self._progress.begin()
+        while futures:
+            for future in [future for future in futures if future.done()]:
+                point = futures.pop(future)
+                self._ended(point, _outcome(future, point))
+            self._stop.check(self._progress)
+            self._progress.show_when_due(len(self._failed))
+            time.sleep(POLL_SECONDS / 2)
+        return self._last_words()
+
+    def _ended(self, point: Point, outcome: Outcome) -> None:
+        run = self._index.find(point)
+        if run and run.finished:
+            returned = run.summary.get("R")
+            told = f", R {returned:,.1f}" if returned is not None else ""
+            over = "" if run.summary.get("exit_reason") == "finished" else f" ({run.summary.get('exit_reason')})"
+            self._progress.say(
+                f"finished  {point.told}{told}, {duration(run.summary.get('seconds', 0))} of training{over}"
+            )
+            return
+        if self._stop.requested and outcome.code == 0:
+            return
+        if outcome.code < 0:
+            reason = f"Signal {-outcome.code} ({signal.Signals(-outcome.code).name}) ended its process."
+        elif outcome.code == 0:
+            reason = f"Its process ended before its last step. {outcome.told}"
+        else:
+            reason = outcome.told or f"Its process ended with exit code {outcome.code} and no word."
+        self._failed.append(point)
+        folder = self._out / "points" / point.name
+        (folder / "failed.txt").write_text(reason + "\n", encoding="utf-8")
+        self._progress.say(f"FAILED    {point.told}: {reason} (all it printed: {folder / 'log.txt'})")
+
+    def _last_words(self) -> int:
+        points = self._study.points
+        finished = sum(_finished(self._index.find(point)) for point in points)
+        left = f"{finished} of {len(points)} runs are finished"
+        if self._stop.requested and finished < len(points):
+            self._progress.say(f"Stopped: {left}, the others have checkpoints. The same command goes on.")
+            return INTERRUPTED
+        if self._failed:
+            names = ", ".join(point.told for point in self._failed)
+            self._progress.say(f"{left}; {len(self._failed)} failed: {names}. The same command tries them again.")
+            return 1
+        self._progress.say(f"{left}.")
+        return 0
+
+
+class GridProgress(Progress):
+    """One line for the whole grid: runs and steps done, speed of all together, time left."""
+
+    def __init__(self, study: Study, index: RunIndex, shown: bool | None) -> None:
+        super().__init__(sum(point.config.steps for point in study.points), 0, shown)
+        self._points = study.points
+        self._index = index
+        self._done: set[Point] = set()
+
+    def begin(self) -> None:
+        """Count from what is there."""
+        self.start(self._steps_done())
+
+    def show_when_due(self, failed: int) -> None:
+        """Print the line once a second on a terminal, every 30 s elsewhere."""
+        if time.monotonic() < self.next_time:
+            return
+        self.next_time = time.monotonic() + self._period
+        if self.silent:
+            return
+        done = self._steps_done()
+        speed = self.recent_speed(done)
+        left = duration((self.steps - done) / speed) if speed > 0 else "unknown"
+        line = (
+            f"{len(self._done)}/{len(self._points)} runs  {100 * done / self.steps:.1f} % of {self.steps:,} steps  "
+            f"{speed:,.0f} steps/s  ETA {left}" + (f"  {failed} FAILED" if failed else "")
+        )
+        self._print(f"\r{line:<{self._printed}}" if self.terminal else f"{line}\n")
+        self._printed = len(line) if self.terminal else 0
+
+    def _steps_done(self) -> int:
+        total = 0
+        for point in self._points:
+            if point not in self._done:
+                run = self._index.find(point)
+                if not _finished(run):
+                    total += min(run.step, point.config.steps) if run else 0
+                    continue
+                self._done.add(point)
+            total += point.config.steps
+        return total
+
+
+class Stop:
+    """Ctrl-C and SIGTERM become a file that every run's minder looks for, wherever it is.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.requested = False
+        self._told = False
+        self._before: list[Any] = []
+
+    def __enter__(self) -> Stop:
+        """Take the signals."""
+        self._path.unlink(missing_ok=True)
+        self._before = [signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the signals back."""
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), self._before, strict=True):
+            signal.signal(number, handler)
+        self._path.unlink(missing_ok=True)
+
+    def _request(self, _number: int, _frame: object) -> None:
+        if self.requested:
+            os._exit(INTERRUPTED)  # the runs' processes are told by the kernel
+        self.requested = True
+
+    def check(self, progress: Progress) -> None:
+        """Pass a request on, once; somebody else may have made the file."""
+        if self.requested and not self._told:
+            self._path.touch()
+        elif not self._told and self._path.exists():
+            self.requested = True
+        if self.requested and not self._told:
+            self._told = True
+            progress.say("Stopping: every run writes its checkpoint. Once more ends at once.")
+
+
+def _finished(run: Run | None) -> bool:
+    return run is not None and run.finished
+
+
+def _outcome(future: Any, point: Point) -> Outcome:
+    """A future that raised did not get as far as a process."""
+    try:
+        outcome: Outcome = future.result()
+        return outcome
+    except Exception as error:  # whatever a cluster raises: it is reported, the other runs go on
+        return Outcome(point.name, 1, f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+@contextmanager
+def _folder_of_one(out: Path) -> Iterator[None]:
+    """Make the study's folder; two that ran one study would train each run twice."""
+    try:
+        (out / "points").mkdir(parents=True, exist_ok=True)
+        (out / "runs").mkdir(exist_ok=True)
+        lock = os.open(out / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StudyError(f"`{out}` cannot be written: {error.strerror}. Choose another folder with `--out`.") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise StudyError(
+            f"`{out}` is the folder of a study that runs already. Wait for it, end it with Ctrl-C, or choose another "
+            "folder with `--out`."
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _write(out: Path, study: Study, waiting: list[Point]) -> None:
+    try:
+        (out / "study.toml").write_text(study.text, encoding="utf-8")
+        for point in waiting:
+            folder = out / "points" / point.name
+            folder.mkdir(exist_ok=True)
+            (folder / "settings.toml").write_text(point.config.toml(), encoding="utf-8")
+            (folder / "failed.txt").unlink(missing_ok=True)
+    except OSError as error:
+        raise folder_error(error, str(out)) from error

@@ -1,0 +1,146 @@
+import pytest
+
+from edgedst import config
+from edgedst.density import nnz_per_layer
+from edgedst.errors import ConfigError, StudyError
+from edgedst.study.grid import SHIPPED, find_study, read_study
+
+
+@pytest.fixture
+def read(tmp_path):
+    def from_text(text):
+        path = tmp_path / "mine.toml"
+        path.write_text(text, encoding="utf-8")
+        return read_study(path)
+
+    return from_text
+
+
+def test_a_grid_is_every_combination_and_the_first_seed_of_everything_comes_first(read):
+    study = read(
+        """
+        [settings]
+        steps = 3000
+        method = "ds-td3"
+        [grid]
+        env = ["HalfCheetah-v4", "Hopper-v4"]
+        evolve_every = [200, 1000]
+        seed = [0, 1]
+        """
+    )
+    points = [(p.config.seed, p.config.env, p.config.evolve_every) for p in study.points]
+    assert points == [
+        (0, "HalfCheetah-v4", 200),
+        (0, "HalfCheetah-v4", 1000),
+        (0, "Hopper-v4", 200),
+        (0, "Hopper-v4", 1000),
+        (1, "HalfCheetah-v4", 200),
+        (1, "HalfCheetah-v4", 1000),
+        (1, "Hopper-v4", 200),
+        (1, "Hopper-v4", 1000),
+    ]
+    assert {p.config.steps for p in study.points} == {3000}
+    assert len({p.name for p in study.points}) == 8
+    assert study.name == study.title == "mine"
+
+
+def test_several_grids_add_up_and_hidden_is_a_list_in_itself(read):
+    study = read(
+        """
+        [settings]
+        hidden = [32, 32]
+        [[grid]]
+        method = "td3"
+        [[grid]]
+        label = "wide"
+        hidden = [[64, 64], [128]]
+        """
+    )
+    assert [(p.config.method, p.config.hidden, p.label) for p in study.points] == [
+        ("td3", (32, 32), ""),
+        ("ds-td3", (64, 64), "wide"),
+        ("ds-td3", (128,), "wide"),
+    ]
+
+
+def test_a_point_keeps_its_name_when_the_study_grows_and_when_threads_change(read):
+    (before,) = read("[grid]\nseed = 3").points
+    after = read("[settings]\nthreads = 2\n[grid]\nseed = [1, 2, 3]\nevolve_every = [1000, 50]").points
+    assert before.name in {p.name for p in after}
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("[grid]\nseed = [0, 1", StudyError, r"is not TOML: .*line 2"),
+        ("[grid]\nmethod = 'ds-td4'", ConfigError, r"`method` must be one of ds-td3, .*Did you mean `ds-td3`\?"),
+        ("[grid]\nevolve_evry = 3", ConfigError, r"unknown setting `evolve_evry`. Did you mean `evolve_every`\?"),
+        ("[grid]\nsteps = 'many'", ConfigError, r"`steps` must be a whole number"),
+        ("[grid]\nseed = []", StudyError, r"`seed` is an empty list"),
+        ("[grid]\nseed = [0, 1, 0]", StudyError, r"has the run ds-td3 on HalfCheetah-v4, seed 0 twice"),
+        ("[[grid]]\nlambda1 = 7.0\n[[grid]]\nseed = 0", StudyError, r"twice"),  # the preset says 7 as well
+        ("[[grid]]\nthreads = [1, 2]", StudyError, r"twice"),  # one result, whatever the threads
+        ("[settings]\nsteps = 3", StudyError, r"has no grid"),
+        ("steps = 3\n[grid]\nseed = 0", StudyError, r"unknown key `steps`. Settings of all runs stand below"),
+        ("[gird]\nseed = 0", StudyError, r"unknown key `gird`. Did you mean `grid`\?"),
+        ("title = 3\n[grid]\nseed = 0", StudyError, r"`title` must be a text"),
+        ("[[grid]]\nseed = 0\n[[grid]]\nsteps = 0", ConfigError, r"mine.toml`, grid 2: `steps` must be at least 1"),
+        ("[grid]\nlabel = ['a', 'b']", StudyError, r"`label` must be a text"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(text, error, words, read):
+    with pytest.raises(error, match=words) as caught:
+        read(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_shipped_studies_are_found_by_name():
+    assert find_study("smoke.toml") == find_study("smoke") == SHIPPED / "smoke.toml"
+    with pytest.raises(StudyError, match=r"no study `paper-td4.toml`. Did you mean `paper-td3.toml`\?"):
+        find_study("paper-td4.toml")
+
+
+def test_a_file_comes_before_a_shipped_study(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "smoke.toml").write_text("[grid]\nseed = 0", encoding="utf-8")
+    assert find_study("smoke.toml").absolute() == tmp_path / "smoke.toml"
+
+
+TASKS = {f"{task}-v4" for task in ("HalfCheetah", "Hopper", "Walker2d", "Ant", "Humanoid")}
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.name)
+def test_a_shipped_study_is_the_paper_s_protocol(path, read):
+    text = path.read_text(encoding="utf-8")
+    sac = {"ds-sac", "static-sac", "sac"}
+    if "sac" in path.stem and not sac <= set(config.METHODS):
+        pytest.skip("this edgedst has no SAC methods yet")
+    study = read(text)
+    points = [p.config for p in study.points]
+    if path.stem == "smoke":
+        assert len({p.env for p in points}) == len({p.method for p in points}) == 2
+        return
+    assert {p.seed for p in points} == set(range(5))
+    assert {p.steps for p in points} == {1_000_000}
+    assert {(p.eval_every, p.eval_episodes) for p in points} == {(5_000, 10)}
+    methods, tasks = {p.method for p in points}, {p.env for p in points}
+    if path.stem == "paper-td3":
+        assert (methods, tasks, len(points)) == ({"ds-td3", "static-td3", "td3"}, TASKS, 5 * 3 * 5)
+    if path.stem == "paper-sac":
+        assert (methods, tasks, len(points)) == ({"ds-sac", "sac"}, TASKS, 5 * 2 * 5)
+    if path.stem == "paper-schedule":
+        assert {p.evolve_every for p in points if p.method == "ds-td3"} == {200, 500, 1000, 2000}
+        assert (methods, len(points)) == ({"ds-td3", "td3"}, 5 * 5)
+
+
+def connections(settings):
+    """Of the actor and both critics on HalfCheetah."""
+    return sum(nnz_per_layer([17, 256, 256, 6], settings)) + 2 * sum(nnz_per_layer([23, 256, 256, 1], settings))
+
+
+def test_the_sparsity_study_leaves_75_50_and_20_percent_of_the_connections():
+    points = [p.config for p in read_study(SHIPPED / "paper-sparsity.toml").points]
+    sparse = {connections(p) / 214_784 for p in points if p.method == "ds-td3"}
+    assert sorted(sparse) == pytest.approx([0.20, 106_169 / 214_784, 0.75], abs=1e-4)  # of one connection in 10,000
+    assert {connections(p) for p in points if p.method == "td3"} == {214_784}
+    assert len(points) == 4 * 5

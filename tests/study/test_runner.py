@@ -1,0 +1,154 @@
+"""Studies interrupted in every way that occurs to us end with the numbers of one that was left alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from study_folder import numbers, summary
+
+from edgedst.study.grid import read_study
+from edgedst.study.runner import GridProgress, RunIndex
+
+FOUR = 'env = ["HalfCheetah-v4", "Hopper-v4"]\nmethod = ["ds-td3", "td3"]'
+
+
+def alone(folder, grid_settings, tmp_path):
+    """The numbers of `edgedst train` with the settings of a run of the study."""
+    (settings,) = folder.out.glob(f"points/{grid_settings}/settings.toml")
+    command = [sys.executable, "-m", "edgedst.cli.main", "train", "--config", str(settings), "--no-progress"]
+    subprocess.run([*command, "--run-dir", "alone"], cwd=tmp_path, check=True, capture_output=True)
+    (run,) = tmp_path.glob("alone/*/*/s*")
+    return numbers(run)
+
+
+def trainers(folder):
+    """Process ids of the study's runs."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes()
+        except OSError:
+            continue
+        if str(folder.out).encode() in command and b"edgedst.trainer" in command:
+            found.append(int(path.parent.name))
+    return found
+
+
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_grid_is_trained_and_typed_again_left_alone(folder):
+    folder.write(FOUR)
+    out, _ = folder.run("--jobs", "2")
+    assert "4 of 4 runs are finished" in out
+    runs = folder.runs()
+    assert len(runs) == 4
+    assert all(summary(run)["finished"] for run in runs.values())
+    before = {path: path.stat().st_mtime_ns for path in folder.out.rglob("runs/**/*")}
+    out, _ = folder.run()
+    assert "4 runs, 4 of them finished" in out
+    assert {path: path.stat().st_mtime_ns for path in folder.out.rglob("runs/**/*")} == before
+    folder.write(FOUR + "\nseed = [0, 1]")
+    out, _ = folder.run()
+    assert "8 runs, 4 of them finished" in out
+    assert "8 of 8 runs are finished" in out
+    assert len(folder.runs()) == 8
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_study_that_was_ended_goes_on_with_the_same_numbers(number, folder, tmp_path):
+    folder.write('env = "HalfCheetah-v4"', steps=4000)
+    process = folder.start()
+    run = folder.wait_for_step(500)
+    assert trainers(folder)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    if number != signal.SIGKILL:
+        assert process.returncode == 130
+        assert "0 of 1 runs are finished, the others have checkpoints" in out
+        assert not trainers(folder)
+    # Killed, the study could tell its run nothing: the kernel does.
+    wait_until(lambda: not trainers(folder))
+    assert summary(run)["exit_reason"] == "interrupted"
+    assert 0 < summary(run)["step"] < 4000
+    folder.run()
+    assert list(folder.runs().values()) == [run]  # the same folder
+    assert summary(run)["finished"]
+    assert numbers(run) == alone(folder, "HalfCheetah-v4-ds-td3-s0-*", tmp_path)
+
+
+def test_a_killed_run_is_reported_and_goes_on_next_time(folder, tmp_path):
+    folder.write('env = "HalfCheetah-v4"\nseed = [0, 1]', steps=3000)
+    process = folder.start("--jobs", "1")
+    run = folder.wait_for_step(250)
+    os.kill(trainers(folder)[0], signal.SIGKILL)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "FAILED    ds-td3 on HalfCheetah-v4, seed 0: Signal 9 (SIGKILL) ended its process." in out
+    assert "1 of 2 runs are finished; 1 failed" in out
+    failures = list(folder.out.glob("points/*/failed.txt"))
+    assert len(failures) == 1
+    folder.run()
+    assert not failures[0].exists()
+    assert summary(run)["finished"]
+    assert numbers(run) == alone(folder, "HalfCheetah-v4-ds-td3-s0-*", tmp_path)
+
+
+def test_a_run_that_cannot_be_does_not_stop_the_others(folder):
+    folder.write('method = "td3"\nbudget_mb = [12, 50]', steps=300)
+    out, _ = folder.run(code=1)
+    assert "FAILED    td3 on HalfCheetah-v4, seed 0: BudgetExceeded: HalfCheetah-v4 needs at least" in out
+    assert "1 of 2 runs are finished; 1 failed" in out
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        ('env = ["Hopper-v4", "Hopper-v9"]', "UnknownEnvironment: There is no environment `Hopper-v9`"),
+        ('env = ["Hopper-v4", "NoSuchThing-v0"]', "UnknownEnvironment: "),
+        ('env = ["Hopper-v4", "CartPole-v1"]\nbudget_mb = 100', "UnsupportedSpace: "),
+        ('method = "ds-td4"', "ConfigError: "),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_runs(grid, words, folder):
+    folder.write(grid)
+    _, err = folder.run(code=1)
+    assert words in err
+    assert len(err.splitlines()) == 1
+    assert not folder.out.exists()
+
+
+def test_two_studies_do_not_share_a_folder(folder):
+    folder.write("seed = 0", steps=100_000)
+    process = folder.start()
+    folder.wait_for_step(250)
+    _, err = folder.run(code=1)
+    assert err.startswith("StudyError: ")
+    assert "is the folder of a study that runs already" in err
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+
+
+def test_progress_counts_the_steps_of_finished_and_unfinished_runs(tmp_path, capsys):
+    (tmp_path / "s.toml").write_text("[settings]\nsteps = 1000\n[grid]\nseed = [0, 1, 2, 3]", encoding="utf-8")
+    study = read_study(tmp_path / "s.toml")
+    for seed, last in ((0, '{"finished": true, "step": 1000}'), (1, None)):
+        run = tmp_path / f"runs/HalfCheetah-v4/ds-td3/s{seed}-20260101-000000"
+        run.mkdir(parents=True)
+        (run / "config.toml").write_text(study.points[seed].config.toml() + "replay_rows = 77\n", encoding="utf-8")
+        (run / "metrics.jsonl").write_text('{"step": 200}\n{"step": 500}\n{"step": 50', encoding="utf-8")
+        if last:
+            (run / "summary.json").write_text(last, encoding="utf-8")
+    progress = GridProgress(study, RunIndex(tmp_path), None)
+    progress.begin()
+    progress.next_time = 0
+    progress.show_when_due(failed=1)
+    assert capsys.readouterr().out == "1/4 runs  37.5 % of 4,000 steps  0 steps/s  ETA unknown  1 FAILED\n"
