@@ -1,6 +1,7 @@
 """Short studies, as a user starts them: processes, so that they can be killed."""
 
 import json
+import struct
 import subprocess
 import sys
 import time
@@ -73,3 +74,25 @@ def numbers(run):
     timed = ("seconds", "steps_per_second", "rss_bytes", "peak_rss_bytes")
     lines = (Path(run) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [{name: value for name, value in json.loads(line).items() if name not in timed} for line in lines]
+
+
+def write_run(out, point, returns, every=5000, finished=True, sizes=None):
+    """A run folder of a study's point, made by hand: these evaluations, and networks of these sizes."""
+    config = point.config
+    run = Path(out) / "runs" / config.env / config.method / f"s{config.seed}-{point.name[-8:]}"
+    (run / "checkpoint").mkdir(parents=True)
+    (run / "config.toml").write_text(config.toml() + "replay_rows = 4321\n", encoding="utf-8")
+    lines = [json.dumps({"step": i * every, "evaluation_return": value}) for i, value in enumerate(returns)]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    host = {"edgedst": "0", "python": "3", "isa": "scalar", "machine": "x86_64", "board": None, "cpu": "A CPU"}
+    (run / "host.json").write_text(json.dumps({**host, "cores": 2, "memory_bytes": 4_000_000_000}), encoding="utf-8")
+    if sizes:
+        header = json.dumps({"__metadata__": {"edgedst": json.dumps({"sizes": sizes})}}).encode()
+        (run / "checkpoint" / "n.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+        state = {"step": every * (len(returns) - 1), "networks": {"file": "n.safetensors"}}
+        (run / "checkpoint" / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    if finished:
+        told = {"finished": True, "exit_reason": "finished", "step": config.steps, "R": 0.0, "seconds": 1200.0}
+        told |= {"peak_rss_bytes": 49_000_000, "budget_bytes": 50_000_000, "steps_per_second": 800.0}
+        (run / "summary.json").write_text(json.dumps(told), encoding="utf-8")
+    return run

@@ -42,6 +42,7 @@ ONLY_IN = {
     "typer": {"edgedst.cli"},
     "rich": {"edgedst.cli", "edgedst.profile"},
     "matplotlib": {"edgedst.study", "edgedst.cli"},
+    "distributed": {"edgedst.study.cluster"},
 }
 
 # Modules that the trainer must not load: each is memory taken from the replay.

@@ -1,4 +1,4 @@
-"""`edgedst study run`: many runs."""
+"""`edgedst study run` and `edgedst study report`: many runs, and what they show beside the paper."""
 
 from __future__ import annotations
 
@@ -11,13 +11,8 @@ study = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Train a grid of tasks, methods, seeds and settings.",
+    help="Train a grid of tasks, methods, seeds and settings, and report it beside the paper's tables.",
 )
-
-
-@study.callback()
-def study_options() -> None:
-    """Train a grid of tasks, methods, seeds and settings."""
 
 
 @study.command("run")
@@ -58,3 +53,21 @@ def run(
     code = run_study(chosen, out or Path("studies") / chosen.name, at_once, progress)
     if code:
         raise typer.Exit(code)
+
+
+@study.command("report")
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The study's folder, as `study run` made it.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write the report to. [default: DIR/report]", show_default=False)
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Write a page (HTML and Markdown) with the study's curves and tables beside the paper's.
+
+    An unfinished study is reported as far as it is, with what is missing.
+    """
+    from edgedst.study.report import write_report
+
+    for path in write_report(folder, out or folder / "report"):
+        typer.echo(path)

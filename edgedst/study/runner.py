@@ -143,7 +143,7 @@ class _Runner:
             names = ", ".join(point.told for point in self._failed)
             self._progress.say(f"{left}; {len(self._failed)} failed: {names}. The same command tries them again.")
             return 1
-        self._progress.say(f"{left}.")
+        self._progress.say(f"{left}. edgedst study report {self._out}")
         return 0
 
 

@@ -1,0 +1,335 @@
+"""The report's sections that stand beside the paper: curves, R, LCA, sweeps, costs, and the mean over tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgedst.config import TrainConfig
+from edgedst.study import figures
+from edgedst.study.page import Block, Column, Figure, Heading, Table, Text
+from edgedst.study.paper import Value, paper, task_of
+from edgedst.study.results import SCHEDULE, SPARSITY, Results, Variant
+from edgedst.study.statistics import BOOTSTRAP_DRAWS, interquartile_mean, mean_and_sd, stratified_bootstrap
+
+NOTHING = "–"
+METRICS = {"R": "Return over the last 10 evaluations", "LCA": "Learning curve area"}
+SPARSITY_TOLERANCE = 2.5  # percent points: the paper's "50 %" is 50.6
+
+
+class Comparison:
+    """What a study shows, each method beside the paper's figures of it.
+
+    Args:
+        results: of the study.
+        out: where pictures are written.
+    """
+
+    def __init__(self, results: Results, out: Path) -> None:
+        self.results = results
+        self.out = out
+        self.pictures: list[Path] = []
+        self._number = {variant.name: number for number, variant in enumerate(results.variants)}
+        self._protocol = {key: variant for key in paper().methods if (variant := self._variant_like_the_paper_s(key))}
+        protocol = {variant.name for variant in self._protocol.values()}
+        swept = {v.name for v in results.variants if _in_sweep(v, SCHEDULE) or _in_sweep(v, SPARSITY)}
+        self._main = [v for v in results.variants if v.name in protocol or v.name not in swept]
+
+    def blocks(self) -> list[Block]:
+        """All sections, in the page's order."""
+        return [
+            *self._curves(),
+            *self._metric("R"),
+            *self._metric("LCA"),
+            *self._sweep(0, SCHEDULE),
+            *self._sweep(1, SPARSITY),
+            *self._costs(),
+            *self._over_tasks(),
+        ]
+
+    def departures(self) -> str:
+        """For people: settings that some or all variants have otherwise than the paper, steps first; or nothing."""
+        told: dict[str, list[str]] = {}
+        for variant in self._main:
+            point = next(r.point for task in self.results.tasks for r in self.results.of(task, variant))
+            settings = point.config.settings()
+            for name in variant.departures:
+                if name not in dict(variant.varied):
+                    told.setdefault(name, []).append(str(settings[name]))
+        default = TrainConfig().settings()
+        words = [
+            f"`{name}` is {' or '.join(dict.fromkeys(values))} instead of {default[name]}"
+            for name, values in told.items()
+        ]
+        return "; ".join(sorted(words, key=lambda word: not word.startswith("`steps`")))
+
+    def _variant_like_the_paper_s(self, key: str) -> Variant | None:
+        like = [
+            variant
+            for variant in self.results.variants
+            if variant.paper_key == key and not {*SCHEDULE, *SPARSITY, "eta", "hidden"} & set(variant.departures)
+        ]
+        return min(like, key=lambda variant: len(variant.departures)) if like else None
+
+    def _curves(self) -> list[Block]:
+        numbers = {"td3": 2, "sac": 5}
+        figure = " and ".join(f"Figure {numbers[f]}" for f in ("td3", "sac") if any(v.family == f for v in self._main))
+        panels = [(task, self._task_curves(task, self._main)) for task in self.results.tasks]
+        return [
+            Heading("Learning curves"),
+            self._figure(
+                "learning-curves",
+                [panel for panel in panels if any(curve.seeds for curve in panel[1])],
+                f"Evaluation returns, mean and standard deviation over seeds, as the paper's {figure}; a line is thin "
+                "where not all seeds have come so far. Diamonds at the right edge: the paper's R and its standard "
+                "deviation at 1,000,000 steps.",
+            ),
+        ]
+
+    def _metric(self, metric: str) -> list[Block]:
+        blocks: list[Block] = [Heading(METRICS[metric])]
+        for family, key in (("td3", "td3"), ("sac", "ds-sac")):
+            variants = [variant for variant in self._main if variant.family == family]
+            tasks = [task for task in self.results.tasks if any(self.results.of(task, v) for v in variants)]
+            if tasks:
+                (source,) = [table for table in paper().tables if table.metric == metric and key in table.methods]
+                known = any(task_of(task) in source.rows for task in tasks)
+                blocks.append(
+                    self._metric_table(metric, source.number, source.methods if known else (), variants, tasks)
+                )
+        return blocks
+
+    def _metric_table(
+        self, metric: str, number: int, keys: Sequence[str], variants: Sequence[Variant], tasks: Sequence[str]
+    ) -> Block:
+        columns = [Column("task", text=True)]
+        cells: list[tuple[Variant | None, str]] = []  # ours, or the paper's of that method
+        for key in keys:
+            variant = self._protocol.get(key)
+            if variant and variant in variants:
+                columns += [Column("here", variant.name), Column("paper", variant.name, paper=True)]
+                cells += [(variant, ""), (None, key)]
+        for variant in variants:
+            if not keys or variant.paper_key not in keys or variant != self._protocol.get(variant.paper_key):
+                columns.append(Column("here", variant.name))
+                cells.append((variant, ""))
+        rows = []
+        for task in tasks:
+            row = [
+                self._here(metric, task, v) if v else _paper(metric, paper().value(metric, task, key))
+                for v, key in cells
+            ]
+            rows.append([task, *row])
+        what = {
+            "R": "R: mean return over the last 10 evaluations",
+            "LCA": "LCA: sum of all evaluations / 10⁶, so only runs of equal length compare",
+        }[metric]
+        return Table(
+            columns, rows, f"{what}. " + (f"The paper's: its Table {number}." if keys else "Not in the paper.")
+        )
+
+    def _sweep(self, which: int, names: frozenset[str]) -> list[Block]:
+        """Figure 3 or 4: variants of one method by one setting, dense training beside them."""
+        sweep = paper().sweeps[which]
+        other = SPARSITY if names is SCHEDULE else SCHEDULE
+        members = [v for v in self.results.variants if _in_sweep(v, names) and not set(v.departures) & other]
+        if len(members) < 2:
+            return []
+        variants = [*members, *(v for v in self._main if v.dense and v.family == members[0].family)]
+        tasks = [task for task in self.results.tasks if any(self.results.of(task, v) for v in members)]
+        panels = [(task, self._task_curves(task, variants, sweep)) for task in tasks]
+        rows = []
+        for task in tasks:
+            for variant in variants:
+                value, words = self._said(sweep, task, variant)
+                row = [self._here("R", task, variant), self._here("LCA", task, variant)]
+                rows.append([task, variant.name, *row, _paper("R", value), words])
+        columns = [
+            Column("task", text=True),
+            Column("variant", text=True),
+            Column("R here"),
+            Column("LCA here"),
+            Column("R paper", paper=True),
+            Column("the paper says", paper=True, text=True),
+        ]
+        caption = (
+            f"The paper prints Figure {sweep['figure']} without numbers: R from its tables and text, and its words."
+        )
+        return [
+            Heading(sweep["title"]),
+            self._figure(
+                f"figure-{sweep['figure']}",
+                [panel for panel in panels if any(curve.seeds for curve in panel[1])],
+                f"As the paper's Figure {sweep['figure']}: mean and standard deviation over seeds; diamonds: R as the "
+                "paper prints it.",
+            ),
+            Table(columns, rows, caption),
+        ]
+
+    def _said(self, sweep: dict[str, Any], task: str, variant: Variant) -> tuple[Value | None, str]:
+        """R and words of the paper on one value of a sweep."""
+        if variant.dense:
+            return paper().value("R", task, variant.paper_key), "dense training"
+        if task_of(task) != "HalfCheetah" or variant.paper_key != "ds-td3":
+            return None, NOTHING
+        if sweep["setting"] == "sparsity":
+            costs = self.results.costs(task, variant)
+            at = [s for s in sweep["say"] if costs and abs(s["at"] - costs.sparsity_percent) < SPARSITY_TOLERANCE]
+        else:
+            at = [s for s in sweep["say"] if str(s["at"]) == dict(variant.varied).get(sweep["setting"])]
+        if not at:
+            return None, NOTHING
+        return (Value(at[0]["R"]) if "R" in at[0] else None), at[0]["words"]
+
+    def _costs(self) -> list[Block]:
+        printed = paper().costs
+        rows = []
+        for task in self.results.tasks:
+            for variant in self.results.variants:
+                costs, runs = self.results.costs(task, variant), self.results.finished(task, variant)
+                if costs is None:
+                    continue
+                here = [f"{costs.flops:.2e}", f"{costs.flops / costs.dense_flops:.2f} ×", f"{costs.connections:,}"]
+                same = variant == self._protocol.get(variant.paper_key) and task_of(task) == printed["task"]
+                key = variant.paper_key if same and variant.paper_key in printed["flops_ratio"] else None
+                theirs = [
+                    f"{printed['flops_ratio'][key]:g} ×" if key else NOTHING,
+                    f"{printed['connections'][key]:,}" if key else NOTHING,
+                ]
+                summaries = [result.run.summary for result in runs if result.run]
+                peak = f"{max(s['peak_rss_bytes'] for s in summaries) / 1e6:.1f}" if summaries else NOTHING
+                speed = (
+                    f"{sorted(s['steps_per_second'] for s in summaries)[len(summaries) // 2]:,.0f}"
+                    if summaries
+                    else NOTHING
+                )
+                rows.append([task, variant.name, here[0], here[1], theirs[0], here[2], theirs[1], peak, speed])
+        if not rows:
+            return []
+        columns = [
+            Column("task", text=True),
+            Column("variant", text=True),
+            Column("here", "FLOPs"),
+            Column("of dense", "FLOPs"),
+            Column("paper", "FLOPs", paper=True),
+            Column("here", "connections"),
+            Column("paper", "connections", paper=True),
+            Column("peak MB"),
+            Column("steps/s"),
+        ]
+        caption = (
+            "The paper's: its Table 3 (HalfCheetah; dense is 1.07e14). FLOPs by the paper's convention: steps · "
+            "batch · (6 · critics' connections + 6 · actor's / actor's delay), for the steps of this study. Peak: the "
+            "largest of the finished runs' whole processes. Steps/s: the median run, beside whatever else ran."
+        )
+        return [Heading("FLOPs and connections"), Table(columns, rows, caption)]
+
+    def _over_tasks(self) -> list[Block]:
+        """Interquartile means of scores in units of the paper's dense TD3."""
+        able = [v for v in self._main if any(self.results.finished(task, v) for task in self.results.tasks)]
+        tasks = [
+            task
+            for task in self.results.tasks
+            if paper().value("R", task, "td3") and able and all(self.results.finished(task, v) for v in able)
+        ]
+        heading = Heading("Over all tasks")
+        if not tasks:
+            return [heading, Text("There is no task of the paper yet that every variant has finished a run on.")]
+        panels, cells = [], {variant.name: [variant.name] for variant in able}
+        for metric in METRICS:
+            rows = []
+            for variant in able:
+                scores = self._scores(metric, tasks, variant)
+                middle = interquartile_mean([score for task in scores for score in task])
+                interval = stratified_bootstrap(scores)
+                rows.append((variant.name, self._number[variant.name], middle, interval))
+                told = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+                cells[variant.name] += [f"{middle:.3f}{told}", f"{sum(map(_mean, scores)) / len(tasks):.3f}"]
+                theirs = [paper().value(metric, task, variant.paper_key) for task in tasks]
+                units = [_unit(metric, task) for task in tasks]
+                known = [value.mean / unit for value, unit in zip(theirs, units, strict=True) if value]
+                cells[variant.name].append(f"{_mean(known):.3f}" if len(known) == len(tasks) else NOTHING)
+            panels.append((f"{metric}, interquartile mean", rows))
+        columns = [Column("variant", text=True)]
+        for metric in METRICS:
+            columns += [
+                Column("IQM here", metric),
+                Column("mean here", metric),
+                Column("mean paper", metric, paper=True),
+            ]
+        left_out = [task for task in self.results.tasks if task not in tasks]
+        caption = (
+            f"Over {', '.join(tasks)}"
+            + (f" (not yet, or not in the paper: {', '.join(left_out)})" if left_out else "")
+            + ". "
+            "Each score is divided by the paper's dense TD3 on that task after a million steps (Tables 1 and 2). IQM: "
+            f"mean of the middle half of all runs' scores; in brackets its 95 % interval by {BOOTSTRAP_DRAWS:,} draws "
+            "of a bootstrap stratified by task (Agarwal et al. 2021, Deep Reinforcement Learning at the Edge of the "
+            "Statistical Precipice); without brackets: one seed a task, so nothing to draw from."
+        )
+        draw = self.out / "interquartile-mean.png"
+        figures.draw_intervals(draw, panels)
+        self.pictures.append(draw)
+        told = "Bars: 95 % intervals. 1 is the paper's dense TD3 after a million steps."
+        return [heading, Figure(draw.name, "Interquartile means", told), Table(columns, list(cells.values()), caption)]
+
+    def _scores(self, metric: str, tasks: Sequence[str], variant: Variant) -> list[list[float]]:
+        return [[value / _unit(metric, task) for value in self.results.metric(metric, task, variant)] for task in tasks]
+
+    def _task_curves(
+        self, task: str, variants: Sequence[Variant], sweep: dict[str, Any] | None = None
+    ) -> list[figures.Curve]:
+        """Curves of a task, with the paper's R of the protocol, or of the values of a sweep."""
+        curves = []
+        for variant in variants:
+            seeds = [result.evaluations for result in self.results.of(task, variant) if result.evaluations]
+            if sweep:
+                told, _ = self._said(sweep, task, variant)
+            else:
+                like = variant == self._protocol.get(variant.paper_key)
+                told = paper().value("R", task, variant.paper_key) if like else None
+            if seeds:
+                curves.append(figures.Curve(variant.name, self._number[variant.name], seeds, told))
+        return curves
+
+    def _figure(self, name: str, panels: Sequence[tuple[str, Sequence[figures.Curve]]], caption: str) -> Block:
+        if not panels:
+            return Text("There is no evaluation yet.")
+        path = self.out / f"{name}.png"
+        figures.draw_curves(path, panels)
+        self.pictures.append(path)
+        return Figure(path.name, caption.partition(",")[0], caption)
+
+    def _here(self, metric: str, task: str, variant: Variant) -> str:
+        """Mean, standard deviation, and how many seeds where some are missing."""
+        values, planned = self.results.metric(metric, task, variant), len(self.results.of(task, variant))
+        if not values:
+            return NOTHING
+        mean, sd = mean_and_sd(values)
+        digits = 1 if metric == "R" else 4
+        told = f"{mean:,.{digits}f}" + (f" ± {sd:,.{digits}f}" if sd is not None else "")
+        return told if len(values) == planned else f"{told} ({len(values)} of {planned})"
+
+
+def _in_sweep(variant: Variant, names: frozenset[str]) -> bool:
+    return not variant.dense and any(name in names for name, _ in variant.varied)
+
+
+def _paper(metric: str, value: Value | None) -> str:
+    """As printed."""
+    if value is None:
+        return NOTHING
+    digits = 2 if metric == "R" else 4
+    return f"{value.mean:,.{digits}f}" + (f" ± {value.sd:,.{digits}f}" if value.sd is not None else "")
+
+
+def _unit(metric: str, task: str) -> float:
+    """The paper's dense TD3, which is score 1."""
+    value = paper().value(metric, task, "td3")
+    assert value is not None
+    return value.mean
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

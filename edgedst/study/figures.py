@@ -1,0 +1,159 @@
+"""The report's pictures: learning curves with the paper's end points, and intervals of the interquartile mean.
+
+Backgrounds are transparent and lines of text a middle grey, so that one file serves a light and a dark page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgedst.errors import StudyError
+from edgedst.study.paper import Value
+
+# Okabe and Ito's colours, which the colour-blind can tell apart; each has a line style of its own besides.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
+GREY = "#808080"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One variant on one task."""
+
+    name: str
+    number: int  # among the study's variants: its colour everywhere
+    seeds: Sequence[Sequence[tuple[int, float]]]  # evaluations of each seed: (step, mean return)
+    paper: Value | None = None  # the paper's R, at its last step
+
+
+def draw_curves(path: Path, panels: Sequence[tuple[str, Sequence[Curve]]]) -> None:
+    """Mean over seeds with a band of one standard deviation, a panel a task; the paper's R at the right edge.
+
+    Where some seeds have not come as far as others, the line is thin.
+    """
+    pyplot = _pyplot()
+    columns = min(3, len(panels)) if len(panels) != 4 else 2
+    rows = -(-len(panels) // columns)
+    size = (max(6.4, 4.6 * columns), 3.5 * rows + 0.5)
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, dpi=120, squeeze=False)
+    handles: dict[str, Any] = {}
+    for axis, (title, curves) in zip(axes.flat, panels, strict=False):
+        last = max((step for curve in curves for seed in curve.seeds for step, _ in seed), default=1)
+        for curve in curves:
+            line = _draw_curve(axis, curve)
+            if line is not None:
+                handles.setdefault(curve.name, line)
+        _draw_paper(axis, curves, last)
+        axis.set_title(title, fontsize=11)
+        axis.set_xlabel("environment steps")
+        axis.set_ylabel("evaluation return")
+        axis.set_xticks([tick for tick in axis.get_xticks() if 0 <= tick <= last])
+        axis.xaxis.set_major_formatter(lambda step, _: _steps(step))
+        _neutral(axis)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    longest = max(map(len, handles), default=1)
+    across = max(1, min(len(handles), int(size[0] * 11 / (longest + 8))))
+    below = 0.27 * -(-len(handles) // across) + 0.1  # inches
+    legend = figure.legend(handles.values(), handles.keys(), loc="lower center", ncol=across, frameon=False)
+    for text in legend.get_texts():
+        text.set_color(GREY)
+    figure.tight_layout(rect=(0, below / size[1], 1, 1))
+    figure.savefig(path, transparent=True)
+    pyplot.close(figure)
+
+
+def _draw_curve(axis: Any, curve: Curve) -> Any:
+    seeds = [dict(seed) for seed in curve.seeds if seed]
+    if not seeds:
+        return None
+    steps = sorted({step for seed in seeds for step in seed})
+    values = [[seed[step] for seed in seeds if step in seed] for step in steps]
+    mean = np.array([np.mean(v) for v in values])
+    sd = np.array([np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in values])
+    whole = np.array([len(v) == len(seeds) for v in values])
+    colour, style = COLOURS[curve.number % len(COLOURS)], STYLES[curve.number % len(STYLES)]
+    axis.plot(steps, mean, color=colour, linewidth=0.7, alpha=0.7)
+    (line,) = axis.plot(steps, np.where(whole, mean, np.nan), color=colour, linestyle=style, linewidth=1.8)
+    axis.fill_between(steps, mean - sd, mean + sd, color=colour, alpha=0.18, linewidth=0)
+    return line
+
+
+def _draw_paper(axis: Any, curves: Sequence[Curve], last: int) -> None:
+    """A strip behind the last step: diamonds with a standard deviation, in the curves' colours."""
+    told = [curve for curve in curves if curve.paper]
+    if not told:
+        return
+    width = last * (0.05 + 0.04 * len(told))
+    axis.set_xlim(-0.03 * last, last * 1.03 + width)
+    axis.axvspan(last * 1.03, last * 1.03 + width, color=GREY, alpha=0.10, linewidth=0)
+    axis.text(
+        last * 1.03 + width / 2,
+        0.02,
+        "paper",
+        ha="center",
+        fontsize=8,
+        color=GREY,
+        transform=axis.get_xaxis_transform(),
+    )
+    for place, curve in enumerate(told):
+        assert curve.paper is not None
+        x = last * 1.03 + width * (place + 0.5) / len(told)
+        colour = COLOURS[curve.number % len(COLOURS)]
+        axis.errorbar(
+            x, curve.paper.mean, yerr=curve.paper.sd, fmt="D", markersize=5, color=colour, capsize=2, linewidth=1.2
+        )
+
+
+def draw_intervals(path: Path, panels: Sequence[tuple[str, Sequence[tuple[str, int, float, Any]]]]) -> None:
+    """Points with intervals, a panel a metric: (name, number of the variant, value, (low, high) or None)."""
+    pyplot = _pyplot()
+    most = max(len(rows) for _, rows in panels)
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(9, 0.9 + 0.42 * most), dpi=120, squeeze=False, sharey=True)
+    for axis, (title, rows) in zip(axes.flat, panels, strict=True):
+        for place, (_, number, value, interval) in enumerate(rows):
+            colour = COLOURS[number % len(COLOURS)]
+            if interval:
+                axis.barh(place, interval[1] - interval[0], left=interval[0], height=0.5, color=colour, alpha=0.35)
+            axis.plot([value, value], [place - 0.28, place + 0.28], color=colour, linewidth=2.4)
+        axis.set_yticks(range(len(rows)), [name for name, *_ in rows])
+        axis.set_ylim(len(rows) - 0.5, -0.5)
+        axis.set_title(title, fontsize=11)
+        _neutral(axis)
+        axis.grid(visible=False, axis="y")
+    figure.tight_layout()
+    figure.savefig(path, transparent=True)
+    pyplot.close(figure)
+
+
+def _neutral(axis: Any) -> None:
+    axis.grid(color=GREY, alpha=0.25, linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.tick_params(colors=GREY, labelsize=9)
+    for side, spine in axis.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(GREY)
+    for text in (axis.title, axis.xaxis.label, axis.yaxis.label):
+        text.set_color(GREY)
+
+
+def _steps(step: float) -> str:
+    if step >= 1_000_000:
+        return f"{step / 1e6:g}M"
+    return f"{step / 1000:g}k" if step >= 1000 else f"{step:g}"
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError:
+        raise StudyError("The report's pictures need matplotlib: pip install 'edgedst[plot]'.") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot

@@ -1,0 +1,181 @@
+"""Reports of studies whose runs are written by hand, so that every number can be worked out on paper."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from study_folder import write_run
+
+from edgedst.errors import StudyError
+from edgedst.study.grid import read_study
+from edgedst.study.report import write_report
+
+SIZES = {"actor": [17, 256, 256, 6], "critic_1": [23, 256, 256, 1]}
+HOPPER = {"actor": [11, 256, 256, 3], "critic_1": [14, 256, 256, 1]}
+
+
+@pytest.fixture
+def study(tmp_path):
+    def made(grid):
+        out = tmp_path / "study"
+        out.mkdir()
+        (out / "study.toml").write_text('title = "By hand"\n' + grid, encoding="utf-8")
+        return out, {
+            (p.config.env, p.config.method, p.config.seed, p.config.evolve_every): p
+            for p in read_study(out / "study.toml").points
+        }
+
+    return made
+
+
+def written(out):
+    """The Markdown's text, and its tables by heading: rows of cells."""
+    write_report(out, out / "report")
+    text = (out / "report" / "report.md").read_text(encoding="utf-8")
+    tables = {}
+    for section in re.split(r"^## ", text, flags=re.M)[1:]:
+        heading, _, body = section.partition("\n")
+        rows = [[c.strip() for c in line.strip("|").split("|")] for line in body.splitlines() if line.startswith("|")]
+        tables[heading] = [row for row in rows if row[0] != "---"]
+    return text, tables
+
+
+def ramp(end, count=21):
+    """Evaluations 0, end / 20, ..., end: R is the mean of the last ten of 21."""
+    return [end * i / (count - 1) for i in range(count)]
+
+
+def test_the_numbers_are_those_worked_out_by_hand(study):
+    grid = '[grid]\nenv = ["HalfCheetah-v4", "Hopper-v4"]\nmethod = ["td3", "ds-td3"]\nseed = [0, 1]\n'
+    out, points = study(grid + "steps = 100_000\n")
+    ends = {
+        ("HalfCheetah-v4", "td3"): (8000, 10000),
+        ("HalfCheetah-v4", "ds-td3"): (9000, 12000),
+        ("Hopper-v4", "td3"): (2000, 2000),
+        ("Hopper-v4", "ds-td3"): (3000, 3400),
+    }
+    for (env, method, seed, _), point in points.items():
+        write_run(out, point, ramp(ends[env, method][seed]), sizes=SIZES if env[0:2] == "Ha" else HOPPER)
+    text, tables = written(out)
+    assert "**All 4 runs" not in text
+    assert "**All 8 runs are finished.**" in text
+    assert "`steps` is 100000 instead of 1000000" in text
+    # R of a ramp to 8000: mean of 4400 ... 8000 = 6200 = 0.775 * 8000. Two seeds: 6200 and 7750.
+    head, cheetah, hopper = tables["Return over the last 10 evaluations"]
+    assert head == ["task", "td3, here", "td3, paper", "ds-td3, here", "ds-td3, paper"]
+    assert cheetah[1:3] == ["6,975.0 ± 1,096.0", "11,153.48 ± 473.29"]
+    assert cheetah[3:] == ["8,137.5 ± 1,644.0", "11,459.88 ± 482.55"]
+    assert hopper == ["Hopper-v4", "1,550.0 ± 0.0", "2,184.78 ± 1,224.14", "2,480.0 ± 219.2", "3,587.17 ± 70.62"]
+    # LCA of a ramp to 8000: 10.5 * 8000 / 10^6 = 0.084.
+    _, cheetah, _ = tables["Learning curve area"]
+    assert cheetah == ["HalfCheetah-v4", "0.0945 ± 0.0148", "1.8008", "0.1103 ± 0.0223", "1.8947"]
+    # 100,000 steps are a tenth of the paper's 1.07e14 FLOPs.
+    rows = tables["FLOPs and connections"][1:]
+    assert rows[0][:7] == ["HalfCheetah-v4", "td3", "1.07e+13", "1.00 ×", "1 ×", "214,784", "214,784"]
+    assert rows[1][2:7] == ["5.28e+12", "0.49 ×", "0.49 ×", "106,169", "106,169"]
+    # IQM of td3: scores 6200 / 11153.48, 7750 / 11153.48, and 1550 / 2184.78 twice; the middle two of four.
+    dense = tables["Over all tasks"][1]
+    assert dense[1].startswith(f"{(7750 / 11153.48 + 1550 / 2184.78) / 2:.3f} [")
+    assert dense[2:4] == [f"{(6975 / 11153.48 + 1550 / 2184.78) / 2:.3f}", "1.000"]
+    assert "What is missing" not in tables
+
+
+def test_an_unfinished_study_reports_what_is_there_and_says_what_is_not(study):
+    out, points = study('[grid]\nenv = ["HalfCheetah-v4", "Hopper-v4"]\nseed = [0, 1, 2, 3]\nsteps = 100_000\n')
+    point = {(env, seed): p for (env, _, seed, _), p in points.items()}
+    write_run(out, point["HalfCheetah-v4", 0], ramp(8000), sizes=SIZES)
+    write_run(out, point["HalfCheetah-v4", 1], ramp(8000)[:7], finished=False)
+    failed = out / "points" / point["HalfCheetah-v4", 2].name
+    failed.mkdir(parents=True)
+    (failed / "failed.txt").write_text("BudgetExceeded: too small.\n", encoding="utf-8")
+    text, tables = written(out)
+    assert "**1 of 8 runs are finished.**" in text
+    _, cheetah, hopper = tables["Return over the last 10 evaluations"]
+    assert cheetah[1] == "6,200.0 (1 of 4)"
+    assert hopper[1:] == ["–", "3,587.17 ± 70.62"]
+    missing = text.partition("## What is missing")[2].partition("##")[0]
+    assert "- ds-td3 on HalfCheetah-v4, seed 1: at step 30,000 of 100,000\n" in missing
+    assert "- ds-td3 on HalfCheetah-v4, seed 2: failed, not started: BudgetExceeded: too small.\n" in missing
+    assert "- ds-td3 on Hopper-v4: not started: seed 0, 1, 2, 3\n" in missing
+    assert (out / "report" / "learning-curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_study_without_any_run_is_reported(study):
+    out, _ = study('[grid]\nenv = ["Pendulum-v1", "HalfCheetah-v4"]\n')
+    text, _ = written(out)
+    assert "**0 of 2 runs are finished.**" in text
+    assert "There is no evaluation yet." in text
+
+
+def test_the_schedule_stands_beside_figure_3(study):
+    out, points = study(
+        '[[grid]]\nevolve_every = [200, 1000]\n[[grid]]\nmethod = "td3"\n',
+    )
+    for point in points.values():
+        write_run(out, point, ramp(8000), sizes=SIZES)
+    _, tables = written(out)
+    rows = tables["How often the topology evolves"][1:]
+    assert [row[1] for row in rows] == ["ds-td3, evolve_every 200", "ds-td3, evolve_every 1000", "td3"]
+    assert rows[0][4:] == ["–", "too often for new connections to grow and learn"]
+    assert rows[1][4:] == ["11,459.88", "learns faster and ends higher than all others (Table 2)"]
+    assert rows[2][4:] == ["11,153.48 ± 473.29", "dense training"]
+    # Only the paper's own setting enters the comparison of methods.
+    head, _ = tables["Return over the last 10 evaluations"]
+    assert head[-1] == "ds-td3, evolve_every 1000, paper"
+    assert "How sparse the networks are" not in tables
+
+
+def test_sparsity_stands_beside_figure_4(study):
+    from edgedst.study.grid import find_study
+
+    out, _ = study("[grid]\nseed = 0\n")
+    text = find_study("paper-sparsity").read_text(encoding="utf-8")
+    (out / "study.toml").write_text(text, encoding="utf-8")
+    for point in read_study(out / "study.toml").points:
+        write_run(out, point, ramp(8000, 201), sizes=SIZES)
+    _, tables = written(out)
+    rows = tables["How sparse the networks are"][1:]
+    said = {row[1]: row[4:] for row in rows}
+    assert said["ds-td3, 25 % sparse"] == ["11,388.82", "faster than dense TD3, and 2.11 % higher"]
+    assert said["ds-td3, 50 % sparse"][0] == "11,459.88"
+    assert said["ds-td3, 80 % sparse"] == ["–", "fails to learn effective representations"]
+
+
+def test_the_page_needs_no_other_file_and_shows_what_the_markdown_shows(study):
+    out, points = study("[grid]\nsteps = 100_000\nseed = [0, 1]\n")
+    for point in points.values():
+        write_run(out, point, ramp(8000), sizes=SIZES)
+    paths = write_report(out, out / "report")
+    assert [path.name for path in paths][:2] == ["index.html", "report.md"]
+    page = paths[0].read_text(encoding="utf-8")
+    sources = re.findall(r"(?:src|href)=\"([^\"]{0,30})", page)
+    assert len(sources) == len(paths) - 2 > 0
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert not re.search(r"https?://|@import|url\(|<script|<link", page)
+    assert "color-scheme: light dark" in page
+    markdown = paths[1].read_text(encoding="utf-8")
+    assert set(re.findall(r"\]\((\S+\.png)\)", markdown)) == {path.name for path in paths[2:]}
+    for number in ("6,200.0", "11,459.88", "1.8947", "106,169"):
+        assert number in page
+        assert number in markdown
+
+
+def test_text_of_a_study_is_text_in_the_page(study):
+    out, _ = study("[grid]\nseed = 0\n")
+    (out / "study.toml").write_text('title = "<script>a & b"\n[grid]\nseed = 0\n', encoding="utf-8")
+    write_report(out, out / "report")
+    assert "<h1>&lt;script&gt;a &amp; b</h1>" in (out / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_folder_that_is_no_study_is_a_sentence(tmp_path):
+    with pytest.raises(StudyError, match=r"is no study's folder: expected `.*study\.toml`"):
+        write_report(tmp_path, tmp_path / "report")
+
+
+def test_the_command_writes_the_report_and_names_its_files(study):
+    out, points = study("[grid]\nsteps = 100_000\n")
+    write_run(out, next(iter(points.values())), ramp(8000), sizes=SIZES)
+    command = [sys.executable, "-m", "edgedst.cli.main", "study", "report", str(out), "--out", str(out / "page")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == str(out / "page" / "index.html")

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from edgedst.study.statistics import (
+    interquartile_mean,
+    last_return,
+    learning_curve_area,
+    mean_and_sd,
+    stratified_bootstrap,
+)
+
+
+def test_r_is_the_mean_of_the_last_ten_evaluations():
+    assert last_return([1000.0, *range(10)]) == 4.5  # the first of eleven is left out
+    assert last_return([1.0, 2.0]) == 1.5
+
+
+def test_lca_is_the_sum_of_all_evaluations_in_millions():
+    assert learning_curve_area([9_000.0] * 201) == pytest.approx(1.809)  # of a dense TD3, in the paper's Table 1
+
+
+def test_the_spread_is_that_of_a_sample_and_one_seed_has_none():
+    assert mean_and_sd([1.0, 3.0]) == (2.0, pytest.approx(2**0.5))
+    assert mean_and_sd([5.0]) == (5.0, None)
+
+
+@pytest.mark.parametrize(
+    ("scores", "middle"),
+    [
+        ([7.0], 7.0),
+        ([1.0, 2.0, 6.0], 3.0),  # a quarter of three is none
+        ([100.0, 2.0, 4.0, -50.0], 3.0),
+        ([0, 1, 2, 3, 4, 5, 6, 100], 3.5),  # 2, 3, 4, 5
+        ([0, 1, 2, 3, 4, 5, 6, 7, 100], 4.0),  # of nine, two go at either end
+    ],
+)
+def test_the_interquartile_mean_leaves_a_quarter_out_at_either_end(scores, middle):
+    assert interquartile_mean(scores) == middle
+
+
+def test_a_draw_takes_each_task_s_seeds_from_that_task():
+    # Within a task all seeds are equal, so every draw is the study itself, which mixing the tasks would not be.
+    assert stratified_bootstrap([[1.0, 1.0], [4.0, 4.0, 4.0]], draws=50) == (3.0, 3.0)  # 1, 4, 4
+    assert stratified_bootstrap([[1.0], [5.0]]) is None
+
+
+def test_the_interval_is_that_of_a_bootstrap_written_out():
+    tasks, draws = [[0.1, 0.5, 0.9], [1.0, 1.3]], 400
+    rng = np.random.default_rng(7)
+    first = rng.integers(0, 3, (draws, 3))
+    second = rng.integers(0, 2, (draws, 2))
+    means = []
+    for a, b in zip(first, second, strict=True):
+        five = sorted([tasks[0][i] for i in a] + [tasks[1][i] for i in b])
+        means.append(sum(five[1:4]) / 3)  # of five, one goes at either end
+    interval = stratified_bootstrap(tasks, draws=draws, seed=7)
+    assert interval == pytest.approx((np.percentile(means, 2.5), np.percentile(means, 97.5)))
+    assert interval == stratified_bootstrap(tasks, draws=draws, seed=7)
+    assert interval[0] < interquartile_mean(np.concatenate(tasks)) < interval[1]
