@@ -10,7 +10,7 @@ from pathlib import Path
 SMALL = """
 hidden = [16]
 start_steps = 200
-eval_every = 500
+eval_every = 1000
 eval_episodes = 1
 evolve_every = 100
 checkpoint_every = 250
@@ -63,6 +63,26 @@ class Folder:
             (run.parent.parent.name, run.parent.name, run.name.partition("-")[0]): run
             for run in sorted(self.out.glob("runs/*/*/s*"))
         }
+
+
+def trainers(folder):
+    """Process ids of the study's runs."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes()
+        except OSError:
+            continue
+        if str(folder.out).encode() in command and b"edgedst.trainer" in command:
+            found.append(int(path.parent.name))
+    return found
+
+
+def wait_until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def summary(run):

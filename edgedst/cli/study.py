@@ -27,6 +27,10 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="The study's folder. [default: studies/<name of the file>]", show_default=False)
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="tcp://HOST:8786", help="Send the runs to this Dask cluster; --out must be shared."),
+    ] = None,
     progress: Annotated[
         bool | None,
         typer.Option(
@@ -50,7 +54,7 @@ def run(
     chosen = read_study(find_study(file))
     threads = max(point.config.threads for point in chosen.points)
     at_once = jobs or max(1, (os.cpu_count() or 1) // threads)
-    code = run_study(chosen, out or Path("studies") / chosen.name, at_once, progress)
+    code = run_study(chosen, out or Path("studies") / chosen.name, at_once, scheduler, progress)
     if code:
         raise typer.Exit(code)
 

@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,26 +30,27 @@ INTERRUPTED = 130  # exit code after Ctrl-C or SIGTERM, as a shell says it
 
 
 class Executor(Protocol):
-    """Gives a future for a call."""
+    """Threads here, or a cluster: both give a future for a call."""
 
     def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
         """Call `function` somewhere; the future has `done` and `result`."""
 
 
-def run_study(study: Study, out: Path, jobs: int, shown: bool | None) -> int:
+def run_study(study: Study, out: Path, jobs: int, scheduler: str | None, shown: bool | None) -> int:
     """Train every run of the study that is not finished; returns the exit code.
 
     Args:
         study: from `grid.read_study`.
         out: the study's folder; what is in it is gone on with.
-        jobs: runs at once.
+        jobs: runs at once on this machine; a cluster decides for itself.
+        scheduler: address of a Dask scheduler, or None.
         shown: see `Progress`.
 
     Returns:
         0 when all runs are finished, 1 when one failed, 130 when it was stopped.
 
     Raises:
-        StudyError: a task cannot be, or the folder is in use.
+        StudyError: a task cannot be, the folder is in use, the cluster cannot be used.
         RunFolderError: the folder cannot be written.
     """
     out = out.absolute()
@@ -62,7 +63,7 @@ def run_study(study: Study, out: Path, jobs: int, shown: bool | None) -> int:
         progress.say(
             f"{study.title}: {len(study.points)} runs, {len(study.points) - len(waiting)} of them finished; in {out}"
         )
-        with ThreadPoolExecutor(jobs) as executor:
+        with _executor(scheduler, jobs, out) as executor:
             return _Runner(study, out, index, stop, progress).run(waiting, executor)
 
 
@@ -129,7 +130,8 @@ class _Runner:
             reason = outcome.told or f"Its process ended with exit code {outcome.code} and no word."
         self._failed.append(point)
         folder = self._out / "points" / point.name
-        (folder / "failed.txt").write_text(reason + "\n", encoding="utf-8")
+        with suppress(OSError):  # a full disk is what failed the run: the others are still to be told of
+            (folder / "failed.txt").write_text(reason + "\n", encoding="utf-8")
         self._progress.say(f"FAILED    {point.told}: {reason} (all it printed: {folder / 'log.txt'})")
 
     def _last_words(self) -> int:
@@ -242,6 +244,18 @@ def _outcome(future: Any, point: Point) -> Outcome:
         return outcome
     except Exception as error:  # whatever a cluster raises: it is reported, the other runs go on
         return Outcome(point.name, 1, f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+@contextmanager
+def _executor(scheduler: str | None, jobs: int, out: Path) -> Iterator[Executor]:
+    if scheduler is None:
+        with ThreadPoolExecutor(jobs) as threads:
+            yield threads
+        return
+    from edgedst.study.cluster import Cluster
+
+    with Cluster(scheduler, out) as cluster:
+        yield cluster
 
 
 @contextmanager
