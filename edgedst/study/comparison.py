@@ -95,13 +95,17 @@ class Comparison:
             if tasks:
                 (source,) = [table for table in paper().tables if table.metric == metric and key in table.methods]
                 known = any(task_of(task) in source.rows for task in tasks)
-                blocks.append(
-                    self._metric_table(metric, source.number, source.methods if known else (), variants, tasks)
-                )
+                keys, where = source.methods if known else (), f"Table {source.number}"
+                if keys and family == "sac" and "sac-soft" in self._protocol:
+                    keys, where = (
+                        (*keys, "sac-soft"),
+                        f"{where}, for soft targets Table {'2' if metric == 'R' else '1'}",
+                    )
+                blocks.append(self._metric_table(metric, where, keys, variants, tasks))
         return blocks
 
     def _metric_table(
-        self, metric: str, number: int, keys: Sequence[str], variants: Sequence[Variant], tasks: Sequence[str]
+        self, metric: str, where: str, keys: Sequence[str], variants: Sequence[Variant], tasks: Sequence[str]
     ) -> Block:
         columns = [Column("task", text=True)]
         cells: list[tuple[Variant | None, str]] = []  # ours, or the paper's of that method
@@ -125,9 +129,7 @@ class Comparison:
             "R": "R: mean return over the last 10 evaluations",
             "LCA": "LCA: sum of all evaluations / 10⁶, so only runs of equal length compare",
         }[metric]
-        return Table(
-            columns, rows, f"{what}. " + (f"The paper's: its Table {number}." if keys else "Not in the paper.")
-        )
+        return Table(columns, rows, f"{what}. " + (f"The paper's: its {where}." if keys else "Not in the paper."))
 
     def _sweep(self, which: int, names: frozenset[str]) -> list[Block]:
         """Figure 3 or 4: variants of one method by one setting, dense training beside them."""

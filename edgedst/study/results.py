@@ -87,7 +87,8 @@ class Results:
         self.all = [_result(point, index.find(point), out) for point in study.points]
         self.tasks = list(dict.fromkeys(result.point.config.env for result in self.all))
         varied = _varied([result.point for result in self.all])
-        self._variant_of = {result.point: _variant(result.point, varied) for result in self.all}
+        told = _varied([result.point for result in self.all if not result.point.label])
+        self._variant_of = {result.point: _variant(result.point, varied, told) for result in self.all}
         self.variants = _joined(list(self._variant_of.values()))
 
     def variant_of(self, result: Result) -> Variant:
@@ -190,14 +191,16 @@ def _varied(points: Sequence[Point]) -> dict[str, set[str]]:
     return found
 
 
-def _variant(point: Point, varied: dict[str, set[str]]) -> Variant:
+def _variant(point: Point, varied: dict[str, set[str]], told: dict[str, set[str]]) -> Variant:
+    """Named by its label, or by its method and the settings that vary among those without one."""
     config = point.config
     settings = config.settings()
     names = varied.get(config.method, set())
     if "steps" in names:
         names = names - {"topology_stop_steps"}  # follows from the steps
     own = tuple((name, _shown(value)) for name, value in settings.items() if name in names)
-    name = point.label or ", ".join([config.method, *(f"{setting} {value}" for setting, value in own)])
+    shown = [f"{setting} {value}" for setting, value in own if setting in told.get(config.method, ())]
+    name = point.label or ", ".join([config.method, *shown])
     default = TrainConfig(env=config.env, method=config.method, steps=config.steps).resolved().settings()
     default["steps"] = TrainConfig().steps
     departures = [n for n, value in settings.items() if n not in _NOT_PROTOCOL and value != default[n]]
