@@ -56,10 +56,10 @@ class Comparison:
             settings = point.config.settings()
             for name in variant.departures:
                 if name not in dict(variant.varied):
-                    told.setdefault(name, []).append(str(settings[name]))
+                    told.setdefault(name, []).append(_setting(settings[name]))
         default = TrainConfig().settings()
         words = [
-            f"`{name}` is {' or '.join(dict.fromkeys(values))} instead of {default[name]}"
+            f"`{name}` is {' or '.join(dict.fromkeys(values))} instead of {_setting(default[name])}"
             for name, values in told.items()
         ]
         return "; ".join(sorted(words, key=lambda word: not word.startswith("`steps`")))
@@ -324,6 +324,10 @@ def _paper(metric: str, value: Value | None) -> str:
         return NOTHING
     digits = 2 if metric == "R" else 4
     return f"{value.mean:,.{digits}f}" + (f" ± {value.sd:,.{digits}f}" if value.sd is not None else "")
+
+
+def _setting(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _unit(metric: str, task: str) -> float:

@@ -116,6 +116,7 @@ def draw_intervals(path: Path, panels: Sequence[tuple[str, Sequence[tuple[str, i
     most = max(len(rows) for _, rows in panels)
     figure, axes = pyplot.subplots(1, len(panels), figsize=(9, 0.9 + 0.42 * most), dpi=120, squeeze=False, sharey=True)
     for axis, (title, rows) in zip(axes.flat, panels, strict=True):
+        axis.use_sticky_edges = False  # bars would touch the axis
         for place, (_, number, value, interval) in enumerate(rows):
             colour = COLOURS[number % len(COLOURS)]
             if interval:

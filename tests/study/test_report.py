@@ -60,7 +60,7 @@ def test_the_numbers_are_those_worked_out_by_hand(study):
     text, tables = written(out)
     assert "**All 4 runs" not in text
     assert "**All 8 runs are finished.**" in text
-    assert "`steps` is 100000 instead of 1000000" in text
+    assert "`steps` is 100,000 instead of 1,000,000" in text
     # R of a ramp to 8000: mean of 4400 ... 8000 = 6200 = 0.775 * 8000. Two seeds: 6200 and 7750.
     head, cheetah, hopper = tables["Return over the last 10 evaluations"]
     assert head == ["task", "td3, here", "td3, paper", "ds-td3, here", "ds-td3, paper"]
