@@ -80,9 +80,9 @@ void check_tanh(const Kernels& table) {
 // Algorithm 1 of Kingma & Ba 2015 in double. A tolerance is 2e-6, some sixteen roundings, of the
 // terms that are added up: where they cancel, their sum may be far smaller than its error.
 void check_adam(const Kernels& table, Random& random) {
-  const double beta_1 = 0.9f, beta_2 = 0.999f, epsilon = 1e-8f, learning_rate = 1e-3;
+  const double beta_1 = 0.9, beta_2 = 0.999, epsilon = 1e-8, learning_rate = 1e-3;
   for (size_t count = 0; count <= kLongest; ++count) {
-    const double weight_decay = count % 2 ? 2e-4f : 0, step = 1 + count;
+    const double weight_decay = count % 2 ? 2e-4 : 0, step = 1 + count;
     const bool first = count % 3 == 0;  // the moments are still 0
     const double step_size = learning_rate / (1 - std::pow(beta_1, step));
     const double root_correction = std::sqrt(1 - std::pow(beta_2, step));

@@ -71,15 +71,15 @@ void check_shape(int in, int out, int batch) {
 int main() {
   for (const Kernels* table : all_tables()) std::printf("%s ", table->name);
   std::printf("\n");
-  // One sample, up to one past a vector of each width; rows up to one past a group; columns up to
-  // one past a vector and past every step of a weight gradient.
+  // One sample, up to one past a vector of each width; rows up to one past two groups.
   for (int batch : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33})
     for (int out : {1, 2, 3, 4, 5, 9}) check_shape(11, out, batch);
-  for (int in : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33})
+  // As many columns as a weight gradient takes at once, twice, three times, and each number more.
+  for (int in = 1; in <= 25; ++in)
     for (int out : {1, 3, 4, 6}) check_shape(in, out, 7);
-  // Batches of several tiles, the paper's 100 among them, and of one vector more than tiles hold.
-  for (int batch : {24, 25, 56, 57, 64, 65, 100, 112, 113, 224, 225, 256})
-    check_shape(17, 6, batch);
+  // Each number of vectors that tiles may have to share, the paper's batch of 100 among them.
+  for (int batch = 18; batch <= 66; ++batch) check_shape(10, 6, batch);
+  for (int batch : {100, 112, 113, 224, 225, 256}) check_shape(17, 6, batch);
   check_shape(64, 66, 100);
   return report();
 }

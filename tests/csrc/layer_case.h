@@ -149,7 +149,8 @@ inline void check_spmm(const Kernels& table, const LayerCase& c, bool transposed
   const View& view = transposed ? *c.transposed : *c.forward;
   const Samples& x = transposed ? c.dy : c.x;
   const std::vector<float>& sums = transposed ? c.dx_sum : c.y_sum;
-  const std::vector<float> bias(with_bias ? view.rows : 0, 3);
+  std::vector<float> bias(with_bias ? view.rows : 0);
+  for (size_t row = 0; row < bias.size(); ++row) bias[row] = static_cast<float>(1 + row % 9);
   const int stride = x.padded + kColumnAlignment;
   Guarded y(static_cast<size_t>(view.rows + kGroupRows) * stride);
   const auto old = [](int row, int b) { return static_cast<float>((row + b) % 3 - 1); };
