@@ -253,3 +253,16 @@ def test_pruned_target_weights_compete_again(rng):
         for a, b in zip(found, expected, strict=True):
             # float32 rounds at each of 200 updates, 6e-8 of weights up to 5
             np.testing.assert_allclose(a.weight, b.weight, rtol=0, atol=2e-5)
+
+
+def test_weights_that_have_become_nan_reach_the_target_and_do_not_stop_the_process(rng):
+    mask = random_mask(rng, 24, 9, 100)
+    layers = [models.Layer(np.where(mask, np.float32(1), np.float32(0)), mask, np.zeros(24, np.float32))]
+    workspace = packed.workspace_for(layers)
+    source, target = packed.network_of(layers, workspace=workspace), empty_target(layers)
+    target.copy_from(source, workspace)
+    source.evolve(core.Random(0), 0.3, workspace)
+    np.asarray(source.values(0))[:] = np.nan
+    core.polyak_update(source, target, 0.005, workspace)
+    (found,) = packed.read(target, workspace, moments=False)
+    assert np.isnan(found.weight.reshape(-1)[source.positions(0)]).all()

@@ -168,7 +168,8 @@ namespace {
 
 // The smallest magnitude that stays when `excess` go (ties aside): the one of that rank. From one
 // update to the next it mostly moves by less than 3 %, so few magnitudes are ranked: those near the
-// last one, else those up to twice as far off, else all on that side.
+// last one, else those up to twice as far off, else all on that side. 0 where there are not so many
+// numbers: what is left is NaN, and nothing goes.
 float pruning_threshold(Layer& target, uint32_t excess, float* scratch) {
   float low = 0.97f * target.small_magnitude, high = 1.03f * target.small_magnitude;
   for (bool near = true;; near = false) {
@@ -177,6 +178,7 @@ float pruning_threshold(Layer& target, uint32_t excess, float* scratch) {
       high = low;
       low = near ? low / 2 : 0;
     } else if (excess - band.below >= band.inside) {
+      if (high == INFINITY) return 0;
       low = high;
       high = near ? 2 * high : INFINITY;
     } else {
@@ -210,7 +212,7 @@ void maintain(Layer& target, TopologyWorkspace& workspace) {
   if (target.nnz <= target.budget) return;
   const uint32_t excess = target.nnz - target.budget;
   const float threshold = pruning_threshold(target, excess, workspace.values);
-  if (threshold == 0) return;  // no more than `budget` weights are not 0
+  if (threshold == 0) return;  // no more than `budget` numbers are not 0
   const uint32_t pruned =
       static_cast<uint32_t>(kernels().zero_below(target.values, target.nnz, threshold));
   if (pruned < excess) prune_ties(target, threshold, excess - pruned, workspace);
