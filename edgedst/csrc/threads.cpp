@@ -76,7 +76,7 @@ class Bell {
 };
 
 // Which share of which task is next, in one word: whoever comes late cannot take one of the next
-// task.
+// task. A task without shares ends the workers.
 struct Ticket {
   uint32_t generation;
   uint16_t shares, next;
@@ -98,16 +98,15 @@ struct Pool {
   const void* context = nullptr;
   int count = 0;
   int parts = 0;
-  bool stopping = false;
   std::atomic<uint64_t> ticket{0};
   std::atomic<int> done{0};
   Bell started, finished;
 
-  uint32_t generation() const { return Ticket::from(ticket.load()).generation; }
+  Ticket current() const { return Ticket::from(ticket.load()); }
 
   void publish(int shares) {
     done.store(0);
-    ticket.store(Ticket{generation() + 1, static_cast<uint16_t>(shares), 0}.word());
+    ticket.store(Ticket{current().generation + 1, static_cast<uint16_t>(shares), 0}.word());
     started.ring();
   }
 
@@ -154,19 +153,18 @@ void* work(void* argument) {
   uint32_t seen = *static_cast<const uint32_t*>(argument);
   Pool& p = pool();
   for (;;) {
-    p.started.wait([&] { return p.generation() != seen; });
-    seen = p.generation();
-    if (p.stopping) return nullptr;
+    p.started.wait([&] { return p.current().generation != seen; });
+    const Ticket task = p.current();
+    if (task.shares == 0) return nullptr;
+    seen = task.generation;
     p.work_on(seen);
   }
 }
 
 void stop(Pool& p) {
   if (p.size == 1) return;
-  p.stopping = true;
   p.publish(0);
   for (int i = 1; i < p.size; ++i) pthread_join(p.workers[i], nullptr);
-  p.stopping = false;
   p.size = 1;
 }
 
@@ -175,7 +173,7 @@ int start_worker(Pool& p, int part) {
   pthread_attr_init(&attributes);
   const long least = sysconf(_SC_THREAD_STACK_MIN);
   pthread_attr_setstacksize(&attributes, std::max<size_t>(kStackBytes, least > 0 ? least : 0));
-  generation_at_birth[part] = p.generation();
+  generation_at_birth[part] = p.current().generation;
   const int error = pthread_create(&p.workers[part], &attributes, work, &generation_at_birth[part]);
   pthread_attr_destroy(&attributes);
   return error;
@@ -224,7 +222,7 @@ void run_parallel(int count, RangeFunction function, const void* context) {
   p.parts = std::min(p.size, count);
   const int shares = p.shares();
   p.publish(shares);
-  p.work_on(p.generation());
+  p.work_on(p.current().generation);
   p.finished.wait([&] { return p.done.load() == shares; });
 }
 
