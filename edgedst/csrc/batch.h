@@ -1,6 +1,7 @@
 // A view of a feature-major matrix: all samples of one feature lie side by side.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <stdexcept>
 #include <string>
@@ -40,6 +41,12 @@ struct Batch {
     return "(" + std::to_string(rows) + ", " + std::to_string(columns) + ")";
   }
 };
+
+// The padded columns of every row become 0.
+inline void clear_padding(const Batch& batch) {
+  for (int r = 0; r < batch.rows; ++r)
+    std::fill(batch.row(r) + batch.columns, batch.row(r) + batch.stride, 0.0f);
+}
 
 // What a function of batches asks of its arguments; `where` and `name` are for the sentence.
 inline void require_memory(const char* where, const char* name, const Batch& batch) {

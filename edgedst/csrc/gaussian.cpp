@@ -36,11 +36,6 @@ inline float log_slope(float u) {
   return 2 * (kLogTwo - size - std::log1p(std::exp(-2 * size)));
 }
 
-void clear_padding(const Batch& batch) {
-  for (int r = 0; r < batch.rows; ++r)
-    std::fill(batch.row(r) + batch.columns, batch.row(r) + batch.stride, 0.0f);
-}
-
 }  // namespace
 
 void squashed_actions(const Batch& head, const Batch& noise, const Batch& action,

@@ -26,15 +26,28 @@ float least_of(float first, float second) {
   return first < second || first != first ? first : second;
 }
 
+// y = reward + gamma (1 - terminated) value(b, min(q_1, q_2)).
+template <class Value>
+void bootstrap(const char* where, const Batch& reward, const Batch& terminated, const Batch& q_1,
+               const Batch& q_2, float gamma, const Batch& y, const Value& value) {
+  const int columns = reward.columns;
+  require_shape(where, "reward", reward, 1, columns);
+  require_shape(where, "terminated", terminated, 1, columns);
+  require_shape(where, "q_1", q_1, 1, columns);
+  require_shape(where, "q_2", q_2, 1, columns);
+  require_shape(where, "y", y, 1, columns);
+  for (int b = 0; b < columns; ++b)
+    y.data[b] = reward.data[b] +
+                gamma * (1 - terminated.data[b]) * value(b, least_of(q_1.data[b], q_2.data[b]));
+  clear_padding(y);
+}
+
 }  // namespace
 
 void fill(const Batch& batch, float value) {
   require_memory("fill", "batch", batch);
-  for (int r = 0; r < batch.rows; ++r) {
-    float* row = batch.row(r);
-    std::fill(row, row + batch.columns, value);
-    std::fill(row + batch.columns, row + batch.stride, 0.0f);
-  }
+  for (int r = 0; r < batch.rows; ++r) std::fill_n(batch.row(r), batch.columns, value);
+  clear_padding(batch);
 }
 
 void smooth_actions(const Batch& actions, Random& random, float sigma, float clip) {
@@ -51,40 +64,21 @@ void smooth_actions(const Batch& actions, Random& random, float sigma, float cli
 void fill_normal(const Batch& batch, Random& random) {
   require_memory("fill_normal", "batch", batch);
   for_each_normal(batch, random, [](float& element, float draw) { element = draw; });
-  for (int r = 0; r < batch.rows; ++r)
-    std::fill(batch.row(r) + batch.columns, batch.row(r) + batch.stride, 0.0f);
+  clear_padding(batch);
 }
 
 void td_target(const Batch& reward, const Batch& terminated, const Batch& q_1, const Batch& q_2,
                float gamma, const Batch& y) {
-  const int columns = reward.columns;
-  require_shape("td_target", "reward", reward, 1, columns);
-  require_shape("td_target", "terminated", terminated, 1, columns);
-  require_shape("td_target", "q_1", q_1, 1, columns);
-  require_shape("td_target", "q_2", q_2, 1, columns);
-  require_shape("td_target", "y", y, 1, columns);
-  for (int b = 0; b < columns; ++b) {
-    const float least = least_of(q_1.data[b], q_2.data[b]);
-    y.data[b] = reward.data[b] + gamma * (1 - terminated.data[b]) * least;
-  }
-  std::fill(y.data + columns, y.data + y.stride, 0.0f);
+  bootstrap("td_target", reward, terminated, q_1, q_2, gamma, y,
+            [](int, float least) { return least; });
 }
 
 void soft_td_target(const Batch& reward, const Batch& terminated, const Batch& q_1,
                     const Batch& q_2, const Batch& log_prob, float alpha, float gamma,
                     const Batch& y) {
-  const int columns = reward.columns;
-  require_shape("soft_td_target", "reward", reward, 1, columns);
-  require_shape("soft_td_target", "terminated", terminated, 1, columns);
-  require_shape("soft_td_target", "q_1", q_1, 1, columns);
-  require_shape("soft_td_target", "q_2", q_2, 1, columns);
-  require_shape("soft_td_target", "log_prob", log_prob, 1, columns);
-  require_shape("soft_td_target", "y", y, 1, columns);
-  for (int b = 0; b < columns; ++b) {
-    const float value = least_of(q_1.data[b], q_2.data[b]) - alpha * log_prob.data[b];
-    y.data[b] = reward.data[b] + gamma * (1 - terminated.data[b]) * value;
-  }
-  std::fill(y.data + columns, y.data + y.stride, 0.0f);
+  require_shape("soft_td_target", "log_prob", log_prob, 1, reward.columns);
+  bootstrap("soft_td_target", reward, terminated, q_1, q_2, gamma, y,
+            [&](int b, float least) { return least - alpha * log_prob.data[b]; });
 }
 
 float least_q(const Batch& q_1, const Batch& q_2, float scale, const Batch& dq_1,
@@ -102,7 +96,8 @@ float least_q(const Batch& q_1, const Batch& q_2, float scale, const Batch& dq_1
     dq_2.data[b] = scale * (1 - share);
     sum += least_of(first, second);
   }
-  for (const Batch* dq : {&dq_1, &dq_2}) std::fill(dq->data + columns, dq->data + dq->stride, 0.0f);
+  clear_padding(dq_1);
+  clear_padding(dq_2);
   return static_cast<float>(sum / columns);
 }
 
@@ -119,8 +114,8 @@ float mse_loss(const Batch& q, const Batch& y, const Batch& dq) {
       dq.row(r)[b] = scale * error;
       sum += static_cast<double>(error) * error;
     }
-    std::fill(dq.row(r) + dq.columns, dq.row(r) + dq.stride, 0.0f);
   }
+  clear_padding(dq);
   return static_cast<float>(sum / count);
 }
 

@@ -22,10 +22,6 @@ bool pendulum_healthy(const MujocoTask&, const MujocoView& view) {
          std::fabs(q[1]) <= 0.2;
 }
 
-double alive_reward(const MujocoTask& task, const MujocoStep& step) {
-  return step.healthy || task.healthy_reward_when_unhealthy ? task.healthy_reward : 0;
-}
-
 // NumPy's sine and cosine may differ from the C library's in the last bit.
 void observe_double_pendulum(const MujocoTask& task, const MujocoView& view, double* out) {
   const double* const q = view.qpos;

@@ -82,28 +82,27 @@ int MujocoHost::state_bit(const std::map<std::string, int64_t>& bits, const char
   return static_cast<int>(bit);
 }
 
+void MujocoHost::refuse(const std::string& what) const {
+  throw std::invalid_argument(std::string("Self-check of ") + task_.name + ": " + what +
+                              kReinstall);
+}
+
 void MujocoHost::check_size(const char* name, int bit, int expected) {
   int size = -1;
   try {
     model_->library.call(warnings_, [&] { size = model_->library.state_size(model_->model, bit); });
   } catch (const std::runtime_error& error) {
-    throw std::invalid_argument(std::string("Self-check of ") + task_.name + ": " + name +
-                                " cannot be read. " + error.what() + "." + kReinstall);
+    refuse(std::string(name) + " cannot be read. " + error.what() + ".");
   }
   if (size != expected)
-    throw std::invalid_argument(std::string("Self-check of ") + task_.name + ": " + name + " has " +
-                                std::to_string(size) + " numbers in this MuJoCo and model, " +
-                                std::to_string(expected) + " were expected." + kReinstall);
+    refuse(std::string(name) + " has " + std::to_string(size) +
+           " numbers in this MuJoCo and model, " + std::to_string(expected) + " were expected.");
 }
 
 // Sizes can agree by accident (HalfCheetah: qpos, qvel and warmstart are 9 numbers each), so one
 // step in free flight shows that positions, velocities and time are what they are called.
 void MujocoHost::self_check() {
   const MujocoLibrary& mujoco = model_->library;
-  const auto refuse = [&](const std::string& what) {
-    throw std::invalid_argument(std::string("Self-check of ") + task_.name + ": " + what +
-                                kReinstall);
-  };
   Random random(20211);
   std::vector<double> written(task_.qpos_size + task_.qvel_size + task_.action_size);
   std::vector<double> read(written.size());
@@ -147,10 +146,6 @@ void MujocoHost::find_fields(int applied_force_bit) {
                                     "CFRC_EXT", "QFRC_ACTUATOR", "QFRC_CONSTRAINT", "SITE_XPOS"};
   static_assert(sizeof kNames / sizeof kNames[0] == kMujocoFields);
   const MujocoLibrary& mujoco = model_->library;
-  const auto refuse = [&](const std::string& what) {
-    throw std::invalid_argument(std::string("Self-check of ") + task_.name + ": " + what +
-                                kReinstall);
-  };
   std::vector<MujocoData::Field> fields;
   for (int field = 0; field < kMujocoFields; ++field)
     if (task_.fields >> field & 1)

@@ -44,6 +44,7 @@ class MujocoHost {
   int state_bit(const std::map<std::string, int64_t>& bits, const char* name) const;
   void self_check();
   void find_fields(int applied_force_bit);
+  [[noreturn]] void refuse(const std::string& what) const;
   void check_size(const char* name, int bit, int expected);
   void put(const double* values, int bits);
   void get(double* values, int bits);

@@ -126,8 +126,7 @@ double mass_centre_x(const MujocoTask& task, const MujocoView& view) {
 
 double velocity_and_health(const MujocoTask& task, const MujocoStep& step, double weight = 1) {
   const double velocity = (step.after - step.before) / task.step_seconds();
-  const bool paid = step.healthy || task.healthy_reward_when_unhealthy;
-  return weight * velocity + (paid ? task.healthy_reward : 0);
+  return weight * velocity + alive_reward(task, step);
 }
 
 // Forward velocity + healthy reward - control cost. The cost is float32 all the way, as NumPy
@@ -188,8 +187,9 @@ constexpr MujocoTask half_cheetah(const char* name) {
   return task;
 }
 
-constexpr MujocoTask hopper(const char* name, bool v5) {
-  MujocoTask task = planar(name, 6, 3);
+// On one leg or two.
+constexpr MujocoTask walker(const char* name, int positions, int actions, bool v5) {
+  MujocoTask task = planar(name, positions, actions);
   task.frame_skip = 4;
   task.timestep_seconds = 0.002;
   task.control_cost_weight = 1e-3;
@@ -197,19 +197,17 @@ constexpr MujocoTask hopper(const char* name, bool v5) {
   task.healthy_reward_when_unhealthy = !v5;
   task.position_noise = task.velocity_noise = 5e-3;
   task.observe = observe_clipped;
+  return task;
+}
+
+constexpr MujocoTask hopper(const char* name, bool v5) {
+  MujocoTask task = walker(name, 6, 3, v5);
   task.healthy = hopper_healthy;
   return task;
 }
 
 constexpr MujocoTask walker2d(const char* name, bool v5) {
-  MujocoTask task = planar(name, 9, 6);
-  task.frame_skip = 4;
-  task.timestep_seconds = 0.002;
-  task.control_cost_weight = 1e-3;
-  task.healthy_reward = 1;
-  task.healthy_reward_when_unhealthy = !v5;
-  task.position_noise = task.velocity_noise = 5e-3;
-  task.observe = observe_clipped;
+  MujocoTask task = walker(name, 9, 6, v5);
   task.healthy = walker2d_healthy;
   return task;
 }

@@ -95,6 +95,11 @@ float action_squares(const MujocoTask& task, const float* action);
 
 inline bool always_healthy(const MujocoTask&, const MujocoView&) { return true; }
 
+// Paid while healthy, in v4 on the terminating step too.
+inline double alive_reward(const MujocoTask& task, const MujocoStep& step) {
+  return step.healthy || task.healthy_reward_when_unhealthy ? task.healthy_reward : 0;
+}
+
 inline double first_position(const MujocoTask&, const MujocoView& view) { return view.qpos[0]; }
 
 }  // namespace edgedst

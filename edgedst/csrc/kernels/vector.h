@@ -34,9 +34,7 @@ constexpr int kColumns[] = {0, 4, 4, 3, 2};
 typedef float Vector __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 typedef int32_t Mask __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 
-constexpr int rows_of(int pattern) {
-  return (pattern & 1) + (pattern >> 1 & 1) + (pattern >> 2 & 1) + (pattern >> 3 & 1);
-}
+constexpr int rows_of(int pattern) { return __builtin_popcount(pattern); }
 
 // The buckets that hold columns.
 using EveryPattern = std::integer_sequence<int, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15>;
