@@ -5,6 +5,9 @@ bit. The tests on real-valued weights say why their tolerance is what it is.
 """
 
 import gc
+import os
+import subprocess
+import sys
 
 import models
 import numpy as np
@@ -280,3 +283,12 @@ def test_a_slice_of_a_view_outlives_every_name_of_its_owner():
     gc.collect()
     core.Arena(1 << 20)  # would take the same pages
     assert list(part) == expected
+
+
+def test_an_unknown_form_of_layers_is_refused_when_the_core_is_imported():
+    environment = {**os.environ, "EDGEDST_FORM": "plian"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import edgedst.core"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert 'EDGEDST_FORM: layers are packed as "plain" rows or as "groups", got "plian".' in done.stderr

@@ -240,6 +240,13 @@ void bind_network(nb::module_& m) {
   if (const char* wanted = std::getenv("EDGEDST_ISA"))
     check(select_kernels(wanted), std::string("EDGEDST_ISA: this CPU cannot run \"") + wanted +
                                       "\"; it runs " + nb::str(names).c_str() + ".");
+  if (const char* wanted = std::getenv("EDGEDST_FORM")) {
+    const std::string form = wanted;
+    check(form == "plain" || form == "groups",
+          "EDGEDST_FORM: layers are packed as \"plain\" rows or as \"groups\", got \"" + form +
+              "\".");
+    pin_form(form == "plain" ? Form::kPlain : Form::kGroups);
+  }
 
   nb::class_<Region>(m, "_Region", nb::type_slots(region_slots));
   nb::class_<Activations>(m, "Activations")

@@ -1,7 +1,6 @@
 #include "layer.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 
 namespace edgedst {
@@ -9,13 +8,12 @@ namespace {
 
 int group_count(int rows) { return (rows + kGroupRows - 1) / kGroupRows; }
 
+Form pinned = Form::kChosen;
+
 // Plain rows suit views whose rows have few connections, which in a row group would spread over
-// fifteen buckets, and a single row. Measured in docs/performance.md; EDGEDST_FORM=groups or plain
-// pins the form.
+// fifteen buckets, and a single row. Measured in docs/performance.md.
 bool rows_are_plain(int columns, int rows, uint32_t nnz) {
-  const char* form = std::getenv("EDGEDST_FORM");
-  if (form && std::strcmp(form, "plain") == 0) return true;
-  if (form && std::strcmp(form, "groups") == 0) return false;
+  if (pinned != Form::kChosen) return pinned == Form::kPlain;
   const double row = static_cast<double>(nnz) / rows;
   return rows == 1 || (row < columns && (row < 16 || row < 0.12 * columns));
 }
@@ -97,6 +95,8 @@ void build_transposed_view(Layer& layer, TopologyWorkspace& workspace, const uin
 }
 
 }  // namespace
+
+void pin_form(Form form) { pinned = form; }
 
 Layer::Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nnz, bool target)
     : in(in), out(out), target(target), budget(nnz) {

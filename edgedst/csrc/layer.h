@@ -11,6 +11,11 @@ namespace edgedst {
 
 class TopologyWorkspace;
 
+// How a view's groups are packed: by its shape, or as one of both whatever the shape (comparisons).
+// Layers that exist keep what they have.
+enum class Form { kChosen, kPlain, kGroups };
+void pin_form(Form form);
+
 struct Layer {
   // `target` layers have no moments and no transposed view, but room for the union of two
   // topologies.

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <memory>
 #include <string>
@@ -63,16 +62,6 @@ struct View {
     return {rows, count(), column_start.data(), weight_start.data(), columns.data(), plain};
   }
 };
-
-enum class Form { kChosen, kPlain, kGroups };
-
-// Layer's constructor reads EDGEDST_FORM.
-inline void pin_form(Form form) {
-  if (form == Form::kChosen)
-    unsetenv("EDGEDST_FORM");
-  else
-    setenv("EDGEDST_FORM", form == Form::kPlain ? "plain" : "groups", 1);
-}
 
 class LayerCase {
  public:

@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <climits>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <stdexcept>
@@ -167,18 +166,19 @@ void check_results_are_bitwise_the_same() {
   const Kernels* const* tables = available_kernels(&count);
   for (int i = 0; i < count; ++i) {
     select_kernels(tables[i]->name);
-    for (const char* form : {"plain", "groups"}) {
-      setenv("EDGEDST_FORM", form, 1);
+    for (const Form form : {Form::kPlain, Form::kGroups}) {
+      pin_form(form);
       const std::vector<float> alone = train(1);
       for (int size : {2, 3, 4}) {
         const std::vector<float> together = train(size);
         expect(alone.size() == together.size() &&
                    std::memcmp(alone.data(), together.data(), alone.size() * sizeof(float)) == 0,
-               "%s, %s: %d threads train to the same bits as one", tables[i]->name, form, size);
+               "%s, %s: %d threads train to the same bits as one", tables[i]->name,
+               form == Form::kPlain ? "plain" : "groups", size);
       }
     }
   }
-  unsetenv("EDGEDST_FORM");
+  pin_form(Form::kChosen);
 }
 
 }  // namespace
