@@ -27,8 +27,8 @@ from operator import methodcaller
 
 import machine
 import numpy as np
-from one_layer import PRODUCTS, OneLayer, Samples, array_of, blocks_in_turns, on_arena, spread
-from timing import Side, progress, ratio
+from one_layer import PRODUCTS, OneLayer, Samples, array_of, blocks_in_turns, on_arena
+from timing import Side, progress, ratio, spread
 
 from edgedst import core
 

@@ -4,15 +4,15 @@ python benchmarks/learning_curve.py --out docs/figures/curve.png runs/HalfCheeta
 """
 
 import argparse
-import json
-import statistics
 from pathlib import Path
+
+from edgedst.study.found import Run
+from edgedst.study.statistics import last_return
 
 
 def evaluations(run: Path) -> tuple[list[int], list[float]]:
     """Steps and mean returns of a run's evaluations, from its metrics.jsonl."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    points = [(line["step"], line["evaluation_return"]) for line in lines if "evaluation_return" in line]
+    points = Run(run).evaluations()
     if not points:
         raise SystemExit(f"{run} has no evaluation in its metrics.jsonl yet.")
     return [step for step, _ in points], [value for _, value in points]
@@ -38,8 +38,7 @@ def main() -> None:
         steps, returns = evaluations(run)
         label = f"{run.parent.name}, seed {run.name[1:].partition('-')[0]}"
         axes.plot([step / 1000 for step in steps], returns, label=label, linewidth=1.4)
-        mean = statistics.mean(returns[-10:])
-        print(f"| {label} | {steps[-1]:,} | {returns[-1]:,.0f} | {max(returns):,.0f} | {mean:,.0f} |")
+        print(f"| {label} | {steps[-1]:,} | {returns[-1]:,.0f} | {max(returns):,.0f} | {last_return(returns):,.0f} |")
     axes.set_xlabel("environment steps, thousands")
     axes.set_ylabel("evaluation return (10 episodes)")
     axes.set_title(arguments.title or arguments.runs[0].parent.parent.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -116,9 +115,3 @@ def warm_block(side: Side, steps: int) -> float:
     side.prepare()
     side.step()
     return block_seconds(side.step, steps)
-
-
-def spread(seconds: list[float]) -> dict[str, float]:
-    """Median and the fastest and slowest block, in microseconds."""
-    micro = [1e6 * s for s in seconds]
-    return {"median_us": statistics.median(micro), "fastest_us": min(micro), "slowest_us": max(micro)}

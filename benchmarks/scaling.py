@@ -24,8 +24,8 @@ from pathlib import Path
 import machine
 import numpy as np
 from learners import Case, edgedst_learner
-from one_layer import PRODUCTS, OneLayer, Samples, blocks_in_turns, on_arena, spread
-from timing import Side, in_turns, progress
+from one_layer import PRODUCTS, OneLayer, Samples, blocks_in_turns, on_arena
+from timing import Side, in_turns, progress, spread
 
 from edgedst import core
 

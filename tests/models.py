@@ -159,6 +159,18 @@ def polyak_update(source: Layers, target: Layers, tau: float) -> None:
         t.bias = polyak(s.bias, t.bias, tau)
 
 
+def update_critics(learner: TD3 | SAC, critic_input: Array, y: Array) -> dict[str, float]:
+    """A step of each critic on mean((y - Q(s, a))^2), which it returns by name."""
+    losses = {}
+    for name in ("critic_1", "critic_2"):
+        critic = getattr(learner, name)
+        boundaries = forward(critic, critic_input, "linear")
+        losses[name] = float(np.mean((boundaries[-1] - y) ** 2))
+        gradients, _ = backward(critic, boundaries, 2 * (boundaries[-1] - y) / y.shape[1], "linear")
+        adam_step(critic, gradients, learner.updates, learner.learning_rate, learner.weight_decay)
+    return losses
+
+
 # --- Algorithm 1: one TD3 update --------------------------------------------------------------------------------
 
 
@@ -193,13 +205,7 @@ class TD3:
         q_2 = forward(self.critic_2_target, next_input, "linear")[-1]
         y = reward + self.gamma * (1 - terminated) * np.minimum(q_1, q_2)
 
-        losses = {}
-        critic_input = np.concatenate([observation, action])
-        for name, critic in (("critic_1", self.critic_1), ("critic_2", self.critic_2)):
-            boundaries = forward(critic, critic_input, "linear")
-            losses[name] = float(np.mean((boundaries[-1] - y) ** 2))
-            gradients, _ = backward(critic, boundaries, 2 * (boundaries[-1] - y) / B, "linear")
-            adam_step(critic, gradients, self.updates, self.learning_rate, self.weight_decay)
+        losses = update_critics(self, np.concatenate([observation, action]), y)
 
         if self.updates % self.policy_delay == 0:
             self.actor_updates += 1
@@ -276,13 +282,7 @@ class SAC:
         q_2 = forward(self.critic_2_target, next_input, "linear")[-1]
         y = reward + self.gamma * (1 - terminated) * (np.minimum(q_1, q_2) - alpha * log_prob)
 
-        losses = {}
-        critic_input = np.concatenate([observation, action])
-        for name, critic in (("critic_1", self.critic_1), ("critic_2", self.critic_2)):
-            boundaries = forward(critic, critic_input, "linear")
-            losses[name] = float(np.mean((boundaries[-1] - y) ** 2))
-            gradients, _ = backward(critic, boundaries, 2 * (boundaries[-1] - y) / B, "linear")
-            adam_step(critic, gradients, self.updates, self.learning_rate, self.weight_decay)
+        losses = update_critics(self, np.concatenate([observation, action]), y)
 
         actor_boundaries = forward(self.actor, observation, "linear")
         _, new_action, log_prob = squashed(actor_boundaries[-1], noise)

@@ -13,6 +13,15 @@ import typer
 from edgedst.cli.settings import OPTIONS, parse_hidden
 from edgedst.config import TrainConfig
 
+Progress = Annotated[
+    bool | None,
+    typer.Option(
+        "--progress/--no-progress",
+        help="Progress: a line that renews itself on a terminal, else a line every 30 s. [default: progress]",
+        show_default=False,
+    ),
+]
+
 _DEFAULTS = TrainConfig().settings()
 _SAC_DEFAULTS = TrainConfig(method="ds-sac", env="any task").settings()
 

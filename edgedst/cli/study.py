@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from edgedst.cli.options import Progress
+
 study = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -31,14 +33,7 @@ def run(
         str | None,
         typer.Option(metavar="tcp://HOST:8786", help="Send the runs to this Dask cluster; --out must be shared."),
     ] = None,
-    progress: Annotated[
-        bool | None,
-        typer.Option(
-            "--progress/--no-progress",
-            help="Progress: a line that renews itself on a terminal, else a line every 30 s. [default: progress]",
-            show_default=False,
-        ),
-    ] = None,
+    progress: Progress = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Train every run of a study, each a process within its own budget.

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edgedst.cli.launch import start_training
-from edgedst.cli.options import training_options
+from edgedst.cli.options import Progress, training_options
 
 
 @training_options
@@ -24,14 +24,7 @@ def train(
             help="Go on with this run folder; `newest`: with the newest unfinished run of these settings, or afresh."
         ),
     ] = None,
-    progress: Annotated[
-        bool | None,
-        typer.Option(
-            "--progress/--no-progress",
-            help="Progress: a line that renews itself on a terminal, else a line every 30 s. [default: progress]",
-            show_default=False,
-        ),
-    ] = None,
+    progress: Progress = None,
     debug: bool = False,
 ) -> None:
     """Train a sparse agent inside a memory budget.

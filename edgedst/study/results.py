@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgedst.config import TrainConfig
-from edgedst.density import DENSE_METHODS, nnz_per_layer
+from edgedst.density import DENSE_METHODS, family, nnz_per_layer
 from edgedst.profile import flops
 from edgedst.study.found import Run, RunIndex
 from edgedst.study.grid import FREE_SETTINGS, Point, Study
@@ -65,12 +65,12 @@ class Variant:
     @property
     def dense(self) -> bool:
         """Whether no connection is missing."""
-        return self.method in (*DENSE_METHODS, "sac")
+        return self.method in DENSE_METHODS
 
     @property
     def family(self) -> str:
         """Td3 or sac: which of the paper's tables it belongs to."""
-        return "sac" if self.method.endswith("sac") else "td3"
+        return family(self.method)
 
 
 class Results:
@@ -117,7 +117,7 @@ class Results:
         for result in [*results, *(other for other in self.all if other.point.config.env == task)]:
             sizes = network_sizes(result.run.folder) if result.run else None
             # SAC's actor has other heads than TD3's.
-            if results and sizes and result.point.config.method.endswith("sac") == (variant.family == "sac"):
+            if results and sizes and family(result.point.config.method) == variant.family:
                 return Costs.of(sizes["actor"], sizes["critic_1"], results[0].point.config)
         return None
 
@@ -143,7 +143,7 @@ class Costs:
                 critic_nnz=critic_nnz,
                 steps=config.steps,
                 batch_size=config.batch_size,
-                policy_delay=1 if config.method.endswith("sac") else config.policy_delay,
+                policy_delay=config.policy_delay or 1,  # SAC has none
             )
 
         def dense(sizes: Sequence[int]) -> list[int]:

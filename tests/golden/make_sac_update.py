@@ -18,7 +18,7 @@ from torch.distributions import Normal, TanhTransform
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parent))
-from make_td3_update import Masked, optimiser
+from make_td3_update import Masked, networks_after, optimiser, write
 
 FOLDER = Path(__file__).parent
 OBSERVATION, ACTION, HIDDEN, BATCH, UPDATES = 5, 2, (24, 20), 10, 3
@@ -196,30 +196,15 @@ def train(name: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         found[f"log_prob.{update}.next"] = next_log_prob.T.numpy()
         found[f"log_prob.{update}.new"] = log_prob.detach().T.numpy()
 
-    for network, layers in networks.items():
-        adam = actor_adam if network == "actor" else critic_adam
-        for number, (weight, bias) in enumerate(zip(layers.weights, layers.biases, strict=True)):
-            prefix = f"after.{network}.{number}"
-            found[f"{prefix}.bias"] = bias.detach().numpy()
-            if network in TARGETS:
-                found[f"{prefix}.weight"] = weight.detach().numpy()
-                continue
-            indices = arrays[f"{network}.{number}.indices"].astype(np.int64)
-            found[f"{prefix}.values"] = weight.detach().numpy().reshape(-1)[indices]
-            for torch_name, ours in (("exp_avg", "adam_m"), ("exp_avg_sq", "adam_v")):
-                found[f"{prefix}.{ours}"] = adam.state[weight][torch_name].numpy().reshape(-1)[indices]
-                found[f"{prefix}.bias_{ours}"] = adam.state[bias][torch_name].numpy()
+    found |= networks_after(arrays, networks, actor_adam, critic_adam)
     return {key: np.asarray(array, dtype=np.float64) for key, array in found.items()}
 
 
 def make(folder: Path) -> None:
     for name in CASES:
         arrays = inputs(name)
-        expected = {key: array.astype(np.float32) for key, array in train(name, arrays).items()}
-        np.savez_compressed(folder / f"sac_update_{name}.npz", **arrays, **expected)
+        write(folder / f"sac_update_{name}.npz", arrays, train(name, arrays))
 
 
 if __name__ == "__main__":
     make(FOLDER)
-    for path in sorted(FOLDER.glob("sac_update_*.npz")):
-        sys.stdout.write(f"{path.name}: {path.stat().st_size} bytes\n")

@@ -196,8 +196,19 @@ def train(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             for name in NETWORKS:
                 update_target(networks[name], networks[f"{name}_target"])
 
-    for name in names:
-        network = networks[name]
+    found |= networks_after(arrays, networks, actor_adam, critic_adam)
+    return {name: np.asarray(a, dtype=np.float64) for name, a in found.items()}
+
+
+def networks_after(
+    arrays: dict[str, np.ndarray],
+    networks: dict[str, Masked],
+    actor_adam: torch.optim.Adam,
+    critic_adam: torch.optim.Adam,
+) -> dict[str, np.ndarray]:
+    """Weights, biases and moments at the stored positions; of targets whole weights."""
+    found = {}
+    for name, network in networks.items():
         adam = actor_adam if name == "actor" else critic_adam
         for number, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
             prefix = f"after.{name}.{number}"
@@ -210,17 +221,20 @@ def train(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             for torch_name, ours in (("exp_avg", "adam_m"), ("exp_avg_sq", "adam_v")):
                 found[f"{prefix}.{ours}"] = adam.state[weight][torch_name].numpy().reshape(-1)[indices]
                 found[f"{prefix}.bias_{ours}"] = adam.state[bias][torch_name].numpy()
-    return {name: np.asarray(a, dtype=np.float64) for name, a in found.items()}
+    return found
+
+
+def write(path: Path, arrays: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    """A golden file: what a case begins with, and float32 of what comes out."""
+    np.savez_compressed(path, **arrays, **{name: a.astype(np.float32) for name, a in expected.items()})
+    sys.stdout.write(f"{path.name}: {path.stat().st_size} bytes\n")
 
 
 def make(folder: Path) -> None:
     for case in CASES:
         arrays = inputs(case)
-        expected = {name: a.astype(np.float32) for name, a in train(arrays).items()}
-        np.savez_compressed(folder / f"td3_update_{case}.npz", **arrays, **expected)
+        write(folder / f"td3_update_{case}.npz", arrays, train(arrays))
 
 
 if __name__ == "__main__":
     make(FOLDER)
-    for path in sorted(FOLDER.glob("td3_update_*.npz")):
-        sys.stdout.write(f"{path.name}: {path.stat().st_size} bytes\n")
