@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdarg>
 #include <cstddef>
 #include <cstdio>
@@ -35,6 +36,11 @@ inline int report() {
 }
 
 constexpr float kCanary = -12345.25f;  // no result of ours
+
+// Equal, or a NaN where a NaN belongs.
+inline bool same(float got, float expected) {
+  return got == expected || (std::isnan(got) && std::isnan(expected));
+}
 
 // Numbers with canaries on both sides. They begin at no multiple of a vector: the kernels take any
 // address.

@@ -1,6 +1,8 @@
 // Every kernel of a packed layer, of every table that this CPU can run, at every edge. Plain C++,
 // so that it runs on a board and under an emulator without Python.
 
+#include <limits>
+
 #include "layer_case.h"
 #include "tables.h"
 
@@ -66,6 +68,27 @@ void check_shape(int in, int out, int batch) {
   }
 }
 
+// A NaN becomes 0 at ReLU, in one sample's action as in a batch, and stays a NaN without it.
+void check_nan(Form form) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  constexpr int in = 11, out = 9, batch = 17;
+  Random random(7);
+  LayerCase c(in, out, batch, positions(in, out, [](int, int) { return true; }), form, false,
+              random);
+  for (int b = 0; b < batch; b += 4) {
+    c.x.at(5, b) = c.dy.at(3, b) = kNan;
+    for (int row = 0; row < out; ++row) c.y_sum[static_cast<size_t>(row) * batch + b] = kNan;
+    for (int row = 0; row < in; ++row) c.dx_sum[static_cast<size_t>(row) * batch + b] = kNan;
+  }
+  for (const Kernels* table : all_tables()) {
+    for (Epilogue epilogue : {Epilogue::kLinear, Epilogue::kRelu}) {
+      check_spmm(*table, c, false, true, epilogue, 0, c.forward->count(), 0);
+      check_spmv(*table, c, epilogue);
+    }
+    check_spmm(*table, c, true, false, Epilogue::kReluMask, 0, c.transposed->count(), 0);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -81,5 +104,6 @@ int main() {
   for (int batch = 18; batch <= 66; ++batch) check_shape(10, 6, batch);
   for (int batch : {100, 112, 113, 224, 225, 256}) check_shape(17, 6, batch);
   check_shape(64, 66, 100);
+  for (Form form : {Form::kPlain, Form::kGroups}) check_nan(form);
   return report();
 }

@@ -163,7 +163,7 @@ inline void check_spmm(const Kernels& table, const LayerCase& c, bool transposed
             (with_bias ? bias[row] : 0) + sums[static_cast<size_t>(row) * c.batch + b];
         const bool passes =
             epilogue == Epilogue::kLinear || (epilogue == Epilogue::kRelu ? sum > 0 : before > 0);
-        right &= got == (passes ? sum : 0);
+        right &= same(got, passes ? sum : 0);
       }
     }
   }
@@ -216,7 +216,7 @@ inline void check_spmv(const Kernels& table, const LayerCase& c, Epilogue epilog
   bool right = true;
   for (int row = 0; row < view.rows; ++row) {
     const float sum = c.bias[row] + c.y_sum[static_cast<size_t>(row) * c.batch];
-    right &= y[row] == (epilogue == Epilogue::kLinear || sum > 0 ? sum : 0);
+    right &= same(y[row], epilogue == Epilogue::kLinear || sum > 0 ? sum : 0);
   }
   expect(right && y.guards_intact(), "%s spmv: %s", table.name, c.name.c_str());
 }

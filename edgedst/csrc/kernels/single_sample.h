@@ -56,7 +56,7 @@ void spmv(const Groups& groups, const float* weights, const float* bias, const f
       const int row = g * kGroupRows + r;
       if (row >= groups.rows) break;
       const float v = sum[r] + bias[row];
-      y[row] = epilogue == Epilogue::kRelu && v <= 0 ? 0 : v;
+      y[row] = epilogue != Epilogue::kRelu || v > 0 ? v : 0;  // 0 of a NaN, as spmm's
     }
   }
 }
