@@ -5,52 +5,13 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "buffers.h"
 #include "mujoco_host.h"
 
 namespace nb = nanobind;
 
 namespace edgedst {
 namespace {
-
-// A contiguous buffer for the length of a call, without allocation.
-class View {
- public:
-  View(nb::handle object, const char* what, char format, Py_ssize_t item_bytes, int64_t count) {
-    if (PyObject_GetBuffer(object.ptr(), &buffer_, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) != 0)
-      throw nb::python_error();
-    const char* given = buffer_.format != nullptr ? buffer_.format : "B";
-    if (given[0] == '@' || given[0] == '=' || given[0] == '<') ++given;
-    const bool bytes = format == 'B' && buffer_.itemsize == 1;
-    if (!(bytes || (given[0] == format && given[1] == '\0')) ||
-        (count >= 0 && buffer_.len != count * item_bytes)) {
-      const std::string sentence = std::string(what) + " holds " +
-                                   std::to_string(buffer_.len / buffer_.itemsize) +
-                                   " items of format '" + given + "', " + std::to_string(count) +
-                                   " of format '" + format + "' were expected.";
-      PyBuffer_Release(&buffer_);
-      throw nb::value_error(sentence.c_str());
-    }
-  }
-  ~View() { PyBuffer_Release(&buffer_); }
-  View(const View&) = delete;
-  View& operator=(const View&) = delete;
-  template <typename T>
-  const T* as() const {
-    return static_cast<const T*>(buffer_.buf);
-  }
-  size_t bytes() const { return static_cast<size_t>(buffer_.len); }
-
- private:
-  Py_buffer buffer_;
-};
-
-nb::object observation(MujocoHost& host) {
-  const Py_ssize_t bytes = host.task().observation_size * static_cast<Py_ssize_t>(sizeof(double));
-  nb::object raw = nb::steal(
-      PyMemoryView_FromMemory(reinterpret_cast<char*>(host.observation()), bytes, PyBUF_WRITE));
-  if (!raw.is_valid()) throw nb::python_error();
-  return raw.attr("cast")("d");
-}
 
 nb::bytes state(MujocoHost& host) {
   nb::object out =
@@ -82,16 +43,19 @@ void bind_mujoco(nb::module_& module) {
       .def_prop_ro("observation_size",
                    [](MujocoHost& host) { return host.task().observation_size; })
       .def_prop_ro("action_size", [](MujocoHost& host) { return host.task().action_size; })
-      // The memoryview is into the host: it keeps the host alive.
-      .def_prop_ro("observation", observation, nb::keep_alive<0, 1>())
+      .def_prop_ro("observation",
+                   [](nb::handle_t<MujocoHost> self) {
+                     auto& host = nb::cast<MujocoHost&>(self);
+                     return view(self, host.observation(), host.task().observation_size);
+                   })
       .def_prop_ro("constants", &MujocoHost::constants)
       .def("reset", &MujocoHost::reset, nb::arg("seed"))
       .def(
           "step",
           [](MujocoHost& host, nb::handle action) {
-            const View view(action, "action", 'f', sizeof(float), host.task().action_size);
+            const BufferView<const float> view(action, "step", "action", host.task().action_size);
             bool terminated = false;
-            const double reward = host.step(view.as<float>(), &terminated);
+            const double reward = host.step(view.data(), &terminated);
             return nb::make_tuple(reward, terminated);
           },
           nb::arg("action"))
@@ -99,16 +63,17 @@ void bind_mujoco(nb::module_& module) {
       .def(
           "set_state",
           [](MujocoHost& host, nb::handle state) {
-            const View view(state, "state", 'B', 1, -1);
-            host.set_state(view.as<unsigned char>(), view.bytes());
+            const BufferView<const uint8_t> view(state, "set_state", "state", -1);
+            host.set_state(view.data(), view.size());
           },
           nb::arg("state"))
       .def(
           "set_position_velocity",
           [](MujocoHost& host, nb::handle qpos, nb::handle qvel) {
-            const View position(qpos, "qpos", 'd', sizeof(double), host.task().qpos_size);
-            const View velocity(qvel, "qvel", 'd', sizeof(double), host.task().qvel_size);
-            host.set_position_velocity(position.as<double>(), velocity.as<double>());
+            constexpr const char* kWhere = "set_position_velocity";
+            const BufferView<const double> position(qpos, kWhere, "qpos", host.task().qpos_size);
+            const BufferView<const double> velocity(qvel, kWhere, "qvel", host.task().qvel_size);
+            host.set_position_velocity(position.data(), velocity.data());
           },
           nb::arg("qpos"), nb::arg("qvel"))
       .def("take_warnings", &MujocoHost::take_warnings);

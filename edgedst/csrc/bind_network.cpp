@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "buffers.h"
 #include "network.h"
 #include "topology.h"
 
@@ -22,14 +23,6 @@ constexpr int kMostFeatures = 65535;  // columns are stored in 16 bits
 using Observation = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Action = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-// Memory of an object in the arena, as Python's buffer: it holds its owner, so that no view, nor a
-// slice of one, outlives the arena.
-struct Region {
-  nb::object owner;
-  void* data;
-  size_t bytes;
-};
-
 int get_region_buffer(PyObject* self, Py_buffer* view, int flags) {
   const Region& region = *nb::inst_ptr<Region>(self);
   return PyBuffer_FillInfo(view, self, region.data, static_cast<Py_ssize_t>(region.bytes), 0,
@@ -38,14 +31,6 @@ int get_region_buffer(PyObject* self, Py_buffer* view, int flags) {
 
 PyType_Slot region_slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(get_region_buffer)},
                               {0, nullptr}};
-
-nb::object view(nb::handle owner, void* data, size_t count, const char* format) {
-  if (!data) throw std::invalid_argument("an object on a measuring arena has no memory");
-  const nb::object region = nb::cast(Region{nb::borrow(owner), data, count * 4});
-  const nb::object bytes = nb::steal(PyMemoryView_FromObject(region.ptr()));
-  if (!bytes.is_valid()) nb::raise_python_error();
-  return bytes.attr("cast")(format);
-}
 
 void check(bool ok, const std::string& sentence) {
   if (!ok) throw std::invalid_argument(sentence);
@@ -205,18 +190,17 @@ void def_array(nb::class_<Network>& c, const char* name, Count count, Data data)
       [count, data, name](nb::handle_t<Network> self, int index) {
         Layer& layer = layer_of(nb::cast<Network&>(self), index);
         check(!layer.target || data(layer), std::string(name) + ": a target has no moments.");
-        return view(self, data(layer), count(layer), "f");
+        return view(self, data(layer), count(layer));
       },
       "layer"_a);
 }
 
 // A memoryview of one of the workspace's arrays.
 template <class Data>
-void def_scratch(nb::class_<TopologyWorkspace>& c, const char* name, const char* format,
-                 Data data) {
-  c.def_prop_ro(name, [data, format](nb::handle_t<TopologyWorkspace> self) {
+void def_scratch(nb::class_<TopologyWorkspace>& c, const char* name, Data data) {
+  c.def_prop_ro(name, [data](nb::handle_t<TopologyWorkspace> self) {
     auto& workspace = nb::cast<TopologyWorkspace&>(self);
-    return view(self, data(workspace), workspace.capacity, format);
+    return view(self, data(workspace), workspace.capacity);
   });
 }
 
@@ -257,15 +241,15 @@ void bind_network(nb::module_& m) {
            nb::keep_alive<1, 2>())
       .def_prop_ro("memory", [](nb::handle_t<Gradients> self) {
         const auto& gradients = nb::cast<Gradients&>(self);
-        return view(self, gradients.data, gradients.count, "f");
+        return view(self, gradients.data, gradients.count);
       });
   auto workspace = nb::class_<TopologyWorkspace>(m, "TopologyWorkspace");
   workspace.def(nb::init<Arena&, const std::string&, uint32_t, int, int>(), "arena"_a, "name"_a,
                 "nnz"_a, "rows"_a, "columns"_a, nb::keep_alive<1, 2>());
-  def_scratch(workspace, "indices", "I", [](TopologyWorkspace& w) -> void* { return w.indices; });
-  def_scratch(workspace, "values", "f", [](TopologyWorkspace& w) -> void* { return w.values; });
-  def_scratch(workspace, "adam_m", "f", [](TopologyWorkspace& w) -> void* { return w.adam_m; });
-  def_scratch(workspace, "adam_v", "f", [](TopologyWorkspace& w) -> void* { return w.adam_v; });
+  def_scratch(workspace, "indices", [](TopologyWorkspace& w) { return w.indices; });
+  def_scratch(workspace, "values", [](TopologyWorkspace& w) { return w.values; });
+  def_scratch(workspace, "adam_m", [](TopologyWorkspace& w) { return w.adam_m; });
+  def_scratch(workspace, "adam_v", [](TopologyWorkspace& w) { return w.adam_v; });
 
   auto network = nb::class_<Network>(m, "Network");
   network

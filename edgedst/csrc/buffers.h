@@ -1,5 +1,5 @@
-// Python's buffers on the way in: memoryview, array.array, NumPy array, without NumPy and without
-// copying.
+// Python's buffers without NumPy and without copying: memoryview, array.array, NumPy array on the
+// way in, memoryview on the way out.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -23,6 +23,11 @@ template <>
 struct Format<double> {
   static constexpr char kCode = 'd';
   static constexpr const char* kName = "float64";
+};
+template <>
+struct Format<uint32_t> {
+  static constexpr char kCode = 'I';
+  static constexpr const char* kName = "uint32";
 };
 template <>
 struct Format<uint8_t> {
@@ -83,5 +88,24 @@ class BufferView {
 
   Py_buffer buffer_;
 };
+
+// Memory of a bound object, as Python's buffer: it holds its owner, so that no view, nor a slice of
+// one, outlives the memory. bind_network.cpp binds it.
+struct Region {
+  nanobind::object owner;
+  void* data;
+  size_t bytes;
+};
+
+// A memoryview of `count` numbers of `owner`'s.
+template <class T>
+nanobind::object view(nanobind::handle owner, T* data, size_t count) {
+  if (!data) throw std::invalid_argument("an object on a measuring arena has no memory");
+  const nanobind::object region =
+      nanobind::cast(Region{nanobind::borrow(owner), data, count * sizeof(T)});
+  const nanobind::object bytes = nanobind::steal(PyMemoryView_FromObject(region.ptr()));
+  if (!bytes.is_valid()) nanobind::raise_python_error();
+  return bytes.attr("cast")(std::string(1, Format<T>::kCode));
+}
 
 }  // namespace edgedst
