@@ -97,11 +97,20 @@ class Network:
         sizes: features per layer boundary, for example [17, 256, 256, 6].
         nnz: stored weights per layer; a layer with nnz = in * out is dense and never evolves.
         output: "linear" or "tanh".
-        target: True for a target network: no moments, no transposed view, room for the union of both topologies.
+        target: True for a target network: no moments, no transposed view.
+        averaged: False for a target that is only ever copied to; else it has room for the union of both topologies,
+            which `polyak_update` needs.
     """
 
     def __init__(
-        self, arena: Arena, name: str, sizes: Sequence[int], nnz: Sequence[int], output: str, target: bool = False
+        self,
+        arena: Arena,
+        name: str,
+        sizes: Sequence[int],
+        nnz: Sequence[int],
+        output: str,
+        target: bool = False,
+        averaged: bool = True,
     ) -> None: ...
     name: str
     sizes: tuple[int, ...]

@@ -266,3 +266,27 @@ def test_weights_that_have_become_nan_reach_the_target_and_do_not_stop_the_proce
     core.polyak_update(source, target, 0.005, workspace)
     (found,) = packed.read(target, workspace, moments=False)
     assert np.isnan(found.weight.reshape(-1)[source.positions(0)]).all()
+
+
+def test_a_target_for_copies_follows_its_source_and_has_no_room_to_average(rng):
+    mask = random_mask(rng, 24, 9, 100)
+    weight = np.where(mask, rng.normal(size=mask.shape), 0).astype(np.float32)
+    layers = [models.Layer(weight, mask, rng.normal(size=24).astype(np.float32))]
+    workspace = packed.workspace_for(layers)
+    source = packed.network_of(layers, workspace=workspace)
+
+    def make(**kind):
+        return packed.on_arena(lambda arena: core.Network(arena, "target", [9, 24], [100], "linear", True, **kind))
+
+    copied, averaged = make(averaged=False), make()
+    for seed in range(2):
+        source.evolve(core.Random(seed), 0.3, workspace)
+        for target in (copied, averaged):
+            target.copy_from(source, workspace)
+            assert target.linked
+            assert target.positions(0) == source.positions(0)
+            assert bytes(target.values(0)) == bytes(source.values(0))
+            assert bytes(target.bias(0)) == bytes(source.bias(0))
+    with pytest.raises(ValueError, match=r"target is a target for copies .* no room for the union of two topologies"):
+        core.polyak_update(source, copied, 0.5, workspace)
+    core.polyak_update(source, averaged, 0.5, workspace)

@@ -65,13 +65,14 @@ class ActorCritic:
         actor_nnz = nnz_per_layer(actor_sizes, config)
         critic_nnz = nnz_per_layer(critic_sizes, config)
 
+        averaged = self.averages_targets(config)
         made: dict[str, core.Network] = {}
         for name in NETWORKS:
             shape = (actor_sizes, actor_nnz, head) if name == "actor" else (critic_sizes, critic_nnz, "linear")
             made[name] = core.Network(arena, name, *shape)
             target = f"{name}_target"
             if target in self.NAMES:
-                made[target] = core.Network(arena, target, *shape, target=True)
+                made[target] = core.Network(arena, target, *shape, target=True, averaged=averaged)
         self.networks = {name: made[name] for name in self.NAMES}
         self.actor, self.critic_1, self.critic_2 = (made[name] for name in NETWORKS)
         self.critic_1_target, self.critic_2_target = made["critic_1_target"], made["critic_2_target"]
@@ -88,12 +89,17 @@ class ActorCritic:
         self.d_action = core.Batch(arena, "batch.d_action", action_size, size)
         parameters = max(self.actor.parameter_count, self.critic_1.parameter_count)
         self.gradients = core.Gradients(arena, "gradients", parameters)
-        self.workspace = workspace_for(arena, [(actor_sizes, actor_nnz), (critic_sizes, critic_nnz)])
+        self.workspace = workspace_for(arena, [(actor_sizes, actor_nnz), (critic_sizes, critic_nnz)], averaged)
 
         self.random = core.Random(config.seed)
         self.iteration = 0  # gradient steps taken
         self.critic_loss = self.actor_loss = self.mean_q = 0.0
         self.connections_moved = 0  # by the last evolution
+
+    @staticmethod
+    def averages_targets(config: "TrainConfig") -> bool:
+        """Whether targets are averages of their networks, which takes the room of both topologies; else copies."""
+        return True
 
     def initialise(self) -> None:
         """Sparse topologies and weights; targets equal their networks."""

@@ -12,11 +12,16 @@ def evolves(config: "TrainConfig") -> bool:
     return config.method.startswith("ds-")
 
 
-def workspace_for(arena: core.Arena, networks: list[tuple[list[int], list[int]]]) -> core.TopologyWorkspace:
-    """Scratch for the largest layer of any of the (sizes, nnz): a target's union may hold twice its connections."""
+def workspace_for(
+    arena: core.Arena, networks: list[tuple[list[int], list[int]]], averaged: bool
+) -> core.TopologyWorkspace:
+    """Scratch for the largest layer of any of the (sizes, nnz).
+
+    With `averaged` targets for their unions, too: one may hold twice its network's connections.
+    """
     weights = features = 1
     for sizes, nnz in networks:
         features = max(features, *sizes)
         for n_in, n_out, count in zip(sizes[:-1], sizes[1:], nnz, strict=True):
-            weights = max(weights, min(n_in * n_out, 2 * count))
+            weights = max(weights, min(n_in * n_out, 2 * count if averaged else count))
     return core.TopologyWorkspace(arena, "topology workspace", weights, features, features)

@@ -51,6 +51,11 @@ class SAC(ActorCritic):
         self.log_alpha = [log(config.alpha), 0.0, 0.0]  # and its Adam moments, for where it is automatic
         self.entropy = 0.0  # mean of -log pi over the last mini-batch
 
+    @staticmethod
+    def averages_targets(config: "TrainConfig") -> bool:
+        """With tau = 1, the hard update, a target is its critic's copy and has the very same topology."""
+        return config.tau < 1
+
     def act(self, observation: "Buffer", action: "memoryview[float]") -> None:
         """The policy without noise, tanh of the mean: `observation` (n,) float64 to `action` (m,) float32."""
         self.actor.act(observation, self.act_head, self.act_pass)
@@ -134,8 +139,8 @@ class SAC(ActorCritic):
         self.alpha = exp(self.log_alpha[0])
 
     def update_targets(self, tau: float) -> None:
-        """Lines 21-22. With tau = 1 (the hard update) a target is its critic again, topology too."""
-        if tau < 1:
+        """Lines 21-22, or copies, whose topology is their critic's: there is nothing to prune."""
+        if self.averages_targets(self.config):
             super().update_targets(tau)
             return
         for name, target in self.targets.items():

@@ -83,7 +83,7 @@ void check_trainable(const Network& network) {
 void check_pair(const Network& source, const Network& target, const TopologyWorkspace& workspace) {
   check(source.sizes == target.sizes,
         "target " + target.name + " and source " + source.name + " differ in layer sizes.");
-  check(!target.layers.front().adam_m,
+  check(target.layers.front().role != Role::kLearner,
         target.name + " is not a target network (make it with target=True).");
   for (size_t l = 0; l < target.layers.size(); ++l)
     check(source.layers[l].budget == target.layers[l].budget,
@@ -93,7 +93,8 @@ void check_pair(const Network& source, const Network& target, const TopologyWork
 }
 
 void construct(Network* self, Arena& arena, const std::string& name, const std::vector<int>& sizes,
-               const std::vector<int64_t>& nnz, const std::string& output, bool target) {
+               const std::vector<int64_t>& nnz, const std::string& output, bool target,
+               bool averaged) {
   check(sizes.size() >= 2 && nnz.size() + 1 == sizes.size(),
         name + ": expected one nnz for each layer between two sizes, got " +
             std::to_string(sizes.size()) + " sizes and " + std::to_string(nnz.size()) + " nnz.");
@@ -111,7 +112,8 @@ void construct(Network* self, Arena& arena, const std::string& name, const std::
               " weights, got " + std::to_string(nnz[l]) + ".");
     counts.push_back(static_cast<uint32_t>(nnz[l]));
   }
-  new (self) Network(arena, name, sizes, counts, output == "tanh", target);
+  const Role role = !target ? Role::kLearner : averaged ? Role::kAveraged : Role::kCopied;
+  new (self) Network(arena, name, sizes, counts, output == "tanh", role);
 }
 
 void backward(Network& network, const Batch& x, Activations& activations, const Batch& y,
@@ -170,7 +172,7 @@ std::vector<uint32_t> positions(Network& network, int index) {
 void pack_checked(Network& network, int index, TopologyWorkspace& workspace, int64_t nnz) {
   const Layer& layer = layer_of(network, index);
   check_workspace(network, workspace);
-  const int64_t least = layer.target ? 0 : layer.budget;
+  const int64_t least = layer.role == Role::kLearner ? layer.budget : 0;
   check(nnz >= least && nnz <= layer.capacity,
         network.name + ": layer " + std::to_string(index) + " takes " + std::to_string(least) +
             " to " + std::to_string(layer.capacity) + " weights, got " + std::to_string(nnz) + ".");
@@ -189,7 +191,8 @@ void def_array(nb::class_<Network>& c, const char* name, Count count, Data data)
       name,
       [count, data, name](nb::handle_t<Network> self, int index) {
         Layer& layer = layer_of(nb::cast<Network&>(self), index);
-        check(!layer.target || data(layer), std::string(name) + ": a target has no moments.");
+        check(layer.role == Role::kLearner || data(layer),
+              std::string(name) + ": a target has no moments.");
         return view(self, data(layer), count(layer));
       },
       "layer"_a);
@@ -254,7 +257,7 @@ void bind_network(nb::module_& m) {
   auto network = nb::class_<Network>(m, "Network");
   network
       .def("__init__", construct, "arena"_a, "name"_a, "sizes"_a, "nnz"_a, "output"_a,
-           "target"_a = false, nb::keep_alive<1, 2>())
+           "target"_a = false, "averaged"_a = true, nb::keep_alive<1, 2>())
       .def_ro("name", &Network::name)
       .def_prop_ro("sizes", [](const Network& n) { return nb::tuple(nb::cast(n.sizes)); })
       .def_prop_ro("nnz",
@@ -344,6 +347,10 @@ void bind_network(nb::module_& m) {
       "polyak_update",
       [](const Network& source, Network& target, float tau, TopologyWorkspace& workspace) {
         check_pair(source, target, workspace);
+        check(target.layers.front().role == Role::kAveraged,
+              target.name +
+                  " is a target for copies (averaged=False): it has no room for the "
+                  "union of two topologies.");
         target.polyak_update(source, tau, workspace);
       },
       "source"_a, "target"_a, "tau"_a, "workspace"_a);

@@ -98,16 +98,17 @@ void build_transposed_view(Layer& layer, TopologyWorkspace& workspace, const uin
 
 void pin_form(Form form) { pinned = form; }
 
-Layer::Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nnz, bool target)
-    : in(in), out(out), target(target), budget(nnz) {
+Layer::Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nnz, Role role)
+    : in(in), out(out), role(role), budget(nnz) {
   const uint64_t all = static_cast<uint64_t>(in) * out;
   plain = rows_are_plain(in, out, nnz);
   plain_t = rows_are_plain(out, in, nnz);
-  // A target lags its network: at worst the two topologies share nothing.
-  capacity = static_cast<uint32_t>(target ? std::min<uint64_t>(all, 2ull * nnz) : nnz);
+  // An average lags its network: at worst the two topologies share nothing.
+  const uint64_t most = role == Role::kAveraged ? 2ull * nnz : nnz;
+  capacity = static_cast<uint32_t>(std::min(all, most));
   values = arena.take<float>(name + ".values", capacity + 4);
   bias = arena.take<float>(name + ".bias", out);
-  if (!target) {
+  if (role == Role::kLearner) {
     adam_m = arena.take<float>(name + ".adam_m", capacity);
     adam_v = arena.take<float>(name + ".adam_v", capacity);
     bias_adam_m = arena.take<float>(name + ".bias_adam_m", out);
@@ -116,9 +117,8 @@ Layer::Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nn
   column_start = arena.take<uint32_t>(name + ".buckets", group_count(out) * kPatterns + 1);
   weight_start = arena.take<uint32_t>(name + ".groups", group_count(out) + 1);
   columns = arena.take<uint16_t>(name + ".columns", entry_capacity(plain, out, in, capacity));
-  if (target) {
-    source = arena.take<uint32_t>(name + ".source", capacity);
-  } else {
+  if (role == Role::kAveraged) source = arena.take<uint32_t>(name + ".source", capacity);
+  if (role == Role::kLearner) {
     row_start_t =
         arena.take<uint32_t>(name + ".transposed_buckets", group_count(in) * kPatterns + 1);
     weight_start_t = arena.take<uint32_t>(name + ".transposed_groups", group_count(in) + 1);
@@ -210,7 +210,7 @@ void pack(Layer& layer, TopologyWorkspace& workspace, uint32_t nnz) {
                 });
   }
   layer.values[nnz] = 0;
-  if (!layer.target)
+  if (layer.role == Role::kLearner)
     build_transposed_view(layer, workspace, reinterpret_cast<uint32_t*>(workspace.adam_v), nnz);
 }
 

@@ -16,19 +16,21 @@ class TopologyWorkspace;
 enum class Form { kChosen, kPlain, kGroups };
 void pin_form(Form form);
 
+// What a network's layers are for. Those of a target have no moments and no transposed view: an
+// averaged one has room for the union of two topologies, a copied one always has its network's.
+enum class Role { kLearner, kAveraged, kCopied };
+
 struct Layer {
-  // `target` layers have no moments and no transposed view, but room for the union of two
-  // topologies.
-  Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nnz, bool target);
+  Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nnz, Role role);
 
   Groups forward_view() const;     // rows are outputs
   Groups transposed_view() const;  // rows are inputs; weight i is values[slots[i]]
   bool dense() const { return budget == static_cast<uint64_t>(in) * out; }
 
   int in, out;
-  bool target;
+  Role role;
   uint32_t budget;    // connections that the layer keeps
-  uint32_t capacity;  // connections that fit: a target's union may exceed its budget
+  uint32_t capacity;  // connections that fit: an averaged target's union may exceed its budget
   uint32_t nnz = 0;   // connections stored now
   float *values, *adam_m = nullptr, *adam_v = nullptr;  // [capacity]; values[nnz] = 0: see `source`
   float *bias, *bias_adam_m = nullptr, *bias_adam_v = nullptr;
@@ -37,9 +39,9 @@ struct Layer {
   uint32_t *row_start_t = nullptr, *weight_start_t = nullptr, *slots = nullptr;
   uint16_t* rows_t = nullptr;
   bool plain, plain_t;         // whether a view's groups are plain rows
-  uint32_t* source = nullptr;  // target: where the same connection lies in the source's values; its
-                               // nnz where nowhere
-  float small_magnitude = 0;   // target: the last pruning threshold, a guess that only saves time
+  uint32_t* source = nullptr;  // averaged: where the same connection lies in the source's values;
+                               // its nnz where nowhere
+  float small_magnitude = 0;   // averaged: the last pruning threshold, a guess that only saves time
 };
 
 // Scratch for changes of topology, for checkpoints and for a backward pass. The four arrays hold

@@ -36,16 +36,12 @@ Gradients::Gradients(Arena& arena, const std::string& name, size_t count)
     : data(arena.take<float>(name, count)), count(count) {}
 
 Network::Network(Arena& arena, const std::string& name, const std::vector<int>& sizes,
-                 const std::vector<uint32_t>& nnz, bool tanh_output, bool target)
-    : name(name),
-      sizes(sizes),
-      tanh_output_(tanh_output),
-      target_(target),
-      version_(std::make_shared<uint64_t>(0)) {
+                 const std::vector<uint32_t>& nnz, bool tanh_output, Role role)
+    : name(name), sizes(sizes), tanh_output_(tanh_output), version_(std::make_shared<uint64_t>(0)) {
   layers.reserve(nnz.size());
   for (size_t l = 0; l < nnz.size(); ++l)
     layers.emplace_back(arena, name + "." + std::to_string(l), sizes[l], sizes[l + 1], nnz[l],
-                        target);
+                        role);
 }
 
 void Network::initialise(Random& random, TopologyWorkspace& workspace) {
@@ -69,7 +65,8 @@ void Network::copy_from(const Network& source, TopologyWorkspace& workspace) {
 void Network::link(const Network& source, bool linked, TopologyWorkspace& workspace) {
   source_version_ = source.version_;
   linked_version_ = *source.version_ - !linked;
-  if (!linked) return;
+  // Only averaging looks for the source's weights.
+  if (!linked || layers.front().role != Role::kAveraged) return;
   for (size_t l = 0; l < layers.size(); ++l) edgedst::link(source.layers[l], layers[l], workspace);
 }
 

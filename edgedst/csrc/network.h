@@ -28,7 +28,7 @@ struct Gradients {
 class Network {
  public:
   Network(Arena& arena, const std::string& name, const std::vector<int>& sizes,
-          const std::vector<uint32_t>& nnz, bool tanh_output, bool target);
+          const std::vector<uint32_t>& nnz, bool tanh_output, Role role);
 
   void initialise(Random& random, TopologyWorkspace& workspace);
   void copy_from(const Network& source, TopologyWorkspace& workspace);
@@ -57,7 +57,6 @@ class Network {
 
  private:
   bool tanh_output_;
-  bool target_;
   std::shared_ptr<uint64_t> version_;  // of the topology: evolve, initialise and pack move it
   std::shared_ptr<const uint64_t> source_version_;
   uint64_t linked_version_ = 0;

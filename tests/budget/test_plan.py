@@ -6,6 +6,7 @@ from edgedst import core
 from edgedst.agents import agent_class
 from edgedst.budget.plan import make_plan
 from edgedst.config import TrainConfig
+from edgedst.density import nnz_per_layer
 from edgedst.errors import BudgetExceeded
 
 PROCESS = [("interpreter and libraries", 11_000_000), ("environments", 6_000_000)]
@@ -58,6 +59,26 @@ def test_observations_that_never_move_take_no_replay():
     assert made.replay_rows > plan(config).replay_rows
     told = made.as_dict()
     assert (told["observation_size"], told["constant_observations"]) == (N, 2)
+
+
+@pytest.mark.parametrize("method", ["ds-sac", "static-sac", "sac"])
+def test_a_hard_target_takes_what_its_critic_takes_to_act_and_no_union(method):
+    def regions(**changes):
+        arena = core.Arena(None)
+        agent_class(method)(arena, settings(method=method, **changes), N, M)
+        return dict(arena.regions())
+
+    hard, soft = regions(), regions(target_update="soft")
+    target = {name: size for name, size in hard.items() if name.startswith("critic_1_target.")}
+    assert target == {
+        name: hard[name.replace("_target", "")]
+        for layer in range(3)
+        for name in (f"critic_1_target.{layer}.{part}" for part in ("values", "bias", "buckets", "groups", "columns"))
+    }
+    config = settings(method=method)
+    most = max(nnz_per_layer([N, 256, 256, 2 * M], config) + nnz_per_layer([N + M, 256, 256, 1], config))
+    assert hard["topology workspace.values"] == -(-4 * most // 64) * 64
+    assert sum(soft.values()) > sum(hard.values())
 
 
 @pytest.mark.parametrize("method", ["ds-td3", "ds-sac"])

@@ -81,7 +81,7 @@ class LayerCase {
     Arena arena((1 << 14) + 64 * nnz + 256 * size_t(in + out), false);
     TopologyWorkspace workspace(arena, "workspace", nnz, in, out);
     pin_form(form);
-    Layer layer(arena, "layer", in, out, nnz, false);
+    Layer layer(arena, "layer", in, out, nnz, Role::kLearner);
     // Packed with their ordinals as values, the weights tell where each of them went.
     for (uint32_t k = 0; k < nnz; ++k) {
       workspace.indices[k] = positions[k];

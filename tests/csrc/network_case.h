@@ -43,8 +43,8 @@ class NetworkCase {
         random_(random),
         arena_(8u << 20, false),
         workspace_(arena_, "workspace", kMostUnits * kMostUnits, kMostUnits, kMostUnits),
-        network_(arena_, "network", sizes, nnz, false, false),
-        target_(arena_, "target", sizes, nnz, false, true),
+        network_(arena_, "network", sizes, nnz, false, Role::kLearner),
+        target_(arena_, "target", sizes, nnz, false, Role::kAveraged),
         activations_(arena_, "activations", sizes, batch),
         one_activation_(arena_, "one activation", sizes, 1),
         gradients_(arena_, "gradients", network_.parameter_count()) {

@@ -122,8 +122,8 @@ std::vector<float> train(int thread_count) {
   const std::vector<int> sizes = {33, 65, 66, 3};
   const std::vector<uint32_t> nnz = {900, 2000, 150};
   TopologyWorkspace workspace(arena, "workspace", 65 * 66, 66, 66);
-  Network network(arena, "network", sizes, nnz, true, false);
-  Network target(arena, "target", sizes, nnz, true, true);
+  Network network(arena, "network", sizes, nnz, true, Role::kLearner);
+  Network target(arena, "target", sizes, nnz, true, Role::kAveraged);
   Activations activations(arena, "activations", sizes, 100);
   Gradients gradients(arena, "gradients", network.parameter_count());
   const Batch x = take_batch(arena, "x", 33, 100), y = take_batch(arena, "y", 3, 100),
