@@ -256,11 +256,12 @@ double MujocoHost::step(const float* action, bool* terminated) {
     if (task_.fields >> kCfrcExt & 1) mujoco.rne_post_constraint(model_->model, data);
     mujoco.get_state(model_->model, data, qpos_.data(), qpos_bit_);
     mujoco.get_state(model_->model, data, qvel_.data(), qvel_bit_);
+    mujoco.get_state(model_->model, data, ctrl_.data(), ctrl_bit_);
   });
   observe();
   const bool healthy = task_.healthy(task_, view());
   *terminated = !healthy;
-  return task_.reward(task_, {view(), action, before, measure_, healthy});
+  return task_.reward(task_, {view(), action, ctrl_.data(), before, measure_, healthy});
 }
 
 size_t MujocoHost::state_bytes() const {

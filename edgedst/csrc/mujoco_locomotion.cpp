@@ -149,10 +149,7 @@ double ant_v5_reward(const MujocoTask& task, const MujocoStep& step) {
 // The cost is that of mjData's ctrl, in float64.
 double humanoid_v4_reward(const MujocoTask& task, const MujocoStep& step) {
   double squares = 0;
-  for (int i = 0; i < task.action_size; ++i) {
-    const double control = step.action[i];
-    squares += control * control;
-  }
+  for (int i = 0; i < task.action_size; ++i) squares += step.control[i] * step.control[i];
   return velocity_and_health(task, step, 1.25) - task.control_cost_weight * squares;
 }
 

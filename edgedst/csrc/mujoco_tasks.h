@@ -36,7 +36,8 @@ struct MujocoView {
 struct MujocoStep {
   MujocoView now;
   const float* action;
-  double before, after;  // the task's measure
+  const double* control;  // mjData's after the step: the action, or 0 where MuJoCo reset itself
+  double before, after;   // the task's measure
   bool healthy;
 };
 

@@ -73,6 +73,22 @@ def test_native_host_equals_gymnasium(task):
     assert (terminations > 0) == (not task.startswith(NEVER_TERMINATE))
 
 
+@pytest.mark.parametrize("task", ["HalfCheetah-v4", "Ant-v5", "Humanoid-v4", "InvertedDoublePendulum-v5"])
+def test_an_unstable_simulation_is_reset_as_gymnasiums_and_told(task):
+    reference, env = gymnasium.make(task).unwrapped, make(task)
+    reference.reset(seed=0)
+    qpos, qvel = reference.data.qpos.copy(), np.full(reference.model.nv, 1e11)  # MuJoCo resets what is beyond 1e10
+    reference.set_state(qpos, qvel)
+    env._host.set_position_velocity(qpos, qvel)
+    for step, action in enumerate(actions(env, 5)):
+        observation, reward, terminated, _, _ = reference.step(action)
+        native_reward, native_terminated, _ = env.step(memoryview(action))
+        np.testing.assert_allclose(env.observation, observation, rtol=0, atol=3e-16)
+        assert native_reward == pytest.approx(reward, abs=1e-6), f"step {step}"
+        assert native_terminated == bool(terminated)
+    assert any("unstable" in warning for warning in env.take_warnings())
+
+
 # 13 masses; in v4 also the world body's inertia, velocity and force (10 + 6 + 6) and the forces of 6 absent actuators.
 @pytest.mark.parametrize(("task", "count"), [("Humanoid-v4", 41), ("Humanoid-v5", 13), ("Ant-v5", 0), ("Hopper-v4", 0)])
 def test_constants_of_a_task_never_move_in_gymnasium_either(task, count):
