@@ -19,7 +19,8 @@ from edgedst.errors import CheckpointError, EnvironmentFault, SimulatorMismatch
 
 TASKS = sorted(NATIVE_TASKS)
 NEVER_TERMINATE = ("HalfCheetah", "Swimmer", "Reacher", "Pusher")
-OTHER_SINES = ("Reacher", "InvertedDoublePendulum")
+# Observations that are sines and cosines: NumPy's and the C library's may differ in the last bit of numbers up to 1.
+SINES = {"Reacher": slice(0, 4), "InvertedDoublePendulum": slice(1, 5)}
 
 
 @pytest.fixture(autouse=True)
@@ -60,11 +61,11 @@ def test_native_host_equals_gymnasium(task):
         action = action * np.float32(1.5) * largest
         observation, reward, terminated, _, _ = reference.step(action)
         native_reward, native_terminated = host.step(action)
-        if task.startswith(OTHER_SINES):
-            # NumPy's sine and cosine and the C library's may differ in the last bit of numbers up to 1.
-            np.testing.assert_allclose(host.observation, observation, rtol=0, atol=3e-16)
-        else:
-            assert bytes(host.observation) == observation.tobytes(), f"step {step}"
+        native = np.array(host.observation)
+        if sines := SINES.get(task.partition("-")[0]):
+            np.testing.assert_allclose(native[sines], observation[sines], rtol=0, atol=3e-16)
+            native[sines] = observation[sines]
+        assert native.tobytes() == observation.tobytes(), f"step {step}"
         assert native_reward == pytest.approx(reward, abs=1e-6)
         assert native_terminated == bool(terminated)
         if terminated:
