@@ -37,6 +37,10 @@ class EnvironmentFault(EdgedstError, RuntimeError):
     """The environment raised, or gave an observation or reward that is not a finite number."""
 
 
+class TrainingDiverged(EdgedstError, ArithmeticError):
+    """A loss is no longer a finite number: weights are or soon will be NaN, and no update brings them back."""
+
+
 class SimulatorMismatch(EdgedstError, RuntimeError):
     """The installed MuJoCo is not one that the native host can read, or its self-check failed."""
 

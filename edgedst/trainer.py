@@ -15,7 +15,7 @@ from edgedst import __version__, core
 from edgedst.agents import agent_class
 from edgedst.budget.guard import Guard, memory
 from edgedst.checkpoints import Checkpoints
-from edgedst.errors import BudgetBroken, CheckpointError, EdgedstError, EnvironmentFault
+from edgedst.errors import BudgetBroken, CheckpointError, EdgedstError, EnvironmentFault, TrainingDiverged
 from edgedst.plain_json import dumps, loads
 from edgedst.progress import Progress
 from edgedst.runs import RunFolder, host_facts
@@ -154,6 +154,8 @@ class Run:
                 f"{config.env} does not stay within {config.budget_mb:g} MB. {reason} {self.last_checkpoint()} "
                 "Train again with a larger `--budget-mb`."
             ) from error
+        except TrainingDiverged:  # the checkpoint would lead here again
+            raise
         except EdgedstError as error:
             raise type(error)(f"{error} {self.last_checkpoint()}") from error
 

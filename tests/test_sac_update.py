@@ -11,11 +11,22 @@ import models
 import numpy as np
 import packed
 import pytest
-from updates import BATCH_ROWS, check_gradients, check_model, check_networks, layers_of, masks_of, run, write_networks
+from updates import (
+    BATCH_ROWS,
+    check_gradients,
+    check_model,
+    check_networks,
+    fill_batch,
+    layers_of,
+    masks_of,
+    run,
+    write_networks,
+)
 
 from edgedst import core
 from edgedst.agents.actor_critic import NETWORKS
 from edgedst.agents.sac import NAMES, SAC
+from edgedst.errors import TrainingDiverged
 
 GOLDEN = Path(__file__).parent / "golden"
 # name: settings beside the defaults of `config`
@@ -172,6 +183,16 @@ def test_the_state_of_an_agent_is_all_that_its_next_updates_need():
         run(one, arrays, 2)
     assert agent.losses() == other.losses()
     assert agent.state() == other.state()
+
+
+def test_losses_that_are_no_longer_finite_are_told_with_what_to_do():
+    """In the core a NaN reward gives a NaN target, and that a NaN loss."""
+    agent, arrays = agent_of("first", golden("first")), golden("first")
+    arrays["batch.0.reward"][0, 3] = np.nan
+    agent.sample = lambda: fill_batch(agent, arrays, 0)
+    words = r"losses are nan of the critics and .* in gradient step 1; .* smaller `learning_rate` in .*: it is 0\.0003"
+    with pytest.raises(TrainingDiverged, match=words):
+        agent.update()
 
 
 @pytest.mark.parametrize(

@@ -371,6 +371,16 @@ def test_what_an_environment_does_wrong_is_a_sentence_and_the_last_checkpoint_is
     assert json.loads((run_in(tmp_path) / "checkpoint" / "state.json").read_text(encoding="utf-8"))["step"] >= 400
 
 
+def test_a_run_that_diverges_ends_with_a_sentence_that_does_not_send_it_there_again(tmp_path):
+    deep = "hidden = [32, 32, 32, 32, 32, 32, 32, 32]\nlearning_rate = 1000.0\n"
+    (tmp_path / "deep.toml").write_text(deep, encoding="utf-8")
+    _, err = train(tmp_path, "--steps", "5000", "--config", "deep.toml", *SMALL[2:], code=1)
+    assert re.match(r"TrainingDiverged: The losses are .* smaller `learning_rate` in .*: it is 1000\.$", err.strip()), (
+        err
+    )
+    assert "--resume" not in err
+
+
 def test_debug_shows_the_traceback(tmp_path):
     _, err = train(tmp_path, "--env", "HalfCheetah-v9", "--debug", code=1)
     assert "Traceback" in err

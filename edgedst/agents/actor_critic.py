@@ -3,9 +3,12 @@
 An agent is a subclass that fills in `learn`, `act` and `explore` in its paper's order.
 """
 
+from math import isfinite
+
 from edgedst import core
 from edgedst.agents.networks import evolves, workspace_for
 from edgedst.density import nnz_per_layer
+from edgedst.errors import TrainingDiverged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,9 +128,19 @@ class ActorCritic:
         self.random.uniform(action, -1.0, 1.0)
 
     def update(self) -> None:
-        """One gradient step on a mini-batch of the replay."""
+        """One gradient step on a mini-batch of the replay.
+
+        Raises:
+            TrainingDiverged: a loss is NaN or infinite. Acting would hide it: an action is clipped to [-1, 1].
+        """
         self.sample()
         self.learn()
+        if not isfinite(self.critic_loss + self.actor_loss):
+            raise TrainingDiverged(
+                f"The losses are {self.critic_loss:g} of the critics and {self.actor_loss:g} of the actor in gradient "
+                f"step {self.iteration:,}; finite numbers were expected. Train anew with a smaller `learning_rate` in "
+                f"the file of `--config`: it is {self.config.learning_rate:g}."
+            )
 
     def sample(self) -> None:
         """A uniform mini-batch."""
