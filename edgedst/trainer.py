@@ -158,6 +158,8 @@ class Run:
             raise
         except EdgedstError as error:
             raise type(error)(f"{error} {self.last_checkpoint()}") from error
+        finally:
+            self.tell_warnings()
 
     def loop(self) -> None:
         """Evaluate, save, act, learn."""
@@ -264,6 +266,15 @@ class Run:
             }
         )
         self.progress.show(self.step, rss)
+        self.tell_warnings()
+
+    def tell_warnings(self) -> None:
+        """What the simulators said since the last time. MuJoCo resets an unstable simulation and goes on: tell it."""
+        for environment in (self.environment, self.evaluation_environment):
+            warnings = environment.take_warnings()
+            if warnings:
+                others = " There were others." if len(warnings) > 1 else ""
+                self.progress.say(f"{self.config.env} warned before step {self.step:,}: {warnings[0]}{others}")
 
     def save(self) -> None:
         """A checkpoint of this step."""

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from edgedst.cli import launch
+from edgedst.config import TrainConfig
+
 SMALL = (
     "--hidden",
     "32",
@@ -369,6 +372,19 @@ def test_what_an_environment_does_wrong_is_a_sentence_and_the_last_checkpoint_is
     assert re.search(words, err), err
     assert "is good: `edgedst train --resume" in err
     assert json.loads((run_in(tmp_path) / "checkpoint" / "state.json").read_text(encoding="utf-8"))["step"] >= 400
+
+
+def test_a_simulation_that_mujoco_had_to_reset_is_told(tmp_path):
+    config = TrainConfig(steps=1000, hidden=(8, 8), eval_every=500, eval_episodes=1, replay_dtype="float32").resolved()
+    job = launch.job_for(config, run_dir=str(tmp_path), progress=False)
+    model = Path(job["spec"]["model_file"]).read_text(encoding="utf-8")
+    strong = tmp_path / "half_cheetah.xml"
+    strong.write_text(re.sub(r'gear="\d+"', 'gear="1e15"', model), encoding="utf-8")
+    job["spec"]["model_file"] = str(strong)
+    arguments, variables = launch.command(job)
+    done = subprocess.run(arguments, env=variables, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"HalfCheetah-v4 warned before step [\d,]+: .*unstable", done.stdout), done.stdout
 
 
 def test_a_run_that_diverges_ends_with_a_sentence_that_does_not_send_it_there_again(tmp_path):
