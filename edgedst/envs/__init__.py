@@ -4,6 +4,10 @@ import math
 
 from edgedst.errors import EnvironmentFault
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class Environment:
     """What a host offers the trainer. `observation` is the host's own buffer: the next reset or step overwrites it."""
@@ -62,14 +66,22 @@ class Environment:
         """Free what the host holds outside of this process's memory."""
 
 
-def check_finite(name: str, observation: "memoryview[float]", reward: float, episode_step: int) -> None:
+def check_finite(
+    name: str, observation: "memoryview[float]", reward: float, episode_step: int, action: "Sequence[float]" = ()
+) -> None:
     """Refuse what would spoil the replay for good.
 
     Raises:
-        EnvironmentFault: a NaN or infinity, with its place.
+        EnvironmentFault: a NaN or infinity, with its place; in the action, where it began there.
     """
     if math.isfinite(sum(observation) + reward):  # one pass in C; only a fault looks closer
         return
+    for index, value in enumerate(action):
+        if not math.isfinite(value):
+            raise EnvironmentFault(
+                f"{name} was given an action of {value} at index {index} in step {episode_step} of an episode; finite "
+                "numbers were expected. Nothing of this step was stored: the actor is at fault, not the environment."
+            )
     if not math.isfinite(reward):
         what = f"a reward of {reward}"
     else:
@@ -79,5 +91,5 @@ def check_finite(name: str, observation: "memoryview[float]", reward: float, epi
         what = f"{faults[0][1]} at index {faults[0][0]} of the observation"
     raise EnvironmentFault(
         f"{name} gave {what} in step {episode_step} of an episode; finite numbers were expected. Nothing of this step "
-        "was stored: correct the environment, then go on from the last checkpoint with `--resume`."
+        "was stored: correct the environment."
     )

@@ -6,6 +6,7 @@ import importlib
 import os
 import struct
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -73,7 +74,7 @@ class GymnasiumEnvironment(Environment):
             raise
         except Exception as error:
             raise EnvironmentFault(_raised(self.name, f"step {self._episode_step} of an episode", error)) from error
-        self._store(observation, reward)
+        self._store(observation, reward, action)
         return reward, bool(terminated), bool(truncated)
 
     def state(self) -> bytes:
@@ -113,7 +114,7 @@ class GymnasiumEnvironment(Environment):
         """Close the environment."""
         self._env.close()
 
-    def _store(self, observation: Any, reward: float) -> None:
+    def _store(self, observation: Any, reward: float, action: "Sequence[float]" = ()) -> None:
         try:
             flat = np.asarray(observation, dtype=np.float64).ravel()
         except (TypeError, ValueError) as error:
@@ -124,7 +125,7 @@ class GymnasiumEnvironment(Environment):
                 f"its observation space has {self.observation_size}."
             )
         self._observation[:] = flat
-        check_finite(self.name, self.observation, reward, self._episode_step)
+        check_finite(self.name, self.observation, reward, self._episode_step, action)
 
 
 def _make(env_id: str) -> "gymnasium.Env[Any, Any]":

@@ -47,11 +47,10 @@ class MujocoEnvironment(Environment):
             reward, terminated = self._host.step(action)
         except RuntimeError as error:
             raise EnvironmentFault(
-                f"{self.name}: {error} (step {self._episode_step + 1} of an episode). The last checkpoint is good: go "
-                "on from it with `--resume`."
+                f"{self.name}: {error} (step {self._episode_step + 1} of an episode). Nothing of this step was stored."
             ) from error
         self._episode_step += 1
-        check_finite(self.name, self.observation, reward, self._episode_step)
+        check_finite(self.name, self.observation, reward, self._episode_step, action)
         return reward, terminated, self._episode_step >= self._time_limit
 
     def state(self) -> bytes:

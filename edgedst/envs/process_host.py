@@ -90,10 +90,7 @@ class ProcessEnvironment(Environment):
             pid, self._pid = self._pid, 0
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if pid else 0
             how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            raise errors.EnvironmentFault(
-                f"The process of {self.name} {how}. Nothing already saved is lost: go on from the last checkpoint with "
-                "`--resume`."
-            ) from None
+            raise errors.EnvironmentFault(f"The process of {self.name} {how}. Nothing already saved is lost.") from None
         if status == _ERROR:
             name, _, sentence = payload.decode().partition(":")
             raise getattr(errors, name, errors.EnvironmentFault)(sentence)

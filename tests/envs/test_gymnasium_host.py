@@ -161,3 +161,12 @@ def test_the_end_of_the_environments_process_is_told():
     with pytest.raises(EnvironmentFault, match="process of Pendulum-v1 was ended by signal 9"):
         env.step(memoryview(np.zeros(1, np.float32)))
     env.close()
+
+
+def test_an_action_that_is_not_finite_is_not_blamed_on_the_environment():
+    env = registry.make(registry.locate(register(fault="reward")))
+    env.reset(0)
+    with pytest.raises(
+        EnvironmentFault, match=r"was given an action of nan at index 0 in step 1 .* the actor is at fault"
+    ):
+        env.step(memoryview(np.full(1, np.nan, np.float32)))

@@ -275,7 +275,7 @@ def test_a_missing_library_and_a_missing_model_are_told(tmp_path):
 def test_a_nan_action_is_told_with_its_step():
     env = make("HalfCheetah-v4")
     env.reset(0)
-    with pytest.raises(EnvironmentFault, match="HalfCheetah-v4 gave a reward of nan in step 1 of an episode"):
+    with pytest.raises(EnvironmentFault, match="HalfCheetah-v4 was given an action of nan at index 0 in step 1 of an"):
         env.step(memoryview(array.array("f", [float("nan")] * 6)))
 
 
