@@ -41,7 +41,11 @@ class ProcessEnvironment(Environment):
         self._pid = os.posix_spawn(sys.executable, [sys.executable, "-c", boot], os.environ)
         os.close(requests_out)
         os.close(replies_in)
-        spaces = self._receive()
+        try:
+            spaces = self._receive()
+        except BaseException:
+            self.close()
+            raise
         self.observation_size, self.action_size, limit = _SIZES.unpack_from(spaces)
         bounds = struct.unpack_from(f"<{2 * self.action_size}d", spaces, _SIZES.size)
         self.action_low, self.action_high = bounds[: self.action_size], bounds[self.action_size :]
@@ -70,9 +74,11 @@ class ProcessEnvironment(Environment):
 
     def close(self) -> None:
         """End the other process and wait for it."""
-        if self._pid:
+        if self._requests >= 0:
             os.close(self._requests)  # it reads the end of the pipe and leaves
             os.close(self._replies)
+            self._requests = self._replies = -1
+        if self._pid:
             os.waitpid(self._pid, 0)
             self._pid = 0
 

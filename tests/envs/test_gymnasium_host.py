@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -161,6 +162,25 @@ def test_the_end_of_the_environments_process_is_told():
     with pytest.raises(EnvironmentFault, match="process of Pendulum-v1 was ended by signal 9"):
         env.step(memoryview(np.zeros(1, np.float32)))
     env.close()
+
+
+def test_an_environments_process_leaves_nothing_behind_however_it_ends():
+    def open_files():
+        return sorted(path.name for path in Path("/proc/self/fd").iterdir())
+
+    before = open_files()
+    with pytest.raises(UnknownEnvironment):
+        ProcessEnvironment("Pendulun-v1")
+    killed, closed = ProcessEnvironment("Pendulum-v1"), ProcessEnvironment("Pendulum-v1")
+    os.kill(killed._pid, signal.SIGKILL)
+    with pytest.raises(EnvironmentFault):
+        killed.reset(0)
+    for env in (killed, closed):
+        env.close()
+        env.close()
+    assert open_files() == before
+    with pytest.raises(ChildProcessError):  # no process that nobody waited for
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_an_action_that_is_not_finite_is_not_blamed_on_the_environment():
