@@ -61,7 +61,7 @@ MujocoData::MujocoData(std::shared_ptr<MujocoModel> model, MujocoWarnings& warni
   if (data_ == nullptr) throw std::bad_alloc();
 }
 
-MujocoData::~MujocoData() { model_->library.delete_data(data_); }
+MujocoData::~MujocoData() { model_->library.dispose(model_->library.delete_data, data_); }
 
 // Only words of mjData that point into a block of its own, with room for the whole field, are ever
 // followed.
@@ -130,6 +130,8 @@ std::string MujocoData::print(MujocoWarnings& warnings) const {
     throw;
   }
   close(file);
+  // It warns where it cannot open the file, and goes on.
+  if (text.empty()) throw std::runtime_error("MuJoCo printed nothing into " + path);
   return text;
 }
 

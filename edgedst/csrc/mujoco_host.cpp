@@ -25,6 +25,13 @@ struct StateHeader {
 };
 constexpr uint32_t kMagic = 0x4a4d4445;  // "EDMJ"
 
+// As MuJoCo's packages are called: 337 and 3017000 are 3.3.7 and 3.17.0.
+std::string version_name(int64_t version) {
+  const int64_t base = version < 1000 ? 10 : 1000;
+  return std::to_string(version / (base * base)) + "." + std::to_string(version / base % base) +
+         "." + std::to_string(version % base);
+}
+
 const char* const kReinstall =
     " Reinstall MuJoCo (`pip install --force-reinstall mujoco`), or pass `--env-process` to run "
     "the task through "
@@ -47,8 +54,8 @@ MujocoHost::MujocoHost(const std::string& library, const std::string& model_file
   if (header == state_bits.end() || header->second != version)
     throw std::invalid_argument(
         "MuJoCo's headers are of version " +
-        (header == state_bits.end() ? std::string("unknown") : std::to_string(header->second)) +
-        ", its library is of version " + std::to_string(version) + "." + kReinstall);
+        (header == state_bits.end() ? std::string("unknown") : version_name(header->second)) +
+        ", its library is of version " + version_name(version) + "." + kReinstall);
   check_size("TIME", time_bit_, 1);
   check_size("QPOS", qpos_bit_, task_.qpos_size);
   check_size("QVEL", qvel_bit_, task_.qvel_size);
@@ -283,16 +290,21 @@ void MujocoHost::state(unsigned char* out) {
 void MujocoHost::set_state(const unsigned char* bytes, size_t size) {
   StateHeader header = {};
   if (size >= sizeof header) std::memcpy(&header, bytes, sizeof header);
+  const int version = model_->library.version();
+  // Before anything else: another version mostly has other bits and sizes, too.
+  if (header.magic == kMagic && header.mujoco_version != version) {
+    const std::string saved_by = version_name(header.mujoco_version);
+    throw std::invalid_argument("The simulation state was saved by MuJoCo " + saved_by +
+                                " and this is MuJoCo " + version_name(version) +
+                                ": it would not go on the same. Install the one that saved it: "
+                                "`pip install mujoco==" +
+                                saved_by + "`.");
+  }
   if (header.magic != kMagic || size != state_bytes() || header.doubles != state_.size() ||
       header.bits != static_cast<uint32_t>(all_bits_))
     throw std::invalid_argument(std::string("The saved simulation state (") + std::to_string(size) +
                                 " bytes) does not belong to " + task_.name + " on this MuJoCo (" +
                                 std::to_string(state_bytes()) + " bytes).");
-  if (header.mujoco_version != model_->library.version())
-    throw std::invalid_argument(
-        "The simulation state was saved by MuJoCo " + std::to_string(header.mujoco_version) +
-        " and this is MuJoCo " + std::to_string(model_->library.version()) +
-        ": it would not go on the same. Install the version that saved it.");
   std::memcpy(state_.data(), bytes + sizeof header, state_.size() * sizeof(double));
   put(state_.data(), all_bits_);
   get(qpos_.data(), qpos_bit_);

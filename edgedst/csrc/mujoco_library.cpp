@@ -82,6 +82,14 @@ MujocoLibrary::MujocoLibrary(const std::string& path) {
   std::memcpy(&free_last_xml, &symbol, sizeof free_last_xml);
 }
 
+void MujocoLibrary::dispose(void (*free)(void*), void* object) const {
+  try {
+    MujocoWarnings unread;
+    call(unread, [&] { free(object); });
+  } catch (const std::runtime_error&) {  // a destructor has nobody to tell
+  }
+}
+
 MujocoModel::MujocoModel(const std::string& library_path, const std::string& model_file,
                          MujocoWarnings& warnings)
     : library(library_path) {
@@ -96,13 +104,7 @@ MujocoModel::MujocoModel(const std::string& library_path, const std::string& mod
   if (error[0] != '\0') warnings.add(error);  // with a model, it is a warning
 }
 
-MujocoModel::~MujocoModel() {
-  try {
-    MujocoWarnings unread;
-    library.call(unread, [&] { library.delete_model(model); });
-  } catch (const std::runtime_error&) {  // a destructor has nobody to tell
-  }
-}
+MujocoModel::~MujocoModel() { library.dispose(library.delete_model, model); }
 
 std::shared_ptr<MujocoModel> MujocoModel::shared(const std::string& library,
                                                  const std::string& model_file,

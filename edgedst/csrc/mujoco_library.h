@@ -50,7 +50,8 @@ class MujocoLibrary {
     current_call_ = &frame;
     *user_error_ = on_error;
     *user_warning_ = on_warning;
-    // Nothing local changes between setjmp and longjmp, so nothing here needs to be volatile.
+    // Between setjmp and longjmp nothing local changes but `frame`, which lies in memory since its
+    // address is known outside: nothing here needs to be volatile.
     const bool failed = setjmp(frame.back) != 0;
     if (!failed) body();
     *user_error_ = outer_error;
@@ -58,6 +59,9 @@ class MujocoLibrary {
     current_call_ = outer_call;
     if (failed) throw std::runtime_error(std::string("MuJoCo reported an error: ") + frame.error);
   }
+
+  // Calls one of MuJoCo's functions that free; what it reports then has nobody to be told to.
+  void dispose(void (*free)(void*), void* object) const;
 
   // mjModel, mjData and mjVFS are opaque here, so void* will do; mjtNum is double in every wheel.
   void* (*load_xml)(const char*, const void*, char*, int);

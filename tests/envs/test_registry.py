@@ -1,5 +1,6 @@
 """Ids: who hosts them, and what is said of those that nobody does."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -68,6 +69,20 @@ def test_headers_without_the_enum_are_told(tmp_path):
         registry.read_state_bits(str(tmp_path))
     with pytest.raises(SimulatorMismatch, match="VERSION_HEADER"):
         registry.read_state_bits(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("package", ["mujoco", "gymnasium"])
+def test_a_package_that_is_not_installed_is_told(package, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find_spec(name))
+    with pytest.raises(SimulatorMismatch, match=f"Ant-v4 needs the Python package {package}.* `pip install {package}`"):
+        registry.locate("Ant-v4")
+
+
+def test_a_gymnasium_without_the_tasks_model_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_package_folder", lambda name, env_id: str(tmp_path))
+    with pytest.raises(SimulatorMismatch, match=r"gymnasium has no walker2d_v5\.xml among its assets.*-U gymnasium"):
+        registry.locate("Walker2d-v5")
 
 
 def test_a_mujoco_without_library_is_told(tmp_path):
