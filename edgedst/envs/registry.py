@@ -133,15 +133,13 @@ def _refuse_near_misses(env_id: str) -> None:
     versions = [name for name in NATIVE_TASKS if name.partition("-v")[0].casefold() == base.casefold()]
     if not versions:
         return
-    if version in ("2", "3"):
-        raise UnknownEnvironment(
-            f"{env_id} needs the retired mujoco-py, which edgedst does not support: use v4 or v5 "
-            f"({' or '.join(f'`{name}`' for name in versions)})."
-        )
     same_version = [name for name in versions if name.partition("-v")[2] == version]
-    raise UnknownEnvironment(
-        f"There is no environment `{env_id}`. Did you mean {' or '.join(f'`{n}`' for n in same_version or versions)}?"
-    )
+    known = " or ".join(f"`{name}`" for name in same_version or versions)
+    if version in ("2", "3"):
+        raise UnknownEnvironment(f"{env_id} needs the retired mujoco-py, which edgedst does not support: use {known}.")
+    if env_id == "Pusher-v4":
+        raise UnknownEnvironment(f"{env_id} does not run on MuJoCo 3 or newer, in gymnasium either: use {known}.")
+    raise UnknownEnvironment(f"There is no environment `{env_id}`. Did you mean {known}?")
 
 
 def _package_folder(name: str, env_id: str) -> str:

@@ -36,8 +36,9 @@ def test_a_located_environment_goes_through_json():
         ("HalfCheetah-v9", "no environment `HalfCheetah-v9`. Did you mean `HalfCheetah-v4` or `HalfCheetah-v5`"),
         ("halfcheetah-v4", "no environment `halfcheetah-v4`. Did you mean `HalfCheetah-v4`"),
         ("HalfCheetah", "no environment `HalfCheetah`. Did you mean `HalfCheetah-v4` or `HalfCheetah-v5`"),
-        ("Hopper-v3", "Hopper-v3 needs the retired mujoco-py.*use v4 or v5"),
-        ("Walker2d-v2", "Walker2d-v2 needs the retired mujoco-py.*use v4 or v5"),
+        ("Hopper-v3", "Hopper-v3 needs the retired mujoco-py.*use `Hopper-v4` or `Hopper-v5`"),
+        ("Pusher-v2", r"Pusher-v2 needs the retired mujoco-py.*use `Pusher-v5`\."),
+        ("Pusher-v4", r"Pusher-v4 does not run on MuJoCo 3 or newer, in gymnasium either: use `Pusher-v5`\."),
     ],
 )
 def test_near_misses_of_native_tasks_are_told(env_id, sentence):
