@@ -156,6 +156,14 @@ def test_a_config_of_one_method_starts_another_with_that_one_s_defaults(tmp_path
         configured({"method": "ds-sac"}, path)
 
 
+def test_what_a_file_says_of_no_task_or_method_in_particular_holds_for_the_typed_ones(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text("lambda1 = 9.0\neta = 0.05\ntarget_update_every = 500\ntopology_stop_steps = 7\n", encoding="utf-8")
+    config = configured({"env": "Hopper-v4", "method": "ds-sac", "steps": 100_000}, path)
+    found = (config.lambda1, config.eta, config.target_update_every, config.topology_stop_steps)
+    assert found == (9, 0.05, 500, 7)  # eta is TD3's default, and was meant
+
+
 def test_hidden_is_typed_as_widths():
     assert parse_hidden("256,128") == [256, 128]
     assert parse_hidden("64") == [64, 64]

@@ -68,7 +68,9 @@ def parse_hidden(text: str) -> list[int]:
 def configured(typed: dict[str, Any], config: Path | None) -> TrainConfig:
     """Defaults, then the config file, then what was typed, resolved."""
     settings = TrainConfig.load(config) if config is not None else {}
-    base = TrainConfig.from_settings(settings, f"`{config}`") if settings else TrainConfig()
+    # What the file leaves open it does not speak of: task, method and length are then those that were typed.
+    context = {name: typed[name] for name in ("env", "method", "steps") if name in typed}
+    base = TrainConfig.from_settings({**context, **settings}, f"`{config}`") if settings else TrainConfig()
     if settings:
         # What the file resolved for its own task, method and length is resolved anew for another's.
         stale = base.settings_by_default()
