@@ -22,7 +22,7 @@ __all__ = ["DENSE_METHODS", "METHODS", "PRESETS", "REPLAY_DTYPES", "TrainConfig"
 METHODS = ("ds-td3", "static-td3", "td3", "ds-sac", "static-sac", "sac")
 REPLAY_DTYPES = ("float16", "float32")
 
-# (lambda1, lambda2) by family and task without its version. Sokar et al. 2022: section 4.2 for TD3, Table 4 for SAC.
+# (lambda1, lambda2) by family and task without its version. Sokar et al. 2022: section 4.4 for TD3, Table 4 for SAC.
 PRESETS: dict[str, dict[str, tuple[float, float]]] = {
     "td3": {
         "HalfCheetah": (7.0, 64.0),

@@ -20,8 +20,8 @@ def nnz_per_layer(sizes: "Sequence[int]", config: "Any") -> list[int]:
     With `lambda1 = None` the first layer takes the second one's density. The output layer, and every layer of a dense
     method, is full.
 
-    Source: Sokar et al. 2022, section 4.1 and Table 3. Departs from it: an exact count instead of Bernoulli draws, so
-    that a planned budget holds.
+    Source: Sokar et al. 2022, equation 1, section 4.4 and Table 3. Departs from it: an exact count instead of Bernoulli
+    draws, so that a planned budget holds.
 
     Args:
         sizes: for example [17, 256, 256, 6].

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 
 from edgedst.cli.settings import OPTIONS, configured, parse_hidden
 from edgedst.config import PRESETS, TrainConfig
 from edgedst.density import nnz_per_layer
 from edgedst.errors import ConfigError
+from edgedst.profile.flops import Run, paper_flops
 
 
 @pytest.mark.parametrize(
@@ -162,6 +165,38 @@ def test_what_a_file_says_of_no_task_or_method_in_particular_holds_for_the_typed
     config = configured({"env": "Hopper-v4", "method": "ds-sac", "steps": 100_000}, path)
     found = (config.lambda1, config.eta, config.target_update_every, config.topology_stop_steps)
     assert found == (9, 0.05, 500, 7)  # eta is TD3's default, and was meant
+
+
+# (observations, actions) of the tasks in the table of docs/sac.md.
+SIZES = {
+    "HalfCheetah-v4": (17, 6),
+    "Walker2d-v4": (17, 6),
+    "Hopper-v4": (11, 3),
+    "Ant-v4": (27, 8),
+    "Ant-v5": (105, 8),
+    "Humanoid-v4": (376, 17),
+    "Humanoid-v5": (348, 17),
+}
+
+
+def test_the_documented_sizes_and_flops_of_sac_are_those_that_the_presets_give():
+    rows = {}
+    for line in (Path(__file__).parents[1] / "docs" / "sac.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0] in SIZES:
+            rows[cells[0]] = cells[1:]
+    assert set(rows) == set(SIZES)
+    for env, (n, m) in SIZES.items():
+        runs = []
+        for method in ("sac", "ds-sac"):
+            config = TrainConfig(env=env, method=method).resolved()
+            sizes = ([n, 256, 256, 2 * m], [n + m, 256, 256, 1])
+            runs.append(Run.of_sac(n, m, *(nnz_per_layer(network, config) for network in sizes)))
+        (dense, sparse), (dense_flops, sparse_flops) = runs, map(paper_flops, runs)
+        expected = [f"{config.lambda1:g}", f"{config.lambda2:g}", f"{dense.connections:,}", f"{sparse.connections:,}"]
+        expected += [f"{100 * (1 - sparse.connections / dense.connections):.0f} %"]
+        expected += [f"{flops:.2e}".replace("e+", "e") for flops in (dense_flops, sparse_flops)]
+        assert rows[env] == expected, env
 
 
 def test_hidden_is_typed_as_widths():

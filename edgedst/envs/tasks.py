@@ -1,4 +1,7 @@
-"""The tasks that the native MuJoCo host knows: what Python has to know of them. Their rules are in mujoco_tasks.cpp."""
+"""The tasks that the native MuJoCo host knows: what Python has to know of them.
+
+Their rules are in csrc/mujoco_locomotion.cpp and csrc/mujoco_control.cpp.
+"""
 
 
 class NativeTask:
