@@ -19,11 +19,12 @@ import itertools
 import json
 import sys
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from edgedst.config import TrainConfig
+from edgedst.density import DENSE_METHODS
 from edgedst.errors import StudyError
 from edgedst.runs import folder_name
 
@@ -36,6 +37,12 @@ SHIPPED = Path(__file__).parent / "shipped"
 
 # Results do not depend on these, so a run may go on with others.
 FREE_SETTINGS = ("threads", "checkpoint_every")
+
+# What a topology that stays as it was drawn has no use for, and what one that is full has not.
+_OF_EVOLUTION = ("eta", "evolve_every", "topology_stop_steps")
+_OF_SPARSITY = ("lambda1", "lambda2", *_OF_EVOLUTION)
+
+_FLOATS = {setting.name for setting in fields(TrainConfig) if str(setting.type).startswith("float")}
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,19 @@ class Study:
 
 def identity(config: TrainConfig) -> str:
     """Everything that results depend on, as text: two runs with the same are the same run."""
-    settings = {name: value for name, value in config.settings().items() if name not in FREE_SETTINGS}
-    return json.dumps(settings, sort_keys=True)
+    unused = {*FREE_SETTINGS, *idle_settings(config.method)}
+    settings = {name: value for name, value in config.settings().items() if name not in unused}
+    # 50 and 50.0 are one budget.
+    return json.dumps(
+        {n: float(v) if n in _FLOATS and v is not None else v for n, v in settings.items()}, sort_keys=True
+    )
+
+
+def idle_settings(method: str) -> tuple[str, ...]:
+    """Settings that a method reads nowhere."""
+    if method in DENSE_METHODS:
+        return _OF_SPARSITY
+    return _OF_EVOLUTION if method.startswith("static-") else ()
 
 
 def find_study(name: str) -> Path:
@@ -121,7 +139,8 @@ def read_study(path: Path) -> Study:
         points += _expand(grid, content.get("settings", {}), where)
     _refuse_duplicates(points, path)
     points.sort(key=lambda point: point.config.seed)
-    return Study(path.stem, content.get("title", path.stem), content.get("description", ""), tuple(points), text)
+    title, description = (_one_line(content.get(name, "")) for name in ("title", "description"))
+    return Study(path.stem, title or path.stem, description, tuple(points), text)
 
 
 def _check_keys(content: dict[str, Any], path: Path) -> None:
@@ -143,6 +162,7 @@ def _expand(grid: dict[str, Any], settings: dict[str, Any], where: str) -> list[
     label = grid.get("label", "")
     if not isinstance(label, str):
         raise StudyError(f"{where}: `label` must be a text and is {label!r}.")
+    label = _one_line(label)
     merged = {**settings, **{name: value for name, value in grid.items() if name != "label"}}
     axes = {name: _values(name, value, where) for name, value in merged.items()}
     combinations = itertools.product(*axes.values())
@@ -161,13 +181,19 @@ def _values(name: str, value: Any, where: str) -> list[Any]:
     return value if name != "hidden" or isinstance(value[0], list) else [value]
 
 
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _refuse_duplicates(points: list[Point], path: Path) -> None:
     seen: set[str] = set()
     for point in points:
         key = identity(point.config)
         if key in seen:
+            idle = idle_settings(point.config.method)
+            unused = f" ({', '.join(idle)} do not count: {point.config.method} does not use them)" if idle else ""
             raise StudyError(
                 f"`{path}` has the run {point.told} twice. Every combination of settings may stand in it once: look "
-                "for a value that is listed twice, or for two grids that overlap."
+                f"for a value that is listed twice, or for two grids that overlap{unused}."
             )
         seen.add(key)

@@ -1,9 +1,8 @@
 import pytest
 
-from edgedst import config
 from edgedst.density import nnz_per_layer
 from edgedst.errors import ConfigError, StudyError
-from edgedst.study.grid import SHIPPED, find_study, read_study
+from edgedst.study.grid import SHIPPED, find_study, identity, read_study
 
 
 @pytest.fixture
@@ -69,6 +68,18 @@ def test_a_point_keeps_its_name_when_the_study_grows_and_when_threads_change(rea
     assert before.name in {p.name for p in after}
 
 
+def test_a_whole_number_is_the_same_budget_with_a_point_and_static_runs_differ_by_lambda_only(read):
+    (one,), (other,) = read("[grid]\nbudget_mb = 50").points, read("[grid]\nbudget_mb = 50.0").points
+    assert identity(one.config) == identity(other.config)
+    static = read("[grid]\nmethod = 'static-td3'\nlambda1 = [6.0, 7.0]").points
+    assert identity(static[0].config) != identity(static[1].config)
+
+
+def test_line_breaks_in_titles_and_labels_become_spaces(read):
+    study = read('title = "one\\ntwo"\n[grid]\nlabel = "three\\n four"\nseed = 0')
+    assert (study.title, study.points[0].label) == ("one two", "three four")
+
+
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
@@ -80,12 +91,19 @@ def test_a_point_keeps_its_name_when_the_study_grows_and_when_threads_change(rea
         ("[grid]\nseed = [0, 1, 0]", StudyError, r"has the run ds-td3 on HalfCheetah-v4, seed 0 twice"),
         ("[[grid]]\nlambda1 = 7.0\n[[grid]]\nseed = 0", StudyError, r"twice"),  # the preset says 7 as well
         ("[[grid]]\nthreads = [1, 2]", StudyError, r"twice"),  # one result, whatever the threads
+        ("[grid]\nbudget_mb = [50, 50.0]", StudyError, r"twice"),
+        ("[grid]\nmethod = ['ds-td3', 'td3']\nevolve_every = [200, 1000]", StudyError, r"td3 does not use them"),
+        ("[grid]\nmethod = 'static-sac'\neta = [0.1, 0.2]", StudyError, r"static-sac does not use them"),
         ("[settings]\nsteps = 3", StudyError, r"has no grid"),
         ("steps = 3\n[grid]\nseed = 0", StudyError, r"unknown key `steps`. Settings of all runs stand below"),
         ("[gird]\nseed = 0", StudyError, r"unknown key `gird`. Did you mean `grid`\?"),
         ("title = 3\n[grid]\nseed = 0", StudyError, r"`title` must be a text"),
         ("[[grid]]\nseed = 0\n[[grid]]\nsteps = 0", ConfigError, r"mine.toml`, grid 2: `steps` must be at least 1"),
         ("[grid]\nlabel = ['a', 'b']", StudyError, r"`label` must be a text"),
+        ("", StudyError, r"has no grid"),
+        ("grid = 3", StudyError, r"`grid` must be a table"),
+        ("[grid]\nseed = [1, true]", ConfigError, r"`seed` must be a whole number and is True"),
+        ("[grid]\nhidden = [[64, 64], 3]", ConfigError, r"`hidden` must be a list of whole numbers"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(text, error, words, read):
@@ -110,13 +128,8 @@ TASKS = {f"{task}-v4" for task in ("HalfCheetah", "Hopper", "Walker2d", "Ant", "
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.name)
-def test_a_shipped_study_is_the_paper_s_protocol(path, read):
-    text = path.read_text(encoding="utf-8")
-    sac = {"ds-sac", "static-sac", "sac"}
-    if "sac" in path.stem and not sac <= set(config.METHODS):
-        pytest.skip("this edgedst has no SAC methods yet")
-    study = read(text)
-    points = [p.config for p in study.points]
+def test_a_shipped_study_is_the_paper_s_protocol(path):
+    points = [p.config for p in read_study(path).points]
     if path.stem == "smoke":
         assert len({p.env for p in points}) == len({p.method for p in points}) == 2
         return
