@@ -1,5 +1,6 @@
 """What a person watching a run sees: one line that renews itself, or a line every so often without a terminal."""
 
+import os
 import sys
 import time
 
@@ -60,10 +61,15 @@ class Progress:
             return
         speed = self.recent_speed(step)
         left = duration((self.steps - step) / speed) if speed > 0 else "unknown"
-        line = (
+        self.renew(
             f"step {step:,}/{self.steps:,}  {speed:,.0f} steps/s  ETA {left}  evaluation {self.evaluation}  "
             f"memory {rss_bytes / 1e6:.1f}/{self.budget_bytes / 1e6:g} MB"
         )
+
+    def renew(self, line: str) -> None:
+        """Print the line in place of the last one on a terminal, cut to its width; below it elsewhere."""
+        if self.terminal:
+            line = line[: _columns() - 1]  # a wrapped line could not be renewed
         self._print(f"\r{line:<{self._printed}}" if self.terminal else f"{line}\n")
         self._printed = len(line) if self.terminal else 0
 
@@ -79,6 +85,14 @@ class Progress:
             sys.stdout.flush()
         except OSError:  # the reader of a pipe went away: training goes on
             self.silent, self.terminal = True, False
+
+
+def _columns() -> int:
+    """Of the terminal; 1000 where it does not tell."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 1000
+    except (OSError, ValueError):
+        return 1000
 
 
 def duration(seconds: float) -> str:

@@ -22,3 +22,12 @@ def test_no_progress_prints_none_but_says_what_is_said(capsys):
     shown.show(5, 1)
     shown.say("Finished")
     assert capsys.readouterr().out == "Finished\n"
+
+
+def test_a_line_is_cut_to_the_terminal_s_width_for_a_wrapped_one_could_not_be_renewed(monkeypatch, capsys):
+    monkeypatch.setattr(progress.sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(progress, "_columns", lambda: 20)
+    shown = progress.Progress(steps=10, budget_bytes=1, shown=None)
+    shown.renew("123456789 123456789 123456789")
+    shown.renew("123")
+    assert capsys.readouterr().out == "\r123456789 123456789\r123" + 16 * " "

@@ -5,10 +5,12 @@ A run is found by its settings, so a study may be extended, and a run made by ha
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from edgedst.config import TrainConfig
 from edgedst.errors import EdgedstError
@@ -34,7 +36,7 @@ class Run:
     def step(self) -> int:
         """Of the last line of its metrics; 0 when there is none."""
         if self.finished:
-            return int(self.summary["step"])
+            return int(self.number("step") or 0)
         try:
             with (self.folder / "metrics.jsonl").open("rb") as file:
                 file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
@@ -47,14 +49,25 @@ class Run:
                 return step
         return 0
 
+    def number(self, name: str) -> float | None:
+        """A number of its summary; None when it is not there, as in one that another edgedst wrote."""
+        value = self.summary.get(name)
+        return value if _is_number(value) else None
+
     def evaluations(self) -> list[tuple[int, float]]:
-        """(step, mean return) of every evaluation so far."""
+        """(step, mean return) of every evaluation that can be read."""
         try:
             lines = (self.folder / "metrics.jsonl").read_bytes().splitlines()
         except OSError:
             return []
-        read = [_json(line) for line in lines if b'"evaluation_return"' in line]
-        return [(line["step"], line["evaluation_return"]) for line in read if line]
+        found = []
+        for line in lines:
+            if b'"evaluation_return"' in line:
+                read = _json(line)
+                step, value = read.get("step"), read.get("evaluation_return")
+                if isinstance(step, int) and _is_number(value):
+                    found.append((step, float(value)))
+        return found
 
     def file(self, name: str) -> dict[str, Any]:
         """One of the folder's JSON files; empty when it is not there."""
@@ -70,23 +83,18 @@ class RunIndex:
 
     def __init__(self, out: Path) -> None:
         self._runs = out / "runs"
-        self._configs: dict[Path, TrainConfig | None] = {}  # a config never changes: each is read once
+        self._told: dict[Path, tuple[str, int | None]] = {}  # identity but for the rows, and these; it never changes
 
     def find(self, point: Point) -> Run | None:
         """The point's finished run, or else the newest unfinished one."""
         config = point.config
-        wanted = identity(replace(config, replay_rows=None))
         parent = self._runs / folder_name(config.env) / config.method
         newest_first = sorted(
             parent.glob(f"s{config.seed}-*"), key=lambda f: (f.name.split("-", 1)[1], f.name), reverse=True
         )
         unfinished = None
         for folder in newest_first:
-            stored = self._config(folder)
-            # A run names the rows that it was given; a point that leaves them to the budget takes any number.
-            if stored is None or identity(replace(stored, replay_rows=None)) != wanted:
-                continue
-            if config.replay_rows is not None and stored.replay_rows != config.replay_rows:
+            if not self._is_of(folder, point):
                 continue
             run = Run(folder, _read_json(folder / "summary.json"))
             if run.finished:
@@ -94,14 +102,33 @@ class RunIndex:
             unfinished = unfinished or run
         return unfinished
 
-    def _config(self, folder: Path) -> TrainConfig | None:
-        if folder not in self._configs:
+    def strangers(self, points: Iterable[Point]) -> list[Path]:
+        """Run folders that belong to none of these points: other settings, or a config that cannot be read."""
+        by_parent: dict[Path, list[Point]] = {}
+        for point in points:
+            by_parent.setdefault(self._runs / folder_name(point.config.env) / point.config.method, []).append(point)
+        return [
+            folder
+            for folder in sorted(self._runs.glob("*/*/s*-*"))
+            if not any(self._is_of(folder, point) for point in by_parent.get(folder.parent, []))
+        ]
+
+    def _is_of(self, folder: Path, point: Point) -> bool:
+        """A run names the rows that it was given; a point that leaves them to the budget takes any number."""
+        wanted, wanted_rows = _but_for_rows(point.config)
+        if folder not in self._told:
             try:
                 settings = TrainConfig.load(folder / "config.toml")
-                self._configs[folder] = TrainConfig.from_settings(settings).resolved()
+                self._told[folder] = _but_for_rows(TrainConfig.from_settings(settings).resolved())
             except EdgedstError:
-                return None  # just being made, or foreign: looked at again next time
-        return self._configs[folder]
+                return False  # just being made, or foreign: looked at again next time
+        stored, rows = self._told[folder]
+        return stored == wanted and (wanted_rows is None or rows == wanted_rows)
+
+
+@functools.cache
+def _but_for_rows(config: TrainConfig) -> tuple[str, int | None]:
+    return identity(replace(config, replay_rows=None)), config.replay_rows
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -109,6 +136,10 @@ def _read_json(path: Path) -> dict[str, Any]:
         return _json(path.read_bytes())
     except OSError:
         return {}
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _json(text: bytes) -> dict[str, Any]:

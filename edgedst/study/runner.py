@@ -25,6 +25,7 @@ from edgedst.runs import folder_error
 from edgedst.study.found import Run, RunIndex
 from edgedst.study.grid import Point, Study
 from edgedst.study.process import POLL_SECONDS, Outcome, edgedst_command, run_point
+from edgedst.study.progress import GridProgress
 
 INTERRUPTED = 130  # exit code after Ctrl-C or SIGTERM, as a shell says it
 
@@ -59,7 +60,7 @@ def run_study(study: Study, out: Path, jobs: int, scheduler: str | None, shown: 
     check_tasks(waiting)
     with _folder_of_one(out), Stop(out / "stop") as stop:
         _write(out, study, waiting)
-        progress = GridProgress(study, index, shown)
+        progress = GridProgress(study, index, None if scheduler else jobs, shown)
         progress.say(
             f"{study.title}: {len(study.points)} runs, {len(study.points) - len(waiting)} of them finished; in {out}"
         )
@@ -106,7 +107,7 @@ class _Runner:
                 point = futures.pop(future)
                 self._ended(point, _outcome(future, point))
             self._stop.check(self._progress)
-            self._progress.show_when_due(len(self._failed))
+            self._progress.show_when_due(self._failed)
             time.sleep(POLL_SECONDS / 2)
         return self._last_words()
 
@@ -147,49 +148,6 @@ class _Runner:
             return 1
         self._progress.say(f"{left}. edgedst study report {self._out}")
         return 0
-
-
-class GridProgress(Progress):
-    """One line for the whole grid: runs and steps done, speed of all together, time left."""
-
-    def __init__(self, study: Study, index: RunIndex, shown: bool | None) -> None:
-        super().__init__(sum(point.config.steps for point in study.points), 0, shown)
-        self._points = study.points
-        self._index = index
-        self._done: set[Point] = set()
-
-    def begin(self) -> None:
-        """Count from what is there."""
-        self.start(self._steps_done())
-
-    def show_when_due(self, failed: int) -> None:
-        """Print the line once a second on a terminal, every 30 s elsewhere."""
-        if time.monotonic() < self.next_time:
-            return
-        self.next_time = time.monotonic() + self._period
-        if self.silent:
-            return
-        done = self._steps_done()
-        speed = self.recent_speed(done)
-        left = duration((self.steps - done) / speed) if speed > 0 else "unknown"
-        line = (
-            f"{len(self._done)}/{len(self._points)} runs  {100 * done / self.steps:.1f} % of {self.steps:,} steps  "
-            f"{speed:,.0f} steps/s  ETA {left}" + (f"  {failed} FAILED" if failed else "")
-        )
-        self._print(f"\r{line:<{self._printed}}" if self.terminal else f"{line}\n")
-        self._printed = len(line) if self.terminal else 0
-
-    def _steps_done(self) -> int:
-        total = 0
-        for point in self._points:
-            if point not in self._done:
-                run = self._index.find(point)
-                if not _finished(run):
-                    total += min(run.step, point.config.steps) if run else 0
-                    continue
-                self._done.add(point)
-            total += point.config.steps
-        return total
 
 
 class Stop:

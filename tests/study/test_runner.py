@@ -8,9 +8,6 @@ import sys
 import pytest
 from study_folder import numbers, summary, trainers, wait_until
 
-from edgedst.study.grid import read_study
-from edgedst.study.runner import GridProgress, RunIndex
-
 FOUR = 'env = ["HalfCheetah-v4", "Hopper-v4"]\nmethod = ["ds-td3", "td3"]'
 
 
@@ -113,20 +110,3 @@ def test_two_studies_do_not_share_a_folder(folder):
     assert "is the folder of a study that runs already" in err
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
-
-
-def test_progress_counts_the_steps_of_finished_and_unfinished_runs(tmp_path, capsys):
-    (tmp_path / "s.toml").write_text("[settings]\nsteps = 1000\n[grid]\nseed = [0, 1, 2, 3]", encoding="utf-8")
-    study = read_study(tmp_path / "s.toml")
-    for seed, last in ((0, '{"finished": true, "step": 1000}'), (1, None)):
-        run = tmp_path / f"runs/HalfCheetah-v4/ds-td3/s{seed}-20260101-000000"
-        run.mkdir(parents=True)
-        (run / "config.toml").write_text(study.points[seed].config.toml() + "replay_rows = 77\n", encoding="utf-8")
-        (run / "metrics.jsonl").write_text('{"step": 200}\n{"step": 500}\n{"step": 50', encoding="utf-8")
-        if last:
-            (run / "summary.json").write_text(last, encoding="utf-8")
-    progress = GridProgress(study, RunIndex(tmp_path), None)
-    progress.begin()
-    progress.next_time = 0
-    progress.show_when_due(failed=1)
-    assert capsys.readouterr().out == "1/4 runs  37.5 % of 4,000 steps  0 steps/s  ETA unknown  1 FAILED\n"
