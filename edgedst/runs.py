@@ -122,24 +122,24 @@ def folder_name(env: str) -> str:
     return "".join([c if c.isalnum() or c in "-_." else "-" for c in env])
 
 
-def folder_error(error: OSError, path: str) -> RunFolderError:
-    """What failed to be written, why, and what to do next."""
+def folder_error(error: OSError, path: str, option: str = "--run-dir") -> RunFolderError:
+    """What failed to be written, why, and what to do next; `option` is the one that names another folder."""
     if isinstance(error, RunFolderError):
         return error
     advice = {
-        13: "Check its permissions, or choose another folder with `--run-dir`.",
-        17: "Something else has that name: choose another folder with `--run-dir`.",
-        20: "A file is in the way: choose another folder with `--run-dir`.",
+        13: f"Check its permissions, or choose another folder with `{option}`.",
+        17: f"Something else has that name: choose another folder with `{option}`.",
+        20: f"A file is in the way: choose another folder with `{option}`.",
         27: "The file would be larger than is allowed here (`ulimit -f`).",
-        28: "Free some space, or choose another disk with `--run-dir`.",
-        30: "Choose a folder that is not mounted read-only with `--run-dir`.",
-        122: "Your disk quota is used up: free some space, or choose another disk with `--run-dir`.",
-    }.get(error.errno or 0, "Check the disk, or choose another folder with `--run-dir`.")
+        28: f"Free some space, or choose another disk with `{option}`.",
+        30: f"Choose a folder that is not mounted read-only with `{option}`.",
+        122: f"Your disk quota is used up: free some space, or choose another disk with `{option}`.",
+    }.get(error.errno or 0, f"Check the disk, or choose another folder with `{option}`.")
     return RunFolderError(f"`{path}` cannot be written: {error.strerror or error}. {advice}")
 
 
-def write_whole(path: str, content: bytes) -> None:
-    """Write a file under a temporary name, put it on the disk, then give it its name.
+def write_whole(path: str, content: bytes, option: str = "--run-dir") -> None:
+    """Write a file under a temporary name, put it on the disk, then give it its name. `option`: see `folder_error`.
 
     Raises:
         RunFolderError: it cannot be written; what `path` was before stays.
@@ -154,7 +154,7 @@ def write_whole(path: str, content: bytes) -> None:
         sync_folder(os.path.dirname(path))
     except OSError as error:
         remove(temporary)
-        raise folder_error(error, path) from error
+        raise folder_error(error, path, option) from error
 
 
 def sync_folder(path: str) -> None:

@@ -24,6 +24,8 @@ def main() -> None:
             raise
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # typer sees to its own; this one came while modules were loaded
+        sys.exit(130)
 
 
 if __name__ == "__main__":

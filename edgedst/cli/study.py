@@ -43,9 +43,12 @@ def run(
     """
     import os
 
+    from edgedst.errors import StudyError
     from edgedst.study.grid import find_study, read_study
     from edgedst.study.runner import run_study
 
+    if scheduler and jobs:
+        raise StudyError("--jobs is for runs on this machine. With --scheduler give each worker its --nthreads.")
     chosen = read_study(find_study(file))
     threads = max(point.config.threads for point in chosen.points)
     at_once = jobs or max(1, (os.cpu_count() or 1) // threads)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -19,15 +20,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgedst.envs import registry
-from edgedst.errors import StudyError
+from edgedst.errors import RunFolderError, StudyError
 from edgedst.progress import Progress, duration
-from edgedst.runs import folder_error
+from edgedst.runs import folder_error, write_whole
 from edgedst.study.found import Run, RunIndex
 from edgedst.study.grid import Point, Study
 from edgedst.study.process import POLL_SECONDS, Outcome, edgedst_command, run_point
 from edgedst.study.progress import GridProgress
 
 INTERRUPTED = 130  # exit code after Ctrl-C or SIGTERM, as a shell says it
+ENDED_BY_STOP = (-signal.SIGTERM, 128 + signal.SIGTERM)  # a run that was too young to have a checkpoint
 
 
 class Executor(Protocol):
@@ -43,7 +45,7 @@ def run_study(study: Study, out: Path, jobs: int, scheduler: str | None, shown: 
     Args:
         study: from `grid.read_study`.
         out: the study's folder; what is in it is gone on with.
-        jobs: runs at once on this machine; a cluster decides for itself.
+        jobs: runs at once on this machine; of no account with a scheduler, whose workers decide.
         scheduler: address of a Dask scheduler, or None.
         shown: see `Progress`.
 
@@ -58,14 +60,19 @@ def run_study(study: Study, out: Path, jobs: int, scheduler: str | None, shown: 
     index = RunIndex(out)
     waiting = [point for point in study.points if not _finished(index.find(point))]
     check_tasks(waiting)
-    with _folder_of_one(out), Stop(out / "stop") as stop:
+    # The cluster is reached before signals are held back: Ctrl-C need not wait for workers that do not come.
+    with _folder_of_one(out), _executor(scheduler, jobs, out) as executor, Stop(out / "stop") as stop:
         _write(out, study, waiting)
         progress = GridProgress(study, index, None if scheduler else jobs, shown)
         progress.say(
             f"{study.title}: {len(study.points)} runs, {len(study.points) - len(waiting)} of them finished; in {out}"
         )
-        with _executor(scheduler, jobs, out) as executor:
-            return _Runner(study, out, index, stop, progress).run(waiting, executor)
+        if strangers := index.strangers(study.points):
+            progress.say(
+                f"Not of this study, for their settings are others or cannot be read: {len(strangers)} run folders in "
+                f"{out / 'runs'}, for example {strangers[0].relative_to(out / 'runs')}"
+            )
+        return _Runner(study, out, index, stop, progress).run(waiting, executor)
 
 
 def check_tasks(points: list[Point]) -> None:
@@ -114,14 +121,12 @@ class _Runner:
     def _ended(self, point: Point, outcome: Outcome) -> None:
         run = self._index.find(point)
         if run and run.finished:
-            returned = run.summary.get("R")
+            returned, seconds, reason = run.number("R"), run.number("seconds"), run.summary.get("exit_reason")
             told = f", R {returned:,.1f}" if returned is not None else ""
-            over = "" if run.summary.get("exit_reason") == "finished" else f" ({run.summary.get('exit_reason')})"
-            self._progress.say(
-                f"finished  {point.told}{told}, {duration(run.summary.get('seconds', 0))} of training{over}"
-            )
+            told += f", {duration(seconds)} of training" if seconds is not None else ""
+            self._progress.say(f"finished  {point.told}{told}" + ("" if reason == "finished" else f" ({reason})"))
             return
-        if self._stop.requested and outcome.code == 0:
+        if self._stop.requested and outcome.code in (0, *ENDED_BY_STOP):
             return
         if outcome.code < 0:
             reason = f"Signal {-outcome.code} ({signal.Signals(-outcome.code).name}) ended its process."
@@ -131,8 +136,8 @@ class _Runner:
             reason = outcome.told or f"Its process ended with exit code {outcome.code} and no word."
         self._failed.append(point)
         folder = self._out / "points" / point.name
-        with suppress(OSError):  # a full disk is what failed the run: the others are still to be told of
-            (folder / "failed.txt").write_text(reason + "\n", encoding="utf-8")
+        with suppress(RunFolderError):  # a full disk is what failed the run: the others are still to be told of
+            write_whole(str(folder / "failed.txt"), f"{reason}\n".encode())
         self._progress.say(f"FAILED    {point.told}: {reason} (all it printed: {folder / 'log.txt'})")
 
     def _last_words(self) -> int:
@@ -140,13 +145,13 @@ class _Runner:
         finished = sum(_finished(self._index.find(point)) for point in points)
         left = f"{finished} of {len(points)} runs are finished"
         if self._stop.requested and finished < len(points):
-            self._progress.say(f"Stopped: {left}, the others have checkpoints. The same command goes on.")
+            self._progress.say(f"Stopped: {left}. The same command goes on from the checkpoints.")
             return INTERRUPTED
         if self._failed:
             names = ", ".join(point.told for point in self._failed)
             self._progress.say(f"{left}; {len(self._failed)} failed: {names}. The same command tries them again.")
             return 1
-        self._progress.say(f"{left}. edgedst study report {self._out}")
+        self._progress.say(f"{left}. edgedst study report {shlex.quote(str(self._out))}")
         return 0
 
 
@@ -182,13 +187,18 @@ class Stop:
 
     def check(self, progress: Progress) -> None:
         """Pass a request on, once; somebody else may have made the file."""
-        if self.requested and not self._told:
-            self._path.touch()
-        elif not self._told and self._path.exists():
-            self.requested = True
-        if self.requested and not self._told:
-            self._told = True
-            progress.say("Stopping: every run writes its checkpoint. Once more ends at once.")
+        if self._told:
+            return
+        if self.requested:
+            try:
+                self._path.touch()
+            except OSError as error:  # a full disk
+                progress.say(f"Ends at once: `{self._path}` cannot be written ({error.strerror}).")
+                os._exit(INTERRUPTED)  # the runs' processes are told by the kernel
+        elif not self._path.exists():
+            return
+        self.requested = self._told = True
+        progress.say("Stopping: every run writes its checkpoint. Once more ends at once.")
 
 
 def _finished(run: Run | None) -> bool:
@@ -208,12 +218,29 @@ def _outcome(future: Any, point: Point) -> Outcome:
 def _executor(scheduler: str | None, jobs: int, out: Path) -> Iterator[Executor]:
     if scheduler is None:
         with ThreadPoolExecutor(jobs) as threads:
-            yield threads
+            try:
+                yield threads
+            except BaseException:  # its threads would train all that waits before this is told
+                threads.shutdown(wait=False, cancel_futures=True)
+                with _stopped(out / "stop"):
+                    threads.shutdown()
+                raise
         return
     from edgedst.study.cluster import Cluster
 
     with Cluster(scheduler, out) as cluster:
         yield cluster
+
+
+@contextmanager
+def _stopped(path: Path) -> Iterator[None]:
+    """While this lasts, every run is asked to end."""
+    with suppress(OSError):
+        path.touch()
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -224,7 +251,7 @@ def _folder_of_one(out: Path) -> Iterator[None]:
         (out / "runs").mkdir(exist_ok=True)
         lock = os.open(out / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise StudyError(f"`{out}` cannot be written: {error.strerror}. Choose another folder with `--out`.") from error
+        raise folder_error(error, str(out), "--out") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -242,12 +269,12 @@ def _folder_of_one(out: Path) -> Iterator[None]:
 
 
 def _write(out: Path, study: Study, waiting: list[Point]) -> None:
-    try:
-        (out / "study.toml").write_text(study.text, encoding="utf-8")
-        for point in waiting:
-            folder = out / "points" / point.name
+    write_whole(str(out / "study.toml"), study.text.encode(), "--out")
+    for point in waiting:
+        folder = out / "points" / point.name
+        try:
             folder.mkdir(exist_ok=True)
-            (folder / "settings.toml").write_text(point.config.toml(), encoding="utf-8")
             (folder / "failed.txt").unlink(missing_ok=True)
-    except OSError as error:
-        raise folder_error(error, str(out)) from error
+        except OSError as error:
+            raise folder_error(error, str(folder), "--out") from error
+        write_whole(str(folder / "settings.toml"), point.config.toml().encode(), "--out")

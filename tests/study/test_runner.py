@@ -8,6 +8,13 @@ import sys
 import pytest
 from study_folder import numbers, summary, trainers, wait_until
 
+from edgedst.progress import Progress
+from edgedst.study import runner
+from edgedst.study.found import RunIndex
+from edgedst.study.grid import read_study
+from edgedst.study.process import Outcome
+from edgedst.study.progress import GridProgress
+
 FOUR = 'env = ["HalfCheetah-v4", "Hopper-v4"]\nmethod = ["ds-td3", "td3"]'
 
 
@@ -48,7 +55,7 @@ def test_a_study_that_was_ended_goes_on_with_the_same_numbers(number, folder, tm
     out, _ = process.communicate(timeout=60)
     if number != signal.SIGKILL:
         assert process.returncode == 130
-        assert "0 of 1 runs are finished, the others have checkpoints" in out
+        assert "Stopped: 0 of 1 runs are finished. The same command goes on" in out
         assert not trainers(folder)
     # Killed, the study could tell its run nothing: the kernel does.
     wait_until(lambda: not trainers(folder))
@@ -110,3 +117,84 @@ def test_two_studies_do_not_share_a_folder(folder):
     assert "is the folder of a study that runs already" in err
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
+
+
+def test_a_run_that_stop_found_too_young_for_a_checkpoint_has_not_failed(tmp_path, capsys):
+    (tmp_path / "s.toml").write_text("[grid]\nseed = 0", encoding="utf-8")
+    study, index = read_study(tmp_path / "s.toml"), RunIndex(tmp_path)
+    progress = GridProgress(study, index, 1, None)
+    point, stop = study.points[0], runner.Stop(tmp_path / "stop")
+    (tmp_path / "points" / point.name).mkdir(parents=True)
+    ended = runner._Runner(study, tmp_path, index, stop, progress)._ended
+    killed = Outcome(point.name, -signal.SIGTERM, "")
+    stop.requested = True
+    ended(point, killed)
+    assert capsys.readouterr().out == ""
+    assert not list(tmp_path.glob("points/*/failed.txt"))
+    stop.requested = False
+    ended(point, killed)
+    assert "Signal 15 (SIGTERM) ended its process." in capsys.readouterr().out
+    assert len(list(tmp_path.glob("points/*/failed.txt"))) == 1
+
+
+def test_an_error_of_the_study_s_own_ends_its_runs_and_begins_no_other(tmp_path):
+    begun = []
+
+    def run(name):
+        begun.append(name)
+        wait_until((tmp_path / "stop").exists)
+
+    def ends():
+        with runner._executor(None, 1, tmp_path) as executor:
+            for name in ("first", "second"):
+                executor.submit(run, name)
+            wait_until(lambda: begun)
+            raise RuntimeError("by itself")
+
+    with pytest.raises(RuntimeError, match="by itself"):
+        ends()
+    assert begun == ["first"]
+    assert not (tmp_path / "stop").exists()
+
+
+def test_a_stop_that_cannot_be_written_ends_at_once(tmp_path, monkeypatch, capsys):
+    codes = []
+    monkeypatch.setattr(runner.os, "_exit", codes.append)
+    stop = runner.Stop(tmp_path / "no folder" / "stop")
+    stop.requested = True
+    stop.check(Progress(1, 1, None))
+    assert codes == [130]
+    assert capsys.readouterr().out.startswith("Ends at once: `")
+
+
+def test_run_folders_of_other_settings_are_told_of_at_the_start(folder):
+    folder.write("seed = 0", steps=300)
+    folder.run()
+    folder.write("seed = 0\ngamma = 0.9", steps=300)
+    out, _ = folder.run()
+    assert "Not of this study, for their settings are others or cannot be read: 1 run folders in " in out
+    assert "for example HalfCheetah-v4/ds-td3/s0-" in out
+
+
+def test_a_study_s_folder_that_cannot_be_written_is_a_sentence(folder):
+    folder.write("seed = 0", steps=300)
+    (folder.out / "study.toml").mkdir(parents=True)
+    _, err = folder.run(code=1)
+    assert err.startswith("RunFolderError: `")
+    assert "study.toml` cannot be written: Is a directory." in err
+    assert "with `--out`" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--jobs", "0"], 2, "Invalid value for '--jobs'"),
+        (["--jobs", "2", "--scheduler", "tcp://127.0.0.1:1"], 1, "StudyError: --jobs is for runs on this machine."),
+    ],
+)
+def test_a_number_of_jobs_that_means_nothing_is_refused(arguments, code, words, folder):
+    folder.write("seed = 0", steps=300)
+    _, err = folder.run(*arguments, code=code)
+    assert words in err
+    assert not folder.out.exists()
