@@ -114,5 +114,6 @@ def write_run(out, point, returns, every=5000, finished=True, sizes=None):
     if finished:
         told = {"finished": True, "exit_reason": "finished", "step": config.steps, "R": 0.0, "seconds": 1200.0}
         told |= {"peak_rss_bytes": 49_000_000, "budget_bytes": 50_000_000, "steps_per_second": 800.0}
+        told |= {"evaluations": len(returns), "replay_transitions": config.steps}
         (run / "summary.json").write_text(json.dumps(told), encoding="utf-8")
     return run

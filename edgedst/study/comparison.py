@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from edgedst.config import TrainConfig
 from edgedst.study import figures
-from edgedst.study.page import Block, Column, Figure, Heading, Table, Text
-from edgedst.study.paper import Value, paper, task_of
+from edgedst.study.over_tasks import over_tasks
+from edgedst.study.page import NOTHING, Block, Column, Figure, Heading, Table, Text
+from edgedst.study.paper import METRICS, Value, paper, task_of
 from edgedst.study.results import SCHEDULE, SPARSITY, Results, Variant
-from edgedst.study.statistics import BOOTSTRAP_DRAWS, interquartile_mean, mean_and_sd, stratified_bootstrap
+from edgedst.study.statistics import mean_and_sd
 
-NOTHING = "–"
-METRICS = {"R": "Return over the last 10 evaluations", "LCA": "Learning curve area"}
 SPARSITY_TOLERANCE = 2.5  # percent points: the paper's "50 %" is 50.6
 
 
@@ -62,7 +62,13 @@ class Comparison:
             f"`{name}` is {' or '.join(dict.fromkeys(values))} instead of {_setting(default[name])}"
             for name, values in told.items()
         ]
-        return "; ".join(sorted(words, key=lambda word: not word.startswith("`steps`")))
+        words.sort(key=lambda word: not word.startswith("`steps`"))
+        if short := [rows for result in self.results.all if (rows := result.short_replay)]:
+            words.append(
+                f"the replay of {len(short)} finished runs forgot the oldest of their transitions, and held "
+                f"{min(short):,} at the least"
+            )
+        return "; ".join(words)
 
     def _variant_like_the_paper_s(self, key: str) -> Variant | None:
         like = [
@@ -74,7 +80,8 @@ class Comparison:
 
     def _curves(self) -> list[Block]:
         numbers = {"td3": 2, "sac": 5}
-        figure = " and ".join(f"Figure {numbers[f]}" for f in ("td3", "sac") if any(v.family == f for v in self._main))
+        shown = [str(numbers[f]) for f in ("td3", "sac") if any(v.family == f for v in self._main)]
+        figure = f"Figure{'s' if len(shown) > 1 else ''} {' and '.join(shown)}"
         panels = [(task, self._task_curves(task, self._main)) for task in self.results.tasks]
         return [
             Heading("Learning curves"),
@@ -129,7 +136,14 @@ class Comparison:
             "R": "R: mean return over the last 10 evaluations",
             "LCA": "LCA: sum of all evaluations / 10⁶, so only runs of equal length compare",
         }[metric]
-        return Table(columns, rows, f"{what}. " + (f"The paper's: its {where}." if keys else "Not in the paper."))
+        seeds = sorted({len(of) for task in tasks for v in variants if (of := self.results.of(task, v))})
+        over = " to ".join(map(str, seeds[:: max(1, len(seeds) - 1)])) + (" seeds" if seeds[-1] > 1 else " seed")
+        told = f"{what}; over {over}. " + (f"The paper's: its {where}." if keys else "Not in the paper.")
+        if metric == "LCA" and keys and not self.results.as_long_as_the_paper_s:
+            told += (
+                " These runs have another length or other evaluations than the paper's: its column does not compare."
+            )
+        return Table(columns, rows, told)
 
     def _sweep(self, which: int, names: frozenset[str]) -> list[Block]:
         """Figure 3 or 4: variants of one method by one setting, dense training beside them."""
@@ -164,7 +178,7 @@ class Comparison:
                 f"figure-{sweep['figure']}",
                 [panel for panel in panels if any(curve.seeds for curve in panel[1])],
                 f"As the paper's Figure {sweep['figure']}: mean and standard deviation over seeds; diamonds: R as the "
-                "paper prints it.",
+                "paper prints it, or as it follows from the text.",
             ),
             Table(columns, rows, caption),
         ]
@@ -182,7 +196,7 @@ class Comparison:
             at = [s for s in sweep["say"] if str(s["at"]) == dict(variant.varied).get(sweep["setting"])]
         if not at:
             return None, NOTHING
-        return (Value(at[0]["R"]) if "R" in at[0] else None), at[0]["words"]
+        return (Value.of(at[0]["R"]) if "R" in at[0] else None), at[0]["words"]
 
     def _costs(self) -> list[Block]:
         printed = paper().costs
@@ -192,20 +206,23 @@ class Comparison:
                 costs, runs = self.results.costs(task, variant), self.results.finished(task, variant)
                 if costs is None:
                     continue
-                here = [f"{costs.flops:.2e}", f"{costs.flops / costs.dense_flops:.2f} ×", f"{costs.connections:,}"]
+                here = [
+                    f"{costs.flops:.2e}".replace("e+", "e"),
+                    f"{costs.flops / costs.dense_flops:.2f} ×",
+                    f"{costs.connections:,}",
+                ]
                 same = variant == self._protocol.get(variant.paper_key) and task_of(task) == printed["task"]
                 key = variant.paper_key if same and variant.paper_key in printed["flops_ratio"] else None
                 theirs = [
                     f"{printed['flops_ratio'][key]:g} ×" if key else NOTHING,
                     f"{printed['connections'][key]:,}" if key else NOTHING,
                 ]
-                summaries = [result.run.summary for result in runs if result.run]
-                peak = f"{max(s['peak_rss_bytes'] for s in summaries) / 1e6:.1f}" if summaries else NOTHING
-                speed = (
-                    f"{sorted(s['steps_per_second'] for s in summaries)[len(summaries) // 2]:,.0f}"
-                    if summaries
-                    else NOTHING
+                peaks, speeds = (
+                    [value for r in runs if r.run and (value := r.run.number(name)) is not None]
+                    for name in ("peak_rss_bytes", "steps_per_second")
                 )
+                peak = f"{max(peaks) / 1e6:.1f}" if peaks else NOTHING
+                speed = f"{median(speeds):,.0f}" if speeds else NOTHING
                 rows.append([task, variant.name, here[0], here[1], theirs[0], here[2], theirs[1], peak, speed])
         if not rows:
             return []
@@ -228,56 +245,9 @@ class Comparison:
         return [Heading("FLOPs and connections"), Table(columns, rows, caption)]
 
     def _over_tasks(self) -> list[Block]:
-        """Interquartile means of scores in units of the paper's dense TD3."""
-        able = [v for v in self._main if any(self.results.finished(task, v) for task in self.results.tasks)]
-        tasks = [
-            task
-            for task in self.results.tasks
-            if paper().value("R", task, "td3") and able and all(self.results.finished(task, v) for v in able)
-        ]
-        heading = Heading("Over all tasks")
-        if not tasks:
-            return [heading, Text("There is no task of the paper yet that every variant has finished a run on.")]
-        panels, cells = [], {variant.name: [variant.name] for variant in able}
-        for metric in METRICS:
-            rows = []
-            for variant in able:
-                scores = self._scores(metric, tasks, variant)
-                middle = interquartile_mean([score for task in scores for score in task])
-                interval = stratified_bootstrap(scores)
-                rows.append((variant.name, self._number[variant.name], middle, interval))
-                told = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-                cells[variant.name] += [f"{middle:.3f}{told}", f"{sum(map(_mean, scores)) / len(tasks):.3f}"]
-                theirs = [paper().value(metric, task, variant.paper_key) for task in tasks]
-                units = [_unit(metric, task) for task in tasks]
-                known = [value.mean / unit for value, unit in zip(theirs, units, strict=True) if value]
-                cells[variant.name].append(f"{_mean(known):.3f}" if len(known) == len(tasks) else NOTHING)
-            panels.append((f"{metric}, interquartile mean", rows))
-        columns = [Column("variant", text=True)]
-        for metric in METRICS:
-            columns += [
-                Column("IQM here", metric),
-                Column("mean here", metric),
-                Column("mean paper", metric, paper=True),
-            ]
-        left_out = [task for task in self.results.tasks if task not in tasks]
-        caption = (
-            f"Over {', '.join(tasks)}"
-            + (f" (not yet, or not in the paper: {', '.join(left_out)})" if left_out else "")
-            + ". "
-            "Each score is divided by the paper's dense TD3 on that task after a million steps (Tables 1 and 2). IQM: "
-            f"mean of the middle half of all runs' scores; in brackets its 95 % interval by {BOOTSTRAP_DRAWS:,} draws "
-            "of a bootstrap stratified by task (Agarwal et al. 2021, Deep Reinforcement Learning at the Edge of the "
-            "Statistical Precipice); without brackets: one seed a task, so nothing to draw from."
-        )
-        draw = self.out / "interquartile-mean.png"
-        figures.draw_intervals(draw, panels)
-        self.pictures.append(draw)
-        told = "Bars: 95 % intervals. 1 is the paper's dense TD3 after a million steps."
-        return [heading, Figure(draw.name, "Interquartile means", told), Table(columns, list(cells.values()), caption)]
-
-    def _scores(self, metric: str, tasks: Sequence[str], variant: Variant) -> list[list[float]]:
-        return [[value / _unit(metric, task) for value in self.results.metric(metric, task, variant)] for task in tasks]
+        blocks, pictures = over_tasks(self.results, self._main, self._number, self.out / "interquartile-mean.png")
+        self.pictures += pictures
+        return blocks
 
     def _task_curves(
         self, task: str, variants: Sequence[Variant], sweep: dict[str, Any] | None = None
@@ -285,21 +255,22 @@ class Comparison:
         """Curves of a task, with the paper's R of the protocol, or of the values of a sweep."""
         curves = []
         for variant in variants:
-            seeds = [result.evaluations for result in self.results.of(task, variant) if result.evaluations]
+            results = self.results.of(task, variant)
+            seeds = [result.evaluations for result in results if result.evaluations]
             if sweep:
                 told, _ = self._said(sweep, task, variant)
             else:
                 like = variant == self._protocol.get(variant.paper_key)
                 told = paper().value("R", task, variant.paper_key) if like else None
             if seeds:
-                curves.append(figures.Curve(variant.name, self._number[variant.name], seeds, told))
+                curves.append(figures.Curve(variant.name, self._number[variant.name], seeds, len(results), told))
         return curves
 
     def _figure(self, name: str, panels: Sequence[tuple[str, Sequence[figures.Curve]]], caption: str) -> Block:
         if not panels:
             return Text("There is no evaluation yet.")
         path = self.out / f"{name}.png"
-        figures.draw_curves(path, panels)
+        figures.draw_curves(path, panels, paper().steps)
         self.pictures.append(path)
         return Figure(path.name, caption.partition(",")[0], caption)
 
@@ -319,23 +290,18 @@ def _in_sweep(variant: Variant, names: frozenset[str]) -> bool:
 
 
 def _paper(metric: str, value: Value | None) -> str:
-    """As printed."""
+    """As printed: R with two digits or, here and there, three; an R that was worked out is a whole number."""
     if value is None:
         return NOTHING
-    digits = 2 if metric == "R" else 4
-    return f"{value.mean:,.{digits}f}" + (f" ± {value.sd:,.{digits}f}" if value.sd is not None else "")
+
+    def printed(number: float) -> str:
+        if isinstance(number, int):
+            return f"{number:,}"
+        digits = len(repr(number).partition(".")[2])
+        return f"{number:,.{max(digits, 2 if metric == 'R' else 4)}f}"
+
+    return printed(value.mean) + (f" ± {printed(value.sd)}" if value.sd is not None else "")
 
 
 def _setting(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _unit(metric: str, task: str) -> float:
-    """The paper's dense TD3, which is score 1."""
-    value = paper().value(metric, task, "td3")
-    assert value is not None
-    return value.mean
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

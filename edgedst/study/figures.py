@@ -5,6 +5,7 @@ Backgrounds are transparent and lines of text a middle grey, so that one file se
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgedst.errors import StudyError
+from edgedst.runs import write_whole
 from edgedst.study.paper import Value
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; each has a line style of its own besides.
@@ -27,14 +29,15 @@ class Curve:
 
     name: str
     number: int  # among the study's variants: its colour everywhere
-    seeds: Sequence[Sequence[tuple[int, float]]]  # evaluations of each seed: (step, mean return)
+    seeds: Sequence[Sequence[tuple[int, float]]]  # evaluations of each seed that has some: (step, mean return)
+    planned: int  # seeds in the study
     paper: Value | None = None  # the paper's R, at its last step
 
 
-def draw_curves(path: Path, panels: Sequence[tuple[str, Sequence[Curve]]]) -> None:
+def draw_curves(path: Path, panels: Sequence[tuple[str, Sequence[Curve]]], paper_steps: int) -> None:
     """Mean over seeds with a band of one standard deviation, a panel a task; the paper's R at the right edge.
 
-    Where some seeds have not come as far as others, the line is thin.
+    Where not all of the study's seeds have come so far, the line is thin.
     """
     pyplot = _pyplot()
     columns = min(3, len(panels)) if len(panels) != 4 else 2
@@ -43,17 +46,16 @@ def draw_curves(path: Path, panels: Sequence[tuple[str, Sequence[Curve]]]) -> No
     figure, axes = pyplot.subplots(rows, columns, figsize=size, dpi=120, squeeze=False)
     handles: dict[str, Any] = {}
     for axis, (title, curves) in zip(axes.flat, panels, strict=False):
-        last = max((step for curve in curves for seed in curve.seeds for step, _ in seed), default=1)
+        last = max((step for curve in curves for seed in curve.seeds for step, _ in seed), default=0) or 1
         for curve in curves:
-            line = _draw_curve(axis, curve)
-            if line is not None:
-                handles.setdefault(curve.name, line)
-        _draw_paper(axis, curves, last)
+            handles.setdefault(curve.name, _draw_curve(axis, curve))
+        _draw_paper(axis, curves, last, paper_steps)
         axis.set_title(title, fontsize=11)
         axis.set_xlabel("environment steps")
         axis.set_ylabel("evaluation return")
         axis.set_xticks([tick for tick in axis.get_xticks() if 0 <= tick <= last])
         axis.xaxis.set_major_formatter(lambda step, _: _steps(step))
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:,g}" if abs(value) < 1e6 else f"{value:g}")
         _neutral(axis)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
@@ -64,57 +66,58 @@ def draw_curves(path: Path, panels: Sequence[tuple[str, Sequence[Curve]]]) -> No
     for text in legend.get_texts():
         text.set_color(GREY)
     figure.tight_layout(rect=(0, below / size[1], 1, 1))
-    figure.savefig(path, transparent=True)
-    pyplot.close(figure)
+    _save(figure, path)
 
 
 def _draw_curve(axis: Any, curve: Curve) -> Any:
-    seeds = [dict(seed) for seed in curve.seeds if seed]
-    if not seeds:
-        return None
+    seeds = [dict(seed) for seed in curve.seeds]
     steps = sorted({step for seed in seeds for step in seed})
     values = [[seed[step] for seed in seeds if step in seed] for step in steps]
     mean = np.array([np.mean(v) for v in values])
     sd = np.array([np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in values])
-    whole = np.array([len(v) == len(seeds) for v in values])
-    colour, style = COLOURS[curve.number % len(COLOURS)], STYLES[curve.number % len(STYLES)]
-    axis.plot(steps, mean, color=colour, linewidth=0.7, alpha=0.7)
+    whole = np.array([len(v) == curve.planned for v in values])
+    part = ~whole
+    part[:-1] |= ~whole[1:]  # the thin piece begins where the thick one ends
+    part[1:] |= ~whole[:-1]
+    colour, style = COLOURS[curve.number % len(COLOURS)], STYLES[_style(curve.number)]
+    axis.plot(steps, np.where(part, mean, np.nan), color=colour, linestyle=style, linewidth=0.9)
     (line,) = axis.plot(steps, np.where(whole, mean, np.nan), color=colour, linestyle=style, linewidth=1.8)
     axis.fill_between(steps, mean - sd, mean + sd, color=colour, alpha=0.18, linewidth=0)
     return line
 
 
-def _draw_paper(axis: Any, curves: Sequence[Curve], last: int) -> None:
+def _style(number: int) -> int:
+    """Another one with every round of the colours."""
+    return (number + number // len(COLOURS)) % len(STYLES)
+
+
+def _draw_paper(axis: Any, curves: Sequence[Curve], last: int, paper_steps: int) -> None:
     """A strip behind the last step: diamonds with a standard deviation, in the curves' colours."""
     told = [curve for curve in curves if curve.paper]
     if not told:
         return
-    width = last * (0.05 + 0.04 * len(told))
-    axis.set_xlim(-0.03 * last, last * 1.03 + width)
-    axis.axvspan(last * 1.03, last * 1.03 + width, color=GREY, alpha=0.10, linewidth=0)
-    axis.text(
-        last * 1.03 + width / 2,
-        0.02,
-        "paper",
-        ha="center",
-        fontsize=8,
-        color=GREY,
-        transform=axis.get_xaxis_transform(),
-    )
+    width = last * (0.08 + 0.05 * len(told))
+    begin = last * 1.03
+    axis.set_xlim(-0.03 * last, begin + width)
+    axis.axvspan(begin, begin + width, color=GREY, alpha=0.10, linewidth=0)
+    # Runs of another length than the paper's: the strip says that it is not at their last step.
+    words = "paper" if last == paper_steps else f"paper,\n{_steps(paper_steps)}"
+    where = axis.get_xaxis_transform()
+    axis.text(begin + width / 2, 0.02, words, ha="center", va="bottom", fontsize=8, color=GREY, transform=where)
     for place, curve in enumerate(told):
         assert curve.paper is not None
-        x = last * 1.03 + width * (place + 0.5) / len(told)
+        x = begin + width * (place + 0.5) / len(told)
         colour = COLOURS[curve.number % len(COLOURS)]
         axis.errorbar(
             x, curve.paper.mean, yerr=curve.paper.sd, fmt="D", markersize=5, color=colour, capsize=2, linewidth=1.2
         )
 
 
-def draw_intervals(path: Path, panels: Sequence[tuple[str, Sequence[tuple[str, int, float, Any]]]]) -> None:
+def draw_intervals(path: Path, panels: Sequence[tuple[str, Sequence[tuple[str, int, float, Any]]]], unit: str) -> None:
     """Points with intervals, a panel a metric: (name, number of the variant, value, (low, high) or None)."""
     pyplot = _pyplot()
     most = max(len(rows) for _, rows in panels)
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(9, 0.9 + 0.42 * most), dpi=120, squeeze=False, sharey=True)
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(9, 1.2 + 0.42 * most), dpi=120, squeeze=False, sharey=True)
     for axis, (title, rows) in zip(axes.flat, panels, strict=True):
         axis.use_sticky_edges = False  # bars would touch the axis
         for place, (_, number, value, interval) in enumerate(rows):
@@ -122,14 +125,23 @@ def draw_intervals(path: Path, panels: Sequence[tuple[str, Sequence[tuple[str, i
             if interval:
                 axis.barh(place, interval[1] - interval[0], left=interval[0], height=0.5, color=colour, alpha=0.35)
             axis.plot([value, value], [place - 0.28, place + 0.28], color=colour, linewidth=2.4)
+        axis.axvline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+        axis.locator_params(axis="x", nbins=6)
+        axis.set_xlabel(unit)
         axis.set_yticks(range(len(rows)), [name for name, *_ in rows])
         axis.set_ylim(len(rows) - 0.5, -0.5)
         axis.set_title(title, fontsize=11)
         _neutral(axis)
         axis.grid(visible=False, axis="y")
     figure.tight_layout()
-    figure.savefig(path, transparent=True)
-    pyplot.close(figure)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    picture = io.BytesIO()
+    figure.savefig(picture, transparent=True)
+    _pyplot().close(figure)
+    write_whole(str(path), picture.getvalue(), "--out")
 
 
 def _neutral(axis: Any) -> None:

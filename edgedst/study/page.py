@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+NOTHING = "–"  # a cell that has nothing to tell
+
 _STYLE = """
 :root { color-scheme: light dark; --text: #1d2126; --soft: #5b6470; --line: #d9dde2; --band: #f3f5f7; --page: #ffffff }
 @media (prefers-color-scheme: dark) {

@@ -15,12 +15,20 @@ else:
     import tomli as tomllib
 
 
+METRICS = {"R": "Return over the last 10 evaluations", "LCA": "Learning curve area"}
+
+
 @dataclass(frozen=True)
 class Value:
     """A figure, with its standard deviation over 5 seeds where the paper prints one."""
 
     mean: float
     sd: float | None = None
+
+    @staticmethod
+    def of(written: float | list[float]) -> Value:
+        """From a mean, or a mean and standard deviation, as paper.toml has them."""
+        return Value(*written) if isinstance(written, list) else Value(written)
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,7 @@ def paper() -> Paper:
     for table in content["table"]:
         methods = tuple(table["methods"])
         rows = {
-            task: {m: Value(*v) if isinstance(v, list) else Value(v) for m, v in zip(methods, row, strict=True)}
-            for task, row in table["rows"].items()
+            task: {m: Value.of(v) for m, v in zip(methods, row, strict=True)} for task, row in table["rows"].items()
         }
         tables.append(Table(table["number"], table["metric"], methods, rows))
     return Paper(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
+import time
 from pathlib import Path
 
 from edgedst import __version__
 from edgedst.errors import StudyError
-from edgedst.runs import write_whole
-from edgedst.study.comparison import NOTHING, Comparison
+from edgedst.runs import folder_error, write_whole
+from edgedst.study.comparison import Comparison
 from edgedst.study.grid import read_study
-from edgedst.study.page import Block, Column, Heading, Items, Table, Text, markdown, page
+from edgedst.study.page import NOTHING, Block, Column, Heading, Items, Table, Text, markdown, page
 from edgedst.study.paper import paper
 from edgedst.study.results import Result, Results
 
@@ -20,6 +21,7 @@ def write_report(study: Path, out: Path) -> list[Path]:
 
     Raises:
         StudyError: the folder is no study's, or matplotlib is missing.
+        ConfigError: its file has settings that this edgedst does not know.
         RunFolderError: the report cannot be written.
     """
     if not (study / "study.toml").is_file():
@@ -30,7 +32,7 @@ def write_report(study: Path, out: Path) -> list[Path]:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StudyError(f"`{out}` cannot be written: {error.strerror}. Choose another folder with `--out`.") from error
+        raise folder_error(error, str(out), "--out") from error
     results = Results(read_study(study / "study.toml"), study)
     comparison = Comparison(results, out)
     blocks = [
@@ -41,8 +43,8 @@ def write_report(study: Path, out: Path) -> list[Path]:
         *_made(results, study),
     ]
     title = results.study.title
-    write_whole(str(out / "index.html"), page(title, blocks, out).encode())
-    write_whole(str(out / "report.md"), markdown(blocks).encode())
+    write_whole(str(out / "index.html"), page(title, blocks, out).encode(), "--out")
+    write_whole(str(out / "report.md"), markdown(blocks).encode(), "--out")
     return [out / "index.html", out / "report.md", *comparison.pictures]
 
 
@@ -53,8 +55,8 @@ def _head(results: Results, departures: str) -> list[Block]:
     about = (
         f"**{done} {len(everything)} runs are finished.** Columns and diamonds called “paper” are the figures of "
         f"{paper().source}: {paper().seeds} seeds of {paper().steps:,} steps, tasks of version 3. Everything else was "
-        f"measured here. ± is the standard deviation over seeds; a table counts finished runs only, (2 of 5) says that "
-        f"some seeds are not, and {NOTHING} that there is nothing to tell."
+        f"measured here. ± is the sample standard deviation over seeds; a table counts finished runs only, (2 of 5) "
+        f"says that some seeds are not, and {NOTHING} that there is nothing to tell."
     )
     blocks: list[Block] = [Heading(study.title, 1)]
     blocks += [Text(study.description)] if study.description else []
@@ -66,33 +68,37 @@ def _head(results: Results, departures: str) -> list[Block]:
 
 def _missing(results: Results) -> list[Block]:
     missing = [result for result in results.all if not result.finished]
-    if not missing:
-        return []
-    items = [f"{result.point.told}: {result.state}" for result in missing if result.run or result.failure]
-    waiting: dict[str, list[str]] = {}
-    for result in missing:
-        if not (result.run or result.failure):
-            told = f"{results.variant_of(result).name} on {result.point.config.env}"
-            waiting.setdefault(told, []).append(str(result.point.config.seed))
-    items += [f"{told}: not started: seed {', '.join(seeds)}" for told, seeds in waiting.items()]
-    return [
-        Heading("What is missing"),
-        Text(f"{len(missing)} of {len(results.all)} runs. `edgedst study run` goes on with them."),
-        Items(items),
-    ]
+    blocks: list[Block] = []
+    if missing:
+        items = [f"{result.point.told}: {result.state}" for result in missing if result.run or result.failure]
+        waiting: dict[str, list[str]] = {}
+        for result in missing:
+            if not (result.run or result.failure):
+                told = f"{results.variant_of(result).name} on {result.point.config.env}"
+                waiting.setdefault(told, []).append(str(result.point.config.seed))
+        items += [f"{told}: not started: seed {', '.join(seeds)}" for told, seeds in waiting.items()]
+        blocks += [
+            Heading("What is missing"),
+            Text(f"{len(missing)} of {len(results.all)} runs. `edgedst study run` goes on with those that have begun."),
+            Items(items),
+        ]
+    if results.strangers:
+        told = "Run folders in `runs/` that are not counted: their settings are not this study's, or cannot be read."
+        blocks += [Heading("What is left out"), Text(told), Items([f"`{folder}`" for folder in results.strangers])]
+    return blocks
 
 
 def _runs(results: Results) -> list[Block]:
     def row(result: Result) -> list[str]:
         config, run = result.point.config, result.run
-        summary = run.summary if run and run.finished else {}
-        name = result.point.label or results.variant_of(result).name
-        cells = [config.env, name, str(config.seed), "finished" if summary else "not finished"]
-        if not summary:
+        cells = [config.env, results.variant_of(result).name, str(config.seed), result.short_state]
+        if not (run and result.finished):
             return [*cells, *[NOTHING] * 4]
-        over = "" if summary["exit_reason"] == "finished" else f" ({summary['exit_reason']})"
-        memory = f"{summary['peak_rss_bytes'] / 1e6:.1f} of {summary['budget_bytes'] / 1e6:g}{over}"
-        hours = f"{summary['seconds'] / 3600:.2f}"
+        peak, budget, seconds = (run.number(name) for name in ("peak_rss_bytes", "budget_bytes", "seconds"))
+        reason = run.summary.get("exit_reason", "finished")
+        over = "" if reason == "finished" else f" ({reason})"
+        memory = f"{peak / 1e6:.1f} of {budget / 1e6:g}{over}" if peak and budget else NOTHING
+        hours = f"{seconds / 3600:.2f}" if seconds is not None else NOTHING
         return [*cells, f"{result.metric('R'):,.1f}", f"{result.metric('LCA'):.4f}", memory, hours]
 
     names = ("task", "variant", "seed", "state", "R", "LCA", "peak MB of budget", "hours")
@@ -108,10 +114,16 @@ def _made(results: Results, study: Path) -> list[Block]:
             board = host.get("board") or host.get("cpu") or "unknown CPU"
             hosts.append(
                 f"{board}, {host.get('machine')}, {host.get('cores')} cores, "
-                f"{host.get('memory_bytes', 0) / 1e9:.1f} GB, kernel path {host.get('isa')}, "
+                f"{_gigabytes(host.get('memory_bytes'))}, kernel path {host.get('isa')}, "
                 f"edgedst {host.get('edgedst')}, Python {host.get('python')}"
             )
     command = f"edgedst study run {shlex.quote(str(study / 'study.toml'))} --out {shlex.quote(str(study))}"
     items = [f"Trained on: {host}" for host in dict.fromkeys(hosts)]
-    items.append(f"With: `{command}`, which goes on where it was; reported by edgedst {__version__}")
+    now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    items.append(f"With: `{command}`, which goes on where it was")
+    items.append(f"Reported by edgedst {__version__} on {now}")
     return [Heading("How this was made"), Items(items)]
+
+
+def _gigabytes(size: object) -> str:
+    return f"{size / 1e9:.1f} GB" if isinstance(size, int) else "unknown memory"

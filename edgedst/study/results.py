@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,12 +12,14 @@ from edgedst.config import TrainConfig
 from edgedst.density import DENSE_METHODS, family, nnz_per_layer
 from edgedst.profile import flops
 from edgedst.study.found import Run, RunIndex
-from edgedst.study.grid import FREE_SETTINGS, Point, Study
+from edgedst.study.grid import FREE_SETTINGS, Point, Study, idle_settings
 from edgedst.study.statistics import last_return, learning_curve_area
 
 # Settings that Figures 3 and 4 vary.
 SCHEDULE = frozenset({"evolve_every"})
 SPARSITY = frozenset({"lambda1", "lambda2"})
+
+MOST_HEADER_BYTES = 10_000_000  # of a checkpoint: a damaged one may name any length
 
 # Which machine and how much memory: not the protocol.
 _NOT_PROTOCOL = {*FREE_SETTINGS, "env", "method", "seed", "budget_mb", "replay_rows", "env_process"}
@@ -34,16 +36,45 @@ class Result:
 
     @property
     def finished(self) -> bool:
-        """Only finished runs enter the tables."""
-        return self.run is not None and self.run.finished
+        """Only finished runs with all of their evaluations enter the tables."""
+        return self.run is not None and self.run.finished and not self.damage
+
+    @property
+    def damage(self) -> str:
+        """What a finished run has lost; empty when it is whole."""
+        if self.run is None or not self.run.finished:
+            return ""
+        made = int(self.run.number("evaluations") or 1)
+        if len(self.evaluations) >= made:
+            return ""
+        return (
+            f"finished, but {len(self.evaluations)} of its {made} evaluations can be read from "
+            f"`{self.run.folder / 'metrics.jsonl'}`. Restore that file, or remove the folder to train the run again."
+        )
 
     @property
     def state(self) -> str:
         """For people: finished, failed, at which step, or not started."""
-        if self.finished:
-            return "finished"
-        at = f"at step {self.run.step:,} of {self.point.config.steps:,}" if self.run else "not started"
-        return f"failed, {at}: {self.failure}" if self.failure else at
+        if self.finished or self.damage:
+            return self.damage or "finished"
+        return f"failed, {self._at}: {self.failure}" if self.failure else self._at
+
+    @property
+    def short_state(self) -> str:
+        """The same for a table."""
+        if self.finished or self.damage:
+            return "damaged" if self.damage else "finished"
+        return f"failed, {self._at}" if self.failure else self._at
+
+    @property
+    def _at(self) -> str:
+        return f"at step {self.run.step:,} of {self.point.config.steps:,}" if self.run else "not started"
+
+    @property
+    def short_replay(self) -> int | None:
+        """Transitions in its replay at the end, where it forgot some; None: it has all, or is not finished."""
+        rows = self.run.number("replay_transitions") if self.run else None
+        return int(rows) if rows is not None and rows < self.point.config.steps else None
 
     def metric(self, name: str) -> float:
         """R or LCA."""
@@ -85,11 +116,19 @@ class Results:
         self.study = study
         index = RunIndex(out)
         self.all = [_result(point, index.find(point), out) for point in study.points]
+        self.strangers = [folder.relative_to(out) for folder in index.strangers(study.points)]
         self.tasks = list(dict.fromkeys(result.point.config.env for result in self.all))
-        varied = _varied([result.point for result in self.all])
-        told = _varied([result.point for result in self.all if not result.point.label])
-        self._variant_of = {result.point: _variant(result.point, varied, told) for result in self.all}
+        points = [result.point for result in self.all]
+        varied, names = _varied(points, _by_method), _names(points)
+        self._variant_of = {point: _variant(point, varied[point.config.method], names[point]) for point in points}
         self.variants = _joined(list(self._variant_of.values()))
+
+    @property
+    def as_long_as_the_paper_s(self) -> bool:
+        """Whether all runs have the paper's steps and evaluations: only then is their LCA of its kind."""
+        usual = TrainConfig()
+        made = {(result.point.config.steps, result.point.config.eval_every) for result in self.all}
+        return made == {(usual.steps, usual.eval_every)}
 
     def variant_of(self, result: Result) -> Variant:
         """The variant that a result counts for."""
@@ -113,12 +152,14 @@ class Results:
 
     def costs(self, task: str, variant: Variant) -> Costs | None:
         """Connections and FLOPs, from the networks of any run of the task; None when none has a checkpoint."""
-        results = self.of(task, variant)
-        for result in [*results, *(other for other in self.all if other.point.config.env == task)]:
-            sizes = network_sizes(result.run.folder) if result.run else None
+        config = next((result.point.config for result in self.of(task, variant)), None)
+        for result in self.all:
             # SAC's actor has other heads than TD3's.
-            if results and sizes and family(result.point.config.method) == variant.family:
-                return Costs.of(sizes["actor"], sizes["critic_1"], results[0].point.config)
+            same = result.point.config.env == task and family(result.point.config.method) == variant.family
+            sizes = network_sizes(result.run.folder) if config and same and result.run else None
+            if config and sizes:
+                actor, critic = ([ends[0], *config.hidden, ends[-1]] for ends in (sizes["actor"], sizes["critic_1"]))
+                return Costs.of(actor, critic, config)
         return None
 
 
@@ -160,50 +201,77 @@ class Costs:
 
 
 def network_sizes(run: Path) -> dict[str, list[int]] | None:
-    """Features at the layer boundaries of each network, from the checkpoint's header (docs/formats.md)."""
+    """Features at the layer boundaries of actor and critics, from the checkpoint's header (docs/formats.md).
+
+    None where there is no checkpoint, or one that cannot be read.
+    """
     try:
         state = json.loads((run / "checkpoint" / "state.json").read_bytes())
         with (run / "checkpoint" / state["networks"]["file"]).open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-        sizes: dict[str, list[int]] = json.loads(header["__metadata__"]["edgedst"])["sizes"]
-        return sizes
+            header = json.loads(file.read(min(length, MOST_HEADER_BYTES)))
+        sizes = json.loads(header["__metadata__"]["edgedst"])["sizes"]
+        return {name: [int(size) for size in sizes[name]] for name in ("actor", "critic_1")}
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         return None
 
 
 def _result(point: Point, run: Run | None, out: Path) -> Result:
     failed = out / "points" / point.name / "failed.txt"
-    failure = failed.read_text(encoding="utf-8").strip() if failed.is_file() else ""
+    failure = failed.read_text(encoding="utf-8", errors="replace").strip() if failed.is_file() else ""
     return Result(point, run, tuple(run.evaluations()) if run else (), failure)
 
 
-def _varied(points: Sequence[Point]) -> dict[str, set[str]]:
-    """By method, settings that have several values within a task; a preset that differs by task is none."""
-    found: dict[str, set[str]] = {}
-    values: dict[tuple[str, str, str], set[str]] = {}
+def _by_method(point: Point) -> str:
+    return point.config.method
+
+
+def _varied(points: Sequence[Point], group_of: Callable[[Point], str]) -> dict[str, set[str]]:
+    """By group, settings with several values within a task and method; a preset that differs by task is none."""
+    values: dict[tuple[str, str, str, str], set[str]] = {}
+    found: dict[str, set[str]] = {group_of(point): set() for point in points}
     for point in points:
         for name, value in point.config.settings().items():
-            values.setdefault((point.config.method, point.config.env, name), set()).add(repr(value))
-    for (method, _, name), several in values.items():
+            key = (group_of(point), point.config.method, point.config.env, name)
+            values.setdefault(key, set()).add(repr(value))
+    for (group, *_, name), several in values.items():
         if len(several) > 1 and name != "seed" and name not in FREE_SETTINGS:
-            found.setdefault(method, set()).add(name)
+            found[group].add(name)
+    for names in found.values():
+        if "steps" in names:
+            names.discard("topology_stop_steps")  # follows from the steps
     return found
 
 
-def _variant(point: Point, varied: dict[str, set[str]], told: dict[str, set[str]]) -> Variant:
-    """Named by its label, or by its method and the settings that vary among those without one."""
+def _names(points: Sequence[Point]) -> dict[Point, str]:
+    """A label, or the method; and whatever else it takes to tell two runs of one task and seed apart."""
+
+    def group(point: Point) -> str:
+        return point.label or point.config.method
+
+    varied = _varied(points, group)
+    methods: dict[str, set[str]] = {}
+    for point in points:
+        methods.setdefault(group(point), set()).add(point.config.method)
+    names = {}
+    for point in points:
+        settings = point.config.settings()
+        parts = [group(point)]
+        if len(methods[group(point)]) > 1:
+            parts.append(point.config.method)
+        parts += [f"{name} {_shown(value)}" for name, value in settings.items() if name in varied[group(point)]]
+        names[point] = ", ".join(parts)
+    return names
+
+
+def _variant(point: Point, varied: set[str], name: str) -> Variant:
     config = point.config
     settings = config.settings()
-    names = varied.get(config.method, set())
-    if "steps" in names:
-        names = names - {"topology_stop_steps"}  # follows from the steps
-    own = tuple((name, _shown(value)) for name, value in settings.items() if name in names)
-    shown = [f"{setting} {value}" for setting, value in own if setting in told.get(config.method, ())]
-    name = point.label or ", ".join([config.method, *shown])
+    own = tuple((setting, _shown(value)) for setting, value in settings.items() if setting in varied)
     default = TrainConfig(env=config.env, method=config.method, steps=config.steps).resolved().settings()
     default["steps"] = TrainConfig().steps
-    departures = [n for n, value in settings.items() if n not in _NOT_PROTOCOL and value != default[n]]
+    unused = {*_NOT_PROTOCOL, *idle_settings(config.method)}
+    departures = [n for n, value in settings.items() if n not in unused and value != default[n]]
     # SAC with soft targets has a column of its own in Tables 1 and 2.
     key = "sac-soft" if config.method == "sac" and config.tau < 1 else config.method
     return Variant(config.method, name, own, tuple(departures), key)
@@ -220,4 +288,5 @@ def _joined(variants: Sequence[Variant]) -> list[Variant]:
 
 
 def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)

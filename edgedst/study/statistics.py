@@ -11,6 +11,10 @@ LAST_EVALUATIONS = 10
 BOOTSTRAP_DRAWS = 10_000
 CONFIDENCE = 0.95
 
+# Fewer seeds on any task and there is no interval. Simulated with normal scores on 1, 3 and 5 tasks, one of 95 % holds
+# the truth in 50 to 76 % of cases with 2 seeds a task, 75 to 85 % with 3, 88 to 90 % with 5, 92 to 95 % with 10.
+FEWEST_SEEDS = 3
+
 
 def last_return(returns: Sequence[float]) -> float:
     """R: the mean of the last 10 evaluations, or of all when there are fewer (Tables 2 and 6)."""
@@ -50,7 +54,7 @@ def stratified_bootstrap(
     """Percentile interval of the interquartile mean, where each draw resamples the seeds within each task.
 
     Source: Agarwal et al. 2021, section 4.1. Departs from it: tasks may have different numbers of seeds, so that an
-    unfinished study can be reported.
+    unfinished study can be reported, and fewer than 3 on any task give no interval.
 
     Args:
         scores: by task, then by seed.
@@ -58,9 +62,9 @@ def stratified_bootstrap(
         seed: of the draws; the same seed gives the same interval.
 
     Returns:
-        Ends of the 95 % interval; None where no task has two seeds, for then nothing varies.
+        Ends of the 95 % interval; None where a task has too few seeds to draw from.
     """
-    if not any(len(task) > 1 for task in scores):
+    if min(map(len, scores)) < FEWEST_SEEDS:
         return None
     rng = np.random.default_rng(seed)
     tasks = [np.asarray(task, np.float64) for task in scores]

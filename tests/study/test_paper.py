@@ -28,3 +28,16 @@ def test_the_figures_are_found_by_task_and_method():
 def test_the_figures_give_the_improvements_that_the_text_names(task, percent):
     better = paper().value("R", task, "ds-td3").mean / paper().value("R", task, "td3").mean
     assert 100 * (better - 1) == pytest.approx(percent, abs=0.015)  # the paper cuts some digits and rounds others
+
+
+# Section 4.6: "a performance increase of 2.11%" with 25 % of the connections removed; e = 1000 and 50 % are Table 2's.
+def test_what_the_sweeps_say_of_r_follows_from_table_2():
+    dense, sparse = (paper().value("R", "HalfCheetah", method) for method in ("td3", "ds-td3"))
+    said = {
+        (sweep["figure"], say["at"]): Value.of(say["R"])
+        for sweep in paper().sweeps
+        for say in sweep["say"]
+        if "R" in say
+    }
+    assert said.pop((4, 25)).mean == pytest.approx(1.0211 * dense.mean, abs=0.5)
+    assert said == {(3, 1000): sparse, (4, 50): sparse}

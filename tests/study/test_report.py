@@ -1,5 +1,6 @@
 """Reports of studies whose runs are written by hand, so that every number can be worked out on paper."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import pytest
 from study_folder import write_run
 
-from edgedst.errors import StudyError
+from edgedst.errors import RunFolderError, StudyError
 from edgedst.study.grid import read_study
 from edgedst.study.report import write_report
 
@@ -72,11 +73,11 @@ def test_the_numbers_are_those_worked_out_by_hand(study):
     assert cheetah == ["HalfCheetah-v4", "0.0945 ± 0.0148", "1.8008", "0.1103 ± 0.0223", "1.8947"]
     # 100,000 steps are a tenth of the paper's 1.07e14 FLOPs.
     rows = tables["FLOPs and connections"][1:]
-    assert rows[0][:7] == ["HalfCheetah-v4", "td3", "1.07e+13", "1.00 ×", "1 ×", "214,784", "214,784"]
-    assert rows[1][2:7] == ["5.28e+12", "0.49 ×", "0.49 ×", "106,169", "106,169"]
+    assert rows[0][:7] == ["HalfCheetah-v4", "td3", "1.07e13", "1.00 ×", "1 ×", "214,784", "214,784"]
+    assert rows[1][2:7] == ["5.28e12", "0.49 ×", "0.49 ×", "106,169", "106,169"]
     # IQM of td3: scores 6200 / 11153.48, 7750 / 11153.48, and 1550 / 2184.78 twice; the middle two of four.
     dense = tables["Over all tasks"][1]
-    assert dense[1].startswith(f"{(7750 / 11153.48 + 1550 / 2184.78) / 2:.3f} [")
+    assert dense[1] == f"{(7750 / 11153.48 + 1550 / 2184.78) / 2:.3f}"  # two seeds give no interval
     assert dense[2:4] == [f"{(6975 / 11153.48 + 1550 / 2184.78) / 2:.3f}", "1.000"]
     assert "What is missing" not in tables
 
@@ -118,7 +119,7 @@ def test_the_schedule_stands_beside_figure_3(study):
     rows = tables["How often the topology evolves"][1:]
     assert [row[1] for row in rows] == ["ds-td3, evolve_every 200", "ds-td3, evolve_every 1000", "td3"]
     assert rows[0][4:] == ["–", "too often for new connections to grow and learn"]
-    assert rows[1][4:] == ["11,459.88", "learns faster and ends higher than all others (Table 2)"]
+    assert rows[1][4:] == ["11,459.88 ± 482.55", "learns faster and ends higher than all others (R: Table 2)"]
     assert rows[2][4:] == ["11,153.48 ± 473.29", "dense training"]
     # Only the paper's own setting enters the comparison of methods.
     head, _ = tables["Return over the last 10 evaluations"]
@@ -137,9 +138,161 @@ def test_sparsity_stands_beside_figure_4(study):
     _, tables = written(out)
     rows = tables["How sparse the networks are"][1:]
     said = {row[1]: row[4:] for row in rows}
-    assert said["ds-td3, 25 % sparse"] == ["11,388.82", "faster than dense TD3, and 2.11 % higher"]
-    assert said["ds-td3, 50 % sparse"][0] == "11,459.88"
+    assert said["ds-td3, 25 % sparse"][0] == "11,389"
+    assert said["ds-td3, 25 % sparse"][1].startswith("faster than dense TD3, and 2.11 % higher")
+    assert said["ds-td3, 50 % sparse"][0] == "11,459.88 ± 482.55"
     assert said["ds-td3, 80 % sparse"] == ["–", "fails to learn effective representations"]
+
+
+def test_one_label_never_makes_seeds_of_different_settings_or_methods(study):
+    out, _ = study(
+        '[[grid]]\nlabel = "small"\nhidden = [[64, 64], [32, 32]]\nsteps = 100_000\n'
+        '[[grid]]\nlabel = "long"\nmethod = ["ds-td3", "td3"]\nsteps = 100_000\n'
+    )
+    for number, point in enumerate(read_study(out / "study.toml").points):
+        write_run(out, point, ramp(8000 + number * 1000), sizes=SIZES)
+    _, tables = written(out)
+    names = {row[1]: row[5] for row in tables["FLOPs and connections"][1:]}
+    assert set(names) == {"small, hidden [64, 64]", "small, hidden [32, 32]", "long, ds-td3", "long, td3"}
+    (cheetah,) = tables["Return over the last 10 evaluations"][1:]
+    assert not any(
+        "±" in cell and "paper" not in title
+        for title, cell in zip(tables["Return over the last 10 evaluations"][0], cheetah, strict=True)
+    )
+
+
+def test_connections_are_those_of_a_variant_s_own_width(study):
+    out, _ = study('[[grid]]\nseed = 0\n[[grid]]\nmethod = "td3"\nhidden = [64, 32]\n')
+    dense, wide = read_study(out / "study.toml").points[::-1]
+    write_run(out, wide, ramp(8000), sizes=SIZES)
+    _, tables = written(out)
+    connections = {row[1]: row[5] for row in tables["FLOPs and connections"][1:]}
+    # Nobody has trained the small one yet: 17 -> 64 -> 32 -> 6, and twice 23 -> 64 -> 32 -> 1.
+    assert dense.config.hidden == (64, 32)
+    assert connections["td3"] == f"{17 * 64 + 64 * 32 + 32 * 6 + 2 * (23 * 64 + 64 * 32 + 32):,}"
+
+
+def test_three_seeds_have_an_interval_over_tasks_and_two_have_none(study):
+    out, points = study('[grid]\nmethod = ["td3", "ds-td3"]\nseed = [0, 1, 2]\nsteps = 100_000\n')
+    for (_, method, seed, _), point in points.items():
+        if not (method == "td3" and seed == 2):
+            write_run(out, point, ramp(8000 + 500 * seed), sizes=SIZES)
+    _, tables = written(out)
+    middle = {row[0]: row[1] for row in tables["Over all tasks"][1:]}
+    assert re.fullmatch(r"0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", middle["ds-td3"])
+    assert re.fullmatch(r"0\.\d{3}", middle["td3"])
+
+
+def test_a_method_on_one_task_does_not_take_the_other_tasks_from_the_rest(study):
+    out, _ = study(
+        '[settings]\nsteps = 100_000\n[[grid]]\nenv = ["HalfCheetah-v4", "Hopper-v4"]\nmethod = ["td3", "ds-td3"]\n'
+        '[[grid]]\nmethod = "ds-sac"\n'
+    )
+    for point in read_study(out / "study.toml").points:
+        write_run(out, point, ramp(8000), sizes=SIZES)
+    text, tables = written(out)
+    assert [row[0] for row in tables["Over all tasks"][1:]] == ["td3", "ds-td3"]
+    assert "Over HalfCheetah-v4, Hopper-v4 (not on all of them, not finished or not in the paper: ds-sac)." in text
+
+
+def test_a_replay_that_forgot_departs_from_the_paper_s_protocol(study):
+    out, points = study("[grid]\nseed = [0, 1]\n")
+    for (_, _, seed, _), point in points.items():
+        run = write_run(out, point, ramp(8000, 201), sizes=SIZES)
+        told = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+        (run / "summary.json").write_text(json.dumps({**told, "replay_transitions": 400_000 + seed * 600_000}))
+    text, _ = written(out)
+    assert "the replay of 1 finished runs forgot the oldest of their transitions, and held 400,000 at the least" in text
+
+
+def test_the_paper_s_digits_are_as_it_prints_them(study):
+    out, _ = study('[grid]\nmethod = ["sac", "ds-sac"]\n')
+    _, tables = written(out)
+    (cheetah,) = tables["Return over the last 10 evaluations"][1:]
+    assert cheetah[1:] == ["–", "11,645.12 ± 425.585", "–", "11,084.39 ± 445.15"]
+
+
+def damage_none(run):
+    """The run as it was written."""
+
+
+def damage_metrics(run):
+    path = run / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-12])  # within the last evaluation
+
+
+def damage_summary(run):
+    (run / "summary.json").write_text('{"finished": tr', encoding="utf-8")
+
+
+def damage_summary_of_another_version(run):
+    (run / "summary.json").write_text('{"finished": true, "peak": 3}', encoding="utf-8")
+
+
+def damage_checkpoint(run):
+    (run / "checkpoint" / "n.safetensors").write_bytes(b"\xff" * 64)
+
+
+def damage_config(run):
+    with (run / "config.toml").open("a", encoding="utf-8") as file:
+        file.write("of_another_edgedst = 1\n")
+
+
+def remove_everything(run):
+    for path in run.iterdir():
+        if path.is_file():
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "here", "words"),
+    [
+        (damage_none, "6,200.0 ± 0.0", "All 2 runs are finished"),
+        (damage_metrics, "6,200.0 (1 of 2)", "seed 1: finished, but 20 of its 21 evaluations can be read from `"),
+        (damage_summary, "6,200.0 (1 of 2)", "seed 1: at step 100,000 of 100,000"),
+        (damage_summary_of_another_version, "6,200.0 ± 0.0", "All 2 runs are finished"),
+        (damage_checkpoint, "6,200.0 ± 0.0", "All 2 runs are finished"),
+        (damage_config, "6,200.0 (1 of 2)", "not counted: their settings are not this study's, or cannot be read."),
+        (remove_everything, "6,200.0 (1 of 2)", "ds-td3 on HalfCheetah-v4: not started: seed 1"),
+    ],
+)
+def test_a_damaged_run_is_told_of_and_counted_only_where_it_is_whole(damage, here, words, study):
+    out, points = study("[grid]\nseed = [0, 1]\nsteps = 100_000\n")
+    runs = [write_run(out, point, ramp(8000), sizes=SIZES) for point in points.values()]
+    damage(runs[1])
+    text, tables = written(out)
+    assert tables["Return over the last 10 evaluations"][1][1] == here
+    assert words in text
+
+
+def test_a_run_of_other_settings_is_named_and_not_counted(study):
+    out, points = study("[grid]\nsteps = 100_000\n")
+    (point,) = points.values()
+    run = write_run(out, point, ramp(8000), sizes=SIZES)
+    config = (run / "config.toml").read_text(encoding="utf-8")
+    (run / "config.toml").write_text(config.replace("gamma = 0.99", "gamma = 0.9"), encoding="utf-8")
+    text, _ = written(out)
+    assert "**0 of 1 runs are finished.**" in text
+    assert f"- `runs/HalfCheetah-v4/ds-td3/{run.name}`" in text
+
+
+def test_a_run_made_by_hand_is_found_where_its_budget_has_a_point(study):
+    out, points = study("[grid]\nbudget_mb = 50\nsteps = 100_000\n")
+    (point,) = points.values()
+    run = write_run(out, point, ramp(8000), sizes=SIZES)
+    config = (run / "config.toml").read_text(encoding="utf-8")
+    assert "budget_mb = 50\n" in config
+    (run / "config.toml").write_text(config.replace("budget_mb = 50\n", "budget_mb = 50.0\n"), encoding="utf-8")
+    assert "**All 1 runs are finished.**" in written(out)[0]
+
+
+@pytest.mark.parametrize("name", ["index.html", "learning-curves.png"])
+def test_a_report_that_cannot_be_written_is_a_sentence(name, study):
+    out, points = study("[grid]\nsteps = 100_000\n")
+    write_run(out, next(iter(points.values())), ramp(8000), sizes=SIZES)
+    (out / "report" / name).mkdir(parents=True)
+    with pytest.raises(RunFolderError, match=r"cannot be written: Is a directory. .* with `--out`"):
+        write_report(out, out / "report")
 
 
 def test_the_page_needs_no_other_file_and_shows_what_the_markdown_shows(study):
