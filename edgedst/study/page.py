@@ -21,17 +21,21 @@ body { margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 66rem; background: 
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .6rem } h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem }
 p { max-width: 46rem } code { font-size: .92em; background: var(--band); padding: .1em .3em; border-radius: 3px }
 figure { margin: 1.2rem 0 1.6rem } img { max-width: 100%; height: auto }
-figcaption, caption { color: var(--soft); font-size: .88rem; text-align: left }
-caption { caption-side: bottom; padding-top: .5rem } .wide { overflow-x: auto }
-table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; margin: 1rem 0 1.6rem }
+figcaption { color: var(--soft); font-size: .88rem; max-width: 54rem; padding-top: .5rem } .wide { overflow-x: auto }
+table { border-collapse: separate; border-spacing: 0; font-size: .92rem; font-variant-numeric: tabular-nums }
 th, td { padding: .34rem .75rem; text-align: right; white-space: nowrap }
 th:first-child, td:first-child, td.text, th.text { text-align: left }
+th:first-child, td:first-child { position: sticky; left: 0; background: var(--page) }
 td.paper.text { white-space: normal; min-width: 15rem }
 .sd { display: block; color: var(--soft); font-size: .86em; line-height: 1.2 }
-thead th { font-weight: 600; border-bottom: 1px solid var(--line) } thead tr:first-child th { border-bottom: 0 }
-thead th.group { text-align: center } tbody tr { border-bottom: 1px solid var(--line) }
+thead th { font-weight: 600 } thead th.group { text-align: center }
+thead tr:last-child th, td { border-bottom: 1px solid var(--line) }
 .paper { color: var(--soft); background: var(--band) } thead th.paper { font-weight: 400 }
 li { margin: .15rem 0 }
+@media (max-width: 40rem) {
+  .wide img { max-width: none; width: 40rem }
+  body { padding: 1.2rem 1rem 3rem } th, td { padding: .34rem .5rem } ul { padding-left: 1.1rem }
+}
 """
 
 
@@ -142,7 +146,7 @@ def _html(block: Block, folder: Path) -> str:
         return _html_table(block)
     picture = base64.b64encode((folder / block.file).read_bytes()).decode()
     return (
-        f'<figure><img alt="{html.escape(block.alt)}" src="data:image/png;base64,{picture}">'
+        f'<figure><div class="wide"><img alt="{html.escape(block.alt)}" src="data:image/png;base64,{picture}"></div>'
         f"<figcaption>{_inline(block.caption)}</figcaption></figure>"
     )
 
@@ -169,9 +173,10 @@ def _html_table(table: Table) -> str:
         + "</tr>"
         for row in table.rows
     )
+    # The caption stays in view where the table is wider than the screen.
     return (
-        f'<div class="wide"><table><caption>{_inline(table.caption)}</caption><thead>{head}</thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<figure><div class="wide"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
+        f"<figcaption>{_inline(table.caption)}</figcaption></figure>"
     )
 
 

@@ -307,6 +307,10 @@ def test_the_page_needs_no_other_file_and_shows_what_the_markdown_shows(study):
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert not re.search(r"https?://|@import|url\(|<script|<link", page)
     assert "color-scheme: light dark" in page
+    # What is wider than a phone scrolls by itself; what is told of it does not scroll away.
+    wide = re.findall(r'<div class="wide">(.*?)</div>', page, flags=re.S)
+    assert len(wide) == page.count("<table") + page.count("<img")
+    assert not any("caption" in part for part in wide)
     markdown = paths[1].read_text(encoding="utf-8")
     assert set(re.findall(r"\]\((\S+\.png)\)", markdown)) == {path.name for path in paths[2:]}
     for number in ("6,200.0", "11,459.88", "1.8947", "106,169"):
