@@ -1,25 +1,30 @@
 """The boards that edgedst knows: reads `devices/`, one folder a board, where every fact names its source.
 
-What is in the files, and how to add a board, stands in devices/README.md. Nothing here measures anything.
+What is in the files, and how to add a board, stands in devices/README.md. Nothing here measures anything. The front end
+of `edgedst train` asks `detect` before it becomes the trainer, so what is imported here counts against a small budget.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgedst.errors import UnknownDevice
+from edgedst.errors import BoardFileError, UnknownDevice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+T = TypeVar("T")
+_Rules = dict[str, tuple[str, ...]]  # kind of rule -> its texts
 
 GENERIC = "generic"  # the board that a machine is when no other folder recognises it
 
@@ -35,6 +40,45 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class TrainDefaults:
+    """What `edgedst train` takes on this board unless told otherwise."""
+
+    budget_mb: float  # MB of 1,000,000 bytes
+    threads: int
+    isa: str | None  # kernel path; None: the best that the CPU has
+    reason: str  # why these
+
+    @property
+    def words(self) -> list[str]:
+        """Budget and threads as a sentence takes them: `50 MB`, `1 thread`."""
+        return [f"{self.budget_mb:g} MB", f"{self.threads} thread" + ("s" if self.threads > 1 else "")]
+
+
+@dataclass(frozen=True)
+class PowerSensor:
+    """The board's own power sensor."""
+
+    source: str  # ina3221, ina238, pi5-pmic, rapl
+    scope: str  # wall, board input, module input, sum of rails, CPU package
+    rails: tuple[str, ...]  # labels whose sum is the total; empty: all that the sensor has
+    reference: str  # where it is written
+    checked: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class PowerModel:
+    """Energy without a sensor: idle_watts * seconds + core_watts * CPU-seconds. An estimate, never a measurement."""
+
+    idle_watts: float
+    core_watts: float  # above idle, of one busy core
+    scope: str
+    reference: str  # where it is written
+    checked: bool
+    note: str = ""  # how core_watts follows from the source
+
+
+@dataclass(frozen=True)
 class Board:
     """One folder of `devices/`."""
 
@@ -43,6 +87,10 @@ class Board:
     run_by_us: bool  # whether the test suite has run on the board itself
     models: tuple[str, ...]  # substrings of /proc/device-tree/model
     compatibles: tuple[str, ...]  # substrings of /proc/device-tree/compatible
+    machines: tuple[str, ...]  # os.uname().machine, for boards that are whatever no other folder recognises
+    train: TrainDefaults
+    power: PowerSensor | None  # None: no sensor of its own
+    model: PowerModel | None  # None: nothing to estimate energy from
     facts: Mapping[str, Fact]
     folder: Path
 
@@ -51,9 +99,13 @@ class Board:
         """From a blank card to the first training run."""
         return self.folder / "bringup.md"
 
-    def recognises(self, model: str, compatible: str) -> bool:
-        """Whether a device tree with these two texts is this board's."""
-        return any(text in model for text in self.models) or any(text in compatible for text in self.compatibles)
+
+@dataclass(frozen=True)
+class Recognised:
+    """Which board this is, and one sentence that says why."""
+
+    board: Board
+    why: str
 
 
 def devices_folder() -> Path:
@@ -73,50 +125,192 @@ def load(name: str) -> Board:
 
     Raises:
         UnknownDevice: no folder of that name; the sentence offers near ones.
+        BoardFileError: its board.toml is not as devices/README.md says.
     """
     known = names()
     if name not in known:
         near = get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f"Did you mean `{near[0]}`? " if near else ""
-        raise UnknownDevice(f"no device `{name}` in devices/. {hint}It holds: {', '.join(known)}.")
-    folder = devices_folder() / name
-    data = tomllib.loads((folder / "board.toml").read_text(encoding="utf-8"))
-    sources = data.get("sources", {})
-    recognise = data["recognise"]
+        raise UnknownDevice(f"no device `{name}` in devices/. {hint}`edgedst devices` lists all {len(known)}.")
+    return _read(name, _board)
+
+
+def detect(root: Path = Path("/")) -> Recognised:
+    """The board that this is: by its device tree, else by its kind of machine.
+
+    Of several rules that hold, the longest text counts: it is the most specific one. `compatible` goes before `model`:
+    drivers are bound by the former, the latter is for people and has been renamed between releases.
+
+    Args:
+        root: where /proc is found.
+
+    Raises:
+        BoardFileError: a board.toml is not as devices/README.md says.
+    """
+    rules = {name: _read(name, _rules, head_only=True) for name in names()}
+    compatible = _text(root / "proc/device-tree/compatible")
+    model = _text(root / "proc/device-tree/model").partition("\n")[0]
+    # A container hides the device tree; the kernel of a Raspberry Pi names the board here, too.
+    named = "" if model else _line(root / "proc/cpuinfo", "Model")
+    if name := _longest(rules, "compatible", compatible):
+        entry = next(line for line in compatible.split("\n") if any(rule in line for rule in rules[name]["compatible"]))
+        return Recognised(load(name), f"/proc/device-tree/compatible has `{entry}`.")
+    if name := _longest(rules, "model", model):
+        return Recognised(load(name), f"/proc/device-tree/model is `{model}`.")
+    if name := _longest(rules, "model", named):
+        why = f"/proc/cpuinfo names `{named}`; there is no device tree to read, as in a container."
+        return Recognised(load(name), why)
+    unknown = f"No folder of devices/ knows `{model}`" if model else "There is no device tree to read"
+    machine = os.uname().machine
+    for name in rules:
+        if machine in rules[name]["machine"]:
+            return Recognised(load(name), f"{unknown}; the machine is {machine}.")
+    return Recognised(load(GENERIC), f"{unknown}, and no folder is for machines of kind {machine}.")
+
+
+def _longest(rules: Mapping[str, _Rules], kind: str, text: str) -> str | None:
+    """The board with the longest rule that a text has."""
+    found = [(len(rule), name) for name, of_board in rules.items() for rule in of_board[kind] if rule in text]
+    return max(found)[1] if found else None
+
+
+def _text(path: Path) -> str:
+    """A device tree's text, one entry a line: each ends in NUL, and `compatible` has several."""
+    try:
+        return path.read_bytes().decode("utf-8", "replace").replace("\0", "\n").strip()
+    except OSError:
+        return ""
+
+
+def _line(path: Path, key: str) -> str:
+    """The value of a `key : value` line."""
+    for line in _text(path).splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return ""
+
+
+class _Wrong(Exception):
+    """What is wrong in a board.toml; `_read` adds which one."""
+
+
+def _read(name: str, reader: Callable[[Path, dict[str, Any]], T], head_only: bool = False) -> T:
+    """A board.toml through a reader. Its head is what stands before [sources]: all boards' are read at each start."""
+    path = devices_folder() / name / "board.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+        return reader(path, tomllib.loads(text.partition("\n[sources]")[0] if head_only else text))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BoardFileError(f"`{path}` is not TOML: {error}. devices/README.md shows a whole one.") from error
+    except _Wrong as error:
+        raise BoardFileError(f"`{path}`: {error}. devices/README.md shows a whole one.") from error
+
+
+def _rules(_path: Path, data: dict[str, Any]) -> _Rules:
+    recognise = _table(data, "recognise")
+    return {kind: _texts(recognise, kind, "recognise") for kind in ("model", "compatible", "machine")}
+
+
+def _board(path: Path, data: dict[str, Any]) -> Board:
+    sources = {name: _take(data["sources"], name, str, "sources") for name in data.get("sources", {})}
+    rules = _rules(path, data)
+    facts = {name: _fact(name, _table(data["facts"], name, "facts."), sources) for name in data.get("facts", {})}
+    power = data.get("power")
     return Board(
-        name=name,
-        title=data["title"],
-        run_by_us=data["run_by_us"],
-        models=tuple(recognise.get("model", ())),
-        compatibles=tuple(recognise.get("compatible", ())),
-        facts={key: _fact(entry, sources) for key, entry in data.get("facts", {}).items()},
-        folder=folder,
+        name=path.parent.name,
+        title=_take(data, "title", str),
+        run_by_us=_take(data, "run_by_us", bool),
+        models=rules["model"],
+        compatibles=rules["compatible"],
+        machines=rules["machine"],
+        train=_train(_table(data, "train")),
+        power=_power(power, sources) if power is not None and power.keys() != {"model"} else None,
+        model=_model(power["model"], sources) if power is not None and "model" in power else None,
+        facts=facts,
+        folder=path.parent,
     )
 
 
-def detect(device_tree: Path = Path("/proc/device-tree")) -> Board:
-    """The board that this is, `generic` when no folder recognises it or there is no device tree (x86)."""
-    model, compatible = _read(device_tree / "model"), _read(device_tree / "compatible")
-    for name in names():
-        board = load(name)
-        if board.recognises(model, compatible):
-            return board
-    return load(GENERIC)
+def _train(table: dict[str, Any]) -> TrainDefaults:
+    return TrainDefaults(
+        budget_mb=float(_take(table, "budget_mb", (int, float), "train")),
+        threads=_take(table, "threads", int, "train"),
+        isa=_take(table, "isa", str, "train") if "isa" in table else None,
+        reason=_take(table, "reason", str, "train"),
+    )
 
 
-def _fact(entry: dict[str, Any], sources: dict[str, str]) -> Fact:
-    value = entry["value"]
+def _power(table: dict[str, Any], sources: dict[str, str]) -> PowerSensor:
+    return PowerSensor(
+        source=_take(table, "source", str, "power"),
+        scope=_take(table, "scope", str, "power"),
+        rails=_texts(table, "rails", "power"),
+        reference=_source(table, "reference", sources, "power"),
+        checked=_take(table, "checked", bool, "power"),
+        note=table.get("note", ""),
+    )
+
+
+def _model(table: dict[str, Any], sources: dict[str, str]) -> PowerModel:
+    return PowerModel(
+        idle_watts=float(_take(table, "idle_watts", (int, float), "power.model")),
+        core_watts=float(_take(table, "core_watts", (int, float), "power.model")),
+        scope=_take(table, "scope", str, "power.model"),
+        reference=_source(table, "reference", sources, "power.model"),
+        checked=_take(table, "checked", bool, "power.model"),
+        note=_take(table, "note", str, "power.model"),
+    )
+
+
+def _fact(name: str, entry: dict[str, Any], sources: dict[str, str]) -> Fact:
+    value = _take(entry, "value", (int, float, str, list), f"facts.{name}")
     return Fact(
         value=tuple(value) if isinstance(value, list) else value,
-        source=sources[entry["source"]],
-        checked=entry["checked"],
+        source=_source(entry, "source", sources, f"facts.{name}"),
+        checked=_take(entry, "checked", bool, f"facts.{name}"),
         note=entry.get("note", ""),
     )
 
 
-def _read(path: Path) -> str:
-    """A device tree's text: entries end in NUL, and there may be several."""
-    try:
-        return path.read_bytes().decode("utf-8", "replace").replace("\0", "\n")
-    except OSError:
-        return ""
+def _table(data: dict[str, Any], name: str, parent: str = "") -> dict[str, Any]:
+    if not isinstance(data.get(name), dict):
+        raise _Wrong(f"expected a table [{parent}{name}]" + (" before [sources]" if name == "recognise" else ""))
+    table: dict[str, Any] = data[name]
+    return table
+
+
+_KINDS: dict[Any, str] = {
+    int: "a whole number",
+    (int, float): "a number",
+    str: "a text",
+    bool: "true or false",
+    list: "a list",
+    (int, float, str, list): "a number, a text or a list",
+}
+
+
+def _take(table: dict[str, Any], key: str, kind: Any, where: str = "") -> Any:
+    """An entry of that type; bool is no number here."""
+    place = f"[{where}]" if where else "the top"
+    if key not in table:
+        raise _Wrong(f"{place} has no `{key}`")
+    value = table[key]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        wanted = _KINDS[kind]
+        raise _Wrong(f"`{key}` of {place} must be {wanted} and is {value!r}")
+    return value
+
+
+def _texts(table: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+    value = _take(table, key, list, where) if key in table else []
+    if not all(isinstance(text, str) and text for text in value):
+        raise _Wrong(f"`{key}` of [{where}] must be a list of texts and is {value!r}")
+    return tuple(value)
+
+
+def _source(table: dict[str, Any], key: str, sources: dict[str, str], where: str) -> str:
+    name: str = _take(table, key, str, where)
+    if name not in sources:
+        raise _Wrong(f"[{where}] names the {key} `{name}`, which is not in [sources]")
+    return sources[name]

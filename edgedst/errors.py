@@ -65,5 +65,9 @@ class UnknownDevice(EdgedstError, LookupError):
     """No folder of that name in devices/."""
 
 
+class BoardFileError(EdgedstError, ValueError):
+    """A board.toml in devices/ is not as devices/README.md says."""
+
+
 class StudyError(EdgedstError, ValueError):
     """A study's file is wrong, or its folder or cluster cannot be used."""

@@ -19,10 +19,12 @@ MODULES = {
 FLOORS = [
     {"cli"},
     {"study"},
-    {"deploy", "profile", "trainer"},
+    {"profile"},
+    {"deploy", "trainer"},
     {"stage"},
     {"agents", "envs", "checkpoints", "progress"},
     {"runs"},
+    {"energy"},
     {"budget", "config", "boards"},
     {"core", "density", "plain_json"},
     {"_core"},

@@ -65,7 +65,7 @@ def test_every_option_is_in_help_with_its_default(verb):
 
 def test_the_verbs_are_listed_and_a_wrong_one_is_told():
     told = edgedst("--help").stdout
-    assert all(verb in told for verb in ("train", "plan", "evaluate", "export"))
+    assert all(verb in told for verb in ("train", "plan", "evaluate", "export", "devices"))
     wrong = edgedst("trian")
     assert wrong.returncode == 2
     assert "Did you mean `train`?" in wrong.stderr
