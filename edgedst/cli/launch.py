@@ -11,6 +11,7 @@ from typing import Any
 
 import edgedst
 from edgedst.budget.guard import memory
+from edgedst.cli.board import asked_board, board_note, kernels_for, kernels_of_run, usual_settings
 from edgedst.cli.settings import configured
 from edgedst.config import DENSE_METHODS, TrainConfig
 from edgedst.envs import registry
@@ -25,49 +26,74 @@ _MAIN = "from edgedst.trainer import main; sys.exit(main())"
 
 
 def start_training(
-    typed: dict[str, Any], config: Path | None, run_dir: Path, resume: str | None, progress: bool | None, debug: bool
+    typed: dict[str, Any],
+    config: Path | None,
+    device: str | None,
+    run_dir: Path,
+    resume: str | None,
+    progress: bool | None,
+    debug: bool,
 ) -> None:
     """Become the trainer: this does not return.
 
     Args:
         typed: settings from the command line.
         config: a TOML file of settings, which `typed` overrides.
+        device: the board whose defaults hold where neither says anything; None: the one that this is.
         run_dir: folder that holds the runs.
         resume: a run folder, or "newest", or None.
         progress: see `Progress`.
         debug: whether an error shows its traceback.
     """
-    if resume == "newest":
-        settings = configured(typed, config)
-        folder = newest_unfinished(run_dir, settings)
-        typed, config = ({}, None) if folder else (typed, config)
+    asked = asked_board(device)
+    board = asked.board
+    given = {**(TrainConfig.load(config) if config is not None else {}), **typed}
+    folder = Path(resume) if resume and resume != "newest" else None
+    if folder:
+        settings = resumed_settings(folder, given)
     else:
-        folder = Path(resume) if resume else None
-        settings = resumed_settings(folder, typed, config) if folder else configured(typed, config)
-    if folder and resume == "newest":
-        settings = resumed_settings(folder, {"threads": settings.threads}, None)
+        settings = configured(typed, config, usual_settings(board))
+        folder = newest_unfinished(run_dir, settings) if resume else None
+        if folder:
+            settings = resumed_settings(folder, {name: given[name] for name in ("threads",) if name in given})
+    if folder:
+        isa, note = kernels_of_run(folder)
+        if device:
+            note = f"`--device {device}` gives no settings to a run that goes on: its own hold. {note}".strip()
+    else:
+        isa, note = kernels_for(board), board_note(board, given)
     job = job_for(
-        settings, run_dir=str(run_dir), resume=str(folder) if folder else None, progress=progress, debug=debug
+        settings,
+        run_dir=str(run_dir),
+        resume=str(folder) if folder else None,
+        progress=progress,
+        debug=debug,
+        note=" ".join(filter(None, [preset_note(settings), note])),
+        config_toml=f"# Board: {board.name}. {asked.why}\n{settings.toml()}",
     )
-    arguments, variables = command(job)
+    arguments, variables = command(job, isa)
     sys.stdout.flush()
     os.execve(arguments[0], arguments, variables)
 
 
 def job_for(config: TrainConfig, **rest: Any) -> dict[str, Any]:
     """What the trainer is told. Raises what `registry.locate` raises for an environment that cannot be."""
-    job = {"plan_only": False, "resume": None, "run_dir": "runs", "progress": None, "debug": False}
     spec = registry.locate(config.env, config.env_process)
+    job: dict[str, Any] = {"plan_only": False, "resume": None, "run_dir": "runs", "progress": None, "debug": False}
     # The kernel's ru_maxrss survives exec, VmHWM does not: the summary tells both processes' peaks.
-    rest = {"note": preset_note(config), "front_end_peak_bytes": memory()[1], **rest}
-    return {**job, **rest, "config": config.settings(), "config_toml": config.toml(), "spec": spec}
+    job |= {"note": preset_note(config), "front_end_peak_bytes": memory()[1], "config_toml": config.toml(), **rest}
+    return {**job, "config": config.settings(), "spec": spec}
 
 
-def command(job: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
+def command(job: dict[str, Any], isa: str | None = None) -> tuple[list[str], dict[str, str]]:
     """(argv, environment variables) of the trainer.
 
     For a native task Python starts without `site` and user folders, which is memory for replay; a Python
     environment may need all of them, and is looked for in the current folder too.
+
+    Args:
+        job: see `job_for`.
+        isa: the kernel path, unless the user's own EDGEDST_ISA names one; None: the CPU's best.
     """
     package = Path(edgedst.__file__).parent
     core = importlib.util.find_spec("edgedst._core")
@@ -81,6 +107,8 @@ def command(job: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
     flags = ["-I", "-S"] if native else []
     # One heap: a second thread's own would be mapped and not used. One thread in NumPy's BLAS, whose buffers are large.
     variables = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    if isa:
+        variables["EDGEDST_ISA"] = isa
     return [sys.executable, *flags, "-c", boot, json.dumps(job)], {**variables, **os.environ}
 
 
@@ -94,8 +122,8 @@ def preset_note(config: TrainConfig) -> str:
     )
 
 
-def resumed_settings(folder: Path, typed: dict[str, Any], config: Path | None) -> TrainConfig:
-    """The settings of the run that is resumed; what was typed may differ only where results do not depend on it."""
+def resumed_settings(folder: Path, given: dict[str, Any]) -> TrainConfig:
+    """The settings of the run that is resumed; what is given may differ only where results do not depend on it."""
     path = folder / "config.toml"
     if not path.is_file():
         raise CheckpointError(
@@ -103,9 +131,7 @@ def resumed_settings(folder: Path, typed: dict[str, Any], config: Path | None) -
             "runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
         )
     stored = TrainConfig.from_settings(TrainConfig.load(path), f"`{path}`").resolved()
-    if config is not None:
-        typed = {**TrainConfig.load(config), **typed}
-    asked = TrainConfig.from_settings({**stored.settings(), **typed}, "The command line")
+    asked = TrainConfig.from_settings({**stored.settings(), **given}, "The command line")
     for name, value in asked.settings().items():
         before = stored.settings()[name]
         if value != before and name not in _CHANGEABLE:

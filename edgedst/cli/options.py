@@ -22,6 +22,15 @@ Progress = Annotated[
     ),
 ]
 
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="Board of devices/ whose budget, threads and kernels hold unless told otherwise. [default: the board "
+        "that this is; `edgedst devices` lists them]",
+        show_default=False,
+    ),
+]
+
 _DEFAULTS = TrainConfig().settings()
 _SAC_DEFAULTS = TrainConfig(method="ds-sac", env="any task").settings()
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from edgedst.cli.board import asked_board, planning_note, usual_settings
 from edgedst.cli.launch import command, job_for, preset_note
-from edgedst.cli.options import training_options
+from edgedst.cli.options import Device, training_options
 from edgedst.cli.settings import configured
 
 
@@ -19,6 +20,7 @@ from edgedst.cli.settings import configured
 def plan(
     typed: dict[str, Any],
     config: Path | None,
+    device: Device = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     debug: bool = False,
 ) -> None:
@@ -27,7 +29,10 @@ def plan(
     What the other lines leave over becomes replay. A run that cannot fit ends with exit code 1 and the smallest
     budget that works.
     """
-    settings = configured(typed, config)
+    board = asked_board(device).board
+    settings = configured(typed, config, usual_settings(board))
+    if device and (note := planning_note(board)):
+        print(note, file=sys.stderr)
     arguments, variables = command(job_for(settings, plan_only=True, debug=debug))
     done = subprocess.run(arguments, env=variables, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:

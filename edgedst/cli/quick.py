@@ -24,7 +24,8 @@ def parse(arguments: list[str]) -> dict[str, Any] | None:
     """The arguments of `start_training`, or None."""
     kinds = {flag: (setting, kind) for setting, kind, flags, _ in OPTIONS for flag in flags}
     typed: dict[str, Any] = {}
-    own: dict[str, Any] = {"config": None, "run_dir": "runs", "resume": None, "progress": None, "debug": False}
+    own: dict[str, Any] = {"config": None, "device": None, "run_dir": "runs", "resume": None}
+    own |= {"progress": None, "debug": False}
     switches = {"--progress": ("progress", True), "--no-progress": ("progress", False), "--debug": ("debug", True)}
     rest = list(arguments)
     while rest:
@@ -46,7 +47,7 @@ def parse(arguments: list[str]) -> dict[str, Any] | None:
                 typed[setting] = kind(value)
             except ValueError:
                 return None
-        elif flag in ("--config", "--run-dir", "--resume"):
+        elif flag in ("--config", "--device", "--run-dir", "--resume"):
             own[flag[2:].replace("-", "_")] = value
         else:
             return None

@@ -15,7 +15,12 @@ from edgedst.errors import ConfigError
 # setting, type on the command line, flags, help
 OPTIONS: list[tuple[str, type, list[str], str]] = [
     ("env", str, ["--env", "--env-id"], "Gymnasium id, or module:EnvId."),
-    ("budget_mb", float, ["--budget-mb"], "Peak memory of the whole process in MB (1,000,000 bytes)."),
+    (
+        "budget_mb",
+        float,
+        ["--budget-mb"],
+        "Peak memory of the whole process in MB (1,000,000 bytes); see --device.",
+    ),
     ("steps", int, ["--steps", "-n", "--total-timesteps"], "Environment steps."),
     ("seed", int, ["--seed"], "Seed of everything that is random."),
     (
@@ -50,7 +55,12 @@ OPTIONS: list[tuple[str, type, list[str], str]] = [
     ("alpha", float, ["--alpha"], "Of SAC: temperature, the weight of the entropy."),
     ("alpha_tuning", str, ["--alpha-tuning"], "Of SAC: fixed, or automatic, towards an entropy of -m."),
     ("target_update", str, ["--target-update"], "Of SAC: hard (a copy every 1,000 updates) or soft (Polyak)."),
-    ("threads", int, ["--threads"], "Threads of the core; results are the same for every number."),
+    (
+        "threads",
+        int,
+        ["--threads"],
+        "Threads of the core; results are the same for every number; see --device.",
+    ),
 ]
 
 
@@ -65,8 +75,8 @@ def parse_hidden(text: str) -> list[int]:
     return widths * 2 if len(widths) == 1 else widths
 
 
-def configured(typed: dict[str, Any], config: Path | None) -> TrainConfig:
-    """Defaults, then the config file, then what was typed, resolved."""
+def configured(typed: dict[str, Any], config: Path | None, usual: dict[str, Any] | None = None) -> TrainConfig:
+    """Defaults, then `usual` (the board's), then the config file, then what was typed, resolved."""
     settings = TrainConfig.load(config) if config is not None else {}
     # What the file leaves open it does not speak of: task, method and length are then those that were typed.
     context = {name: typed[name] for name in ("env", "method", "steps") if name in typed}
@@ -79,4 +89,4 @@ def configured(typed: dict[str, Any], config: Path | None) -> TrainConfig:
         if typed.get("steps", base.steps) != base.steps:
             stale.append("topology_stop_steps")
         settings = {name: value for name, value in settings.items() if name not in stale}
-    return TrainConfig.from_settings({**settings, **typed}, "The command line").resolved()
+    return TrainConfig.from_settings({**(usual or {}), **settings, **typed}, "The command line").resolved()

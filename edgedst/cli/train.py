@@ -8,13 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from edgedst.cli.launch import start_training
-from edgedst.cli.options import Progress, training_options
+from edgedst.cli.options import Device, Progress, training_options
 
 
 @training_options
 def train(
     typed: dict[str, Any],
     config: Path | None,
+    device: Device = None,
     run_dir: Annotated[
         Path, typer.Option(help="Folder that holds the runs. [default: runs]", show_default=False)
     ] = Path("runs"),
@@ -32,4 +33,4 @@ def train(
     The process stays below --budget-mb, Python, simulator and replay included; what cannot fit is refused before
     anything is written. Ctrl-C checkpoints; --resume goes on as if never stopped.
     """
-    start_training(typed, config, run_dir, resume, progress, debug)
+    start_training(typed, config, device, run_dir, resume, progress, debug)

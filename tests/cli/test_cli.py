@@ -23,7 +23,7 @@ def edgedst(*arguments, cwd=None):
 def started(monkeypatch):
     """What typer's `train` would have started the trainer with."""
     calls = []
-    names = ("typed", "config", "run_dir", "resume", "progress", "debug")
+    names = ("typed", "config", "device", "run_dir", "resume", "progress", "debug")
     monkeypatch.setattr(train, "start_training", lambda *values: calls.append(dict(zip(names, values, strict=True))))
     return calls
 
@@ -39,6 +39,7 @@ def started(monkeypatch):
         "--resume runs/a --progress --debug",
         "--config c.toml --run-dir elsewhere --env-process",
         "--hidden 128 --method td3 --replay-dtype float32",
+        "--device raspberry-pi-zero-2w --steps 5",
     ],
 )
 def test_options_read_without_typer_are_those_that_typer_reads(line, started):
