@@ -69,5 +69,13 @@ class BoardFileError(EdgedstError, ValueError):
     """A board.toml in devices/ is not as devices/README.md says."""
 
 
+class EnergyUnavailable(EdgedstError, LookupError):
+    """The energy source that was asked for is not there, or cannot be read."""
+
+
+class EnergyMismatch(EdgedstError, ValueError):
+    """Two figures of energy of another source or scope were to be compared."""
+
+
 class StudyError(EdgedstError, ValueError):
     """A study's file is wrong, or its folder or cluster cannot be used."""

@@ -126,7 +126,8 @@ def test_a_library_is_named_only_where_it_belongs(library):
 
 
 def test_importing_the_trainer_loads_no_heavy_module():
-    closure, stack = set(), ["edgedst.trainer"]
+    # A run that meters its energy loads these inside a function.
+    closure, stack = set(), ["edgedst.trainer", "edgedst.energy.meter", "edgedst.energy.tally"]
     chain = {}
     while stack:
         module = stack.pop()

@@ -1,0 +1,40 @@
+"""Whether two figures of energy may be set beside each other: only if the same source measured the same thing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgedst.errors import EnergyMismatch
+
+
+def check_comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Refuse to compare figures of another source or scope, or a measured one with a modelled one.
+
+    Args:
+        one: anything with `source`, `scope` and `measured`, such as what a meter or a run's summary.json tells.
+        other: likewise.
+
+    Raises:
+        EnergyMismatch: they differ.
+    """
+    if any(one[name] != other[name] for name in ("source", "scope", "measured")):
+        raise EnergyMismatch(
+            f"Energy from {_told(one)} and from {_told(other)} cannot be compared: expected one source and one scope. "
+            "Measure both in the same way."
+        )
+
+
+def ratio(numerator: Mapping[str, Any], denominator: Mapping[str, Any]) -> float | None:
+    """Joules of one for one joule of the other; None where either is not known.
+
+    Raises:
+        EnergyMismatch: they are of another source or scope.
+    """
+    check_comparable(numerator, denominator)
+    above, below = numerator["joules"], denominator["joules"]
+    return above / below if above is not None and below else None
+
+
+def _told(figure: Mapping[str, Any]) -> str:
+    return f"{figure['source']} ({figure['scope']}, {'measured' if figure['measured'] else 'modelled'})"
