@@ -17,10 +17,21 @@ from typing import Any
 from edgedst.density import DENSE_METHODS, family, nnz_per_layer
 from edgedst.errors import ConfigError
 
-__all__ = ["DENSE_METHODS", "METHODS", "PRESETS", "REPLAY_DTYPES", "TrainConfig", "nnz_per_layer", "preset"]
+__all__ = [
+    "DENSE_METHODS",
+    "ENERGY_SOURCES",
+    "METHODS",
+    "PRESETS",
+    "REPLAY_DTYPES",
+    "TrainConfig",
+    "nnz_per_layer",
+    "preset",
+]
 
 METHODS = ("ds-td3", "static-td3", "td3", "ds-sac", "static-sac", "sac")
 REPLAY_DTYPES = ("float16", "float32")
+# What can meter energy, besides hwmon:NAME and csv:FILE (docs/energy.md).
+ENERGY_SOURCES = ("none", "auto", "rapl", "ina3221", "ina238", "pi5-pmic", "hwmon", "battery", "model")
 
 # (lambda1, lambda2) by family and task without its version. Sokar et al. 2022: section 4.4 for TD3, Table 4 for SAC.
 PRESETS: dict[str, dict[str, tuple[float, float]]] = {
@@ -69,6 +80,7 @@ class TrainConfig:
     checkpoint_every: int = 10_000  # environment steps between checkpoints
     threads: int = 1  # of the core; results are the same for every number
     env_process: bool = False  # host the environment in a process of its own, outside the budget
+    energy: str = "none"  # what meters the run's energy; results do not depend on it
 
     replay_dtype: str = "float16"  # of stored observations and actions
     replay_rows: int | None = None  # most rows of the replay; None: what the budget leaves over
@@ -285,6 +297,8 @@ def _check_ranges(config: TrainConfig) -> None:
         highest = f" and at most {high:,.0f}" if high < math.inf else ""
         raise ConfigError(f"`{name}` must be {lowest}{highest} and is {value}.")
     _check_choice(config, "replay_dtype", REPLAY_DTYPES)
+    if not re.match(r"(csv|hwmon):.", config.energy):
+        _check_choice(config, "energy", (*ENERGY_SOURCES, "hwmon:NAME", "csv:FILE"))
     if config.target_update == "hard" and config.tau != 1:
         raise ConfigError(
             f"`tau` is {config.tau:g} and `target_update` is hard, which copies the whole network: tau = 1. Leave "

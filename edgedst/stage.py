@@ -1,4 +1,6 @@
-"""What is there before the first step: environments, warmed up and measured, the plan, and a run to go on with."""
+"""What is there before the first step: environments, warmed up and measured, an energy meter, the plan, and a run to
+go on with.
+"""
 
 from edgedst import core
 from edgedst.agents import agent_class
@@ -13,11 +15,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from edgedst.energy.tally import Tally
     from edgedst.envs import Environment
 
     Ledger = list[tuple[str, int]]
 
 WARM_UP_STEPS = 50
+METER_SAMPLES = 64  # remembered: the trainer asks for windows since its first step only
 
 
 def make_environments(spec: "dict[str, Any]", seed: int) -> "tuple[Environment, Environment, Ledger]":
@@ -49,6 +53,25 @@ def warm_up(environment: "Environment", seed: int) -> None:
     environment.take_warnings()
 
 
+def make_tally(spec: "dict[str, Any] | None", lines: "Ledger") -> "Tally | None":
+    """The tally of the run's energy, or None; what its meter takes becomes one of the ledger's `lines`.
+
+    The meter samples once, in its thread, so that the thread's stack and all that reading takes are counted.
+    """
+    if spec is None:
+        return None
+    before = memory()[0]
+    from edgedst.energy.meter import Meter
+    from edgedst.energy.tally import Tally
+
+    meter = Meter(spec, kept=METER_SAMPLES)
+    meter.start()
+    tally = Tally(meter)
+    lines.append(("energy meter", max(0, memory()[0] - before)))
+    meter.stop()
+    return tally
+
+
 def plan_run(config: "Any", environment: "Environment", lines: "Ledger", rows: "int | None" = None) -> Plan:
     """Plan in this very process; `rows` are those of a run that goes on.
 
@@ -65,7 +88,8 @@ def plan_run(config: "Any", environment: "Environment", lines: "Ledger", rows: "
 
     measure(0)  # what measuring itself takes is resident before it is counted
     interpreter = lines[0]
-    lines = [interpreter, (lines[1][0], max(0, memory()[0] - interpreter[1]))]
+    others = sum([size for _, size in lines[2:]])
+    lines = [interpreter, (lines[1][0], max(0, memory()[0] - interpreter[1] - others)), *lines[2:]]
     return make_plan(config, n, m, lines, measure, environment.native, rows, environment.constants)
 
 

@@ -19,7 +19,7 @@ from edgedst.errors import BudgetBroken, CheckpointError, EdgedstError, Environm
 from edgedst.plain_json import dumps, loads
 from edgedst.progress import Progress
 from edgedst.runs import RunFolder, host_facts
-from edgedst.stage import floats, make_environments, plan_run, read_resumable
+from edgedst.stage import floats, make_environments, make_tally, plan_run, read_resumable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def main() -> int:
     """Run what the JSON in sys.argv[-1] asks for; returns the exit code.
 
     Keys: config (every setting), spec (of the environment, from `registry.locate`), config_toml, run_dir, resume (a
-    folder or null), progress (true, false, null), note (told at the start), front_end_peak_bytes,
-    plan_only, debug.
+    folder or null), progress (true, false, null), note (told at the start), energy (the meter's spec, from
+    `energy.sources.choose`, or null), front_end_peak_bytes, plan_only, debug.
     """
     job = loads(sys.argv[-1])
     try:
@@ -56,6 +56,7 @@ def print_plan(job: "dict[str, Any]") -> int:
     """The plan alone, as JSON on standard output."""
     config = Settings(**job["config"])
     environment, _, lines = make_environments(job["spec"], config.seed)
+    make_tally(job["energy"], lines)
     print(dumps(plan_run(config, environment, lines).as_dict()))
     return 0
 
@@ -73,6 +74,7 @@ class Run:
         state = read_resumable(config, job["resume"]) if job["resume"] else None
         self.environment, self.evaluation_environment, lines = make_environments(job["spec"], config.seed)
         environment = self.environment
+        self.energy = make_tally(job["energy"], lines)
         self.plan = plan_run(config, environment, lines, state["replay"]["capacity"] if state else None)
 
         # The run fits: only now is anything written or reserved.
@@ -134,6 +136,9 @@ class Run:
         if self.note:
             say(self.note)
         say(f"{self.folder.path}" + (f", from step {self.step:,}" if self.saved_step >= 0 else ""))
+        if self.energy:
+            say(self.energy.announced())
+            self.energy.begin()
         try:
             self.loop()
             if self.step < config.steps or self.evaluation_is_due():
@@ -160,6 +165,8 @@ class Run:
             raise type(error)(f"{error} {self.last_checkpoint()}") from error
         finally:
             self.tell_warnings()
+            if self.energy:
+                self.energy.stop()
 
     def loop(self) -> None:
         """Evaluate, save, act, learn."""
@@ -261,6 +268,7 @@ class Run:
                 **self.agent.losses(),
                 "steps_per_second": round(speed, 1),
                 "seconds": round(self.seconds_before + self.progress.seconds, 1),
+                **(self.energy.logged() if self.energy else {}),
                 "rss_bytes": rss,
                 "peak_rss_bytes": peak,
             }
@@ -291,6 +299,7 @@ class Run:
             "episode": [self.episode, self.episode_return, self.episode_length],
             "evaluations": self.evaluations,
             "seconds": self.seconds_before + self.progress.seconds,
+            "energy": self.energy.total() if self.energy else None,
         }
         about = {
             **identity,
@@ -313,6 +322,8 @@ class Run:
             self.step = self.saved_step = state["step"]
             self.episode, self.episode_return, self.episode_length = state["episode"]
             self.evaluations, self.seconds_before = state["evaluations"], state["seconds"]
+            if self.energy:
+                self.energy.take_over(state.get("energy"))
             metrics_bytes = state["metrics_bytes"]
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, EdgedstError):
@@ -350,6 +361,7 @@ class Run:
             "evaluations": len(means),
             "steps_per_second": round(self.progress.speed(self.step), 1),
             "seconds": round(self.seconds_before + self.progress.seconds, 1),
+            "energy": self.energy.total() if self.energy else None,
             "modules": sorted(sys.modules),
         }
         self.folder.write("summary.json", summary)
@@ -359,6 +371,8 @@ class Run:
                 f"Finished {self.step:,} steps:{told} {summary['steps_per_second']:,} steps/s, peak {peak / 1e6:.1f} "
                 f"of {self.plan.budget_bytes / 1e6:g} MB."
             )
+            if self.energy:
+                self.progress.say(self.energy.summed_up())
 
     def request_stop(self, _number: int, _frame: object) -> None:
         """SIGTERM or Ctrl-C: the step under way is finished, then a checkpoint is written. A second ends at once."""

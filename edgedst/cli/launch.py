@@ -19,7 +19,7 @@ from edgedst.errors import CheckpointError, ConfigError, CoreNotBuilt
 from edgedst.runs import folder_name
 
 # What may differ from the run that is resumed: results do not depend on it.
-_CHANGEABLE = ("threads", "checkpoint_every", "budget_mb")
+_CHANGEABLE = ("threads", "checkpoint_every", "budget_mb", "energy")
 
 _BOOT = "import sys; sys.path[:0] = {path!r}; import edgedst; edgedst.__path__[:] = {package!r}; {rest}"
 _MAIN = "from edgedst.trainer import main; sys.exit(main())"
@@ -55,7 +55,9 @@ def start_training(
         settings = configured(typed, config, usual_settings(board))
         folder = newest_unfinished(run_dir, settings) if resume else None
         if folder:
-            settings = resumed_settings(folder, {name: given[name] for name in ("threads",) if name in given})
+            settings = resumed_settings(
+                folder, {name: given[name] for name in ("threads", "energy") if name in given}
+            )
     if folder:
         isa, note = kernels_of_run(folder)
         if device:
@@ -68,7 +70,7 @@ def start_training(
         resume=str(folder) if folder else None,
         progress=progress,
         debug=debug,
-        note=" ".join(filter(None, [preset_note(settings), note])),
+        note=note,
         config_toml=f"# Board: {board.name}. {asked.why}\n{settings.toml()}",
     )
     arguments, variables = command(job, isa)
@@ -76,13 +78,20 @@ def start_training(
     os.execve(arguments[0], arguments, variables)
 
 
-def job_for(config: TrainConfig, **rest: Any) -> dict[str, Any]:
-    """What the trainer is told. Raises what `registry.locate` raises for an environment that cannot be."""
+def job_for(config: TrainConfig, note: str = "", **rest: Any) -> dict[str, Any]:
+    """What the trainer is told; `note` is for the user, who sees it at the start.
+
+    Raises:
+        EdgedstError: what `registry.locate` raises for an environment that cannot be.
+        EnergyUnavailable: the energy source that was asked for cannot be read.
+    """
     spec = registry.locate(config.env, config.env_process)
+    energy, energy_note = energy_spec(config)
+    notes = [text for text in (preset_note(config), note, energy_note) if text]
     job: dict[str, Any] = {"plan_only": False, "resume": None, "run_dir": "runs", "progress": None, "debug": False}
     # The kernel's ru_maxrss survives exec, VmHWM does not: the summary tells both processes' peaks.
-    job |= {"note": preset_note(config), "front_end_peak_bytes": memory()[1], "config_toml": config.toml(), **rest}
-    return {**job, "config": config.settings(), "spec": spec}
+    job |= {"note": "\n".join(notes), "front_end_peak_bytes": memory()[1], "config_toml": config.toml(), **rest}
+    return {**job, "config": config.settings(), "spec": spec, "energy": energy}
 
 
 def command(job: dict[str, Any], isa: str | None = None) -> tuple[list[str], dict[str, str]]:
@@ -110,6 +119,20 @@ def command(job: dict[str, Any], isa: str | None = None) -> tuple[list[str], dic
     if isa:
         variables["EDGEDST_ISA"] = isa
     return [sys.executable, *flags, "-c", boot, json.dumps(job)], {**variables, **os.environ}
+
+
+def energy_spec(config: TrainConfig) -> tuple[dict[str, Any] | None, str]:
+    """What the trainer's meter is told, and a sentence where nothing can be metered that was asked for."""
+    if config.energy == "none":
+        return None, ""
+    from edgedst import boards
+    from edgedst.energy import sources
+
+    board = boards.detect().board
+    spec = sources.choose(config.energy, board)
+    if spec is not None:
+        return spec, ""
+    return None, f"energy: not measured: {board.title} has no power sensor that can be read, and no model."
 
 
 def preset_note(config: TrainConfig) -> str:
@@ -156,7 +179,7 @@ def newest_unfinished(run_dir: Path, settings: TrainConfig) -> Path | None:
                 continue
         except (OSError, ValueError, KeyError, TypeError):
             continue  # no checkpoint yet, or not readable: not a run to go on with
-        free = {"threads", "checkpoint_every"}
+        free = {"threads", "checkpoint_every", "energy"}
         if settings.replay_rows is None:
             free.add("replay_rows")  # the run's own config names the rows that it was given
         if all(n in free or v == stored.settings()[n] for n, v in settings.settings().items()):

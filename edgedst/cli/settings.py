@@ -61,6 +61,12 @@ OPTIONS: list[tuple[str, type, list[str], str]] = [
         ["--threads"],
         "Threads of the core; results are the same for every number; see --device.",
     ),
+    (
+        "energy",
+        str,
+        ["--energy"],
+        "Meter the run's energy: auto, rapl, ina3221, ina238, pi5-pmic, hwmon, battery, csv:FILE, model or none.",
+    ),
 ]
 
 

@@ -36,7 +36,7 @@ else:
 SHIPPED = Path(__file__).parent / "shipped"
 
 # Results do not depend on these, so a run may go on with others.
-FREE_SETTINGS = ("threads", "checkpoint_every")
+FREE_SETTINGS = ("threads", "checkpoint_every", "energy")
 
 # What a topology that stays as it was drawn has no use for, and what one that is full has not.
 _OF_EVOLUTION = ("eta", "evolve_every", "topology_stop_steps")

@@ -40,6 +40,7 @@ def started(monkeypatch):
         "--config c.toml --run-dir elsewhere --env-process",
         "--hidden 128 --method td3 --replay-dtype float32",
         "--device raspberry-pi-zero-2w --steps 5",
+        "--energy csv:meter.csv",
     ],
 )
 def test_options_read_without_typer_are_those_that_typer_reads(line, started):
