@@ -55,9 +55,7 @@ def start_training(
         settings = configured(typed, config, usual_settings(board))
         folder = newest_unfinished(run_dir, settings) if resume else None
         if folder:
-            settings = resumed_settings(
-                folder, {name: given[name] for name in ("threads", "energy") if name in given}
-            )
+            settings = resumed_settings(folder, {name: given[name] for name in ("threads", "energy") if name in given})
     if folder:
         isa, note = kernels_of_run(folder)
         if device:

@@ -29,12 +29,17 @@ class Curve:
 
     name: str
     number: int  # among the study's variants: its colour everywhere
-    seeds: Sequence[Sequence[tuple[int, float]]]  # evaluations of each seed that has some: (step, mean return)
+    seeds: Sequence[Sequence[tuple[float, float]]]  # evaluations of each seed that has some: (step, mean return)
     planned: int  # seeds in the study
     paper: Value | None = None  # the paper's R, at its last step
 
 
-def draw_curves(path: Path, panels: Sequence[tuple[str, Sequence[Curve]]], paper_steps: int) -> None:
+def draw_curves(
+    path: Path,
+    panels: Sequence[tuple[str, Sequence[Curve]]],
+    paper_steps: int = 0,
+    across_label: str = "environment steps",
+) -> None:
     """Mean over seeds with a band of one standard deviation, a panel a task; the paper's R at the right edge.
 
     Where not all of the study's seeds have come so far, the line is thin.
@@ -51,7 +56,7 @@ def draw_curves(path: Path, panels: Sequence[tuple[str, Sequence[Curve]]], paper
             handles.setdefault(curve.name, _draw_curve(axis, curve))
         _draw_paper(axis, curves, last, paper_steps)
         axis.set_title(title, fontsize=11)
-        axis.set_xlabel("environment steps")
+        axis.set_xlabel(across_label)
         axis.set_ylabel("evaluation return")
         axis.set_xticks([tick for tick in axis.get_xticks() if 0 <= tick <= last])
         axis.xaxis.set_major_formatter(lambda step, _: _steps(step))
@@ -91,7 +96,7 @@ def _style(number: int) -> int:
     return (number + number // len(COLOURS)) % len(STYLES)
 
 
-def _draw_paper(axis: Any, curves: Sequence[Curve], last: int, paper_steps: int) -> None:
+def _draw_paper(axis: Any, curves: Sequence[Curve], last: float, paper_steps: int) -> None:
     """A strip behind the last step: diamonds with a standard deviation, in the curves' colours."""
     told = [curve for curve in curves if curve.paper]
     if not told:

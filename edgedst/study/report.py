@@ -10,6 +10,7 @@ from edgedst import __version__
 from edgedst.errors import StudyError
 from edgedst.runs import folder_error, write_whole
 from edgedst.study.comparison import Comparison
+from edgedst.study.energy import energy_section
 from edgedst.study.grid import read_study
 from edgedst.study.page import NOTHING, Block, Column, Heading, Items, Table, Text, markdown, page
 from edgedst.study.paper import paper
@@ -35,9 +36,11 @@ def write_report(study: Path, out: Path) -> list[Path]:
         raise folder_error(error, str(out), "--out") from error
     results = Results(read_study(study / "study.toml"), study)
     comparison = Comparison(results, out)
+    energy, energy_pictures = energy_section(results, out)
     blocks = [
         *_head(results, comparison.departures()),
         *comparison.blocks(),
+        *energy,
         *_missing(results),
         *_runs(results),
         *_made(results, study),
@@ -45,7 +48,7 @@ def write_report(study: Path, out: Path) -> list[Path]:
     title = results.study.title
     write_whole(str(out / "index.html"), page(title, blocks, out).encode(), "--out")
     write_whole(str(out / "report.md"), markdown(blocks).encode(), "--out")
-    return [out / "index.html", out / "report.md", *comparison.pictures]
+    return [out / "index.html", out / "report.md", *comparison.pictures, *energy_pictures]
 
 
 def _head(results: Results, departures: str) -> list[Block]:

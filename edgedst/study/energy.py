@@ -1,0 +1,85 @@
+"""The report's section on energy: learning curves over joules, of the runs whose energy was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from edgedst.runs import folder_name
+from edgedst.study import figures
+from edgedst.study.found import Run
+from edgedst.study.grid import Point
+from edgedst.study.page import Block, Figure, Heading
+from edgedst.study.results import Results
+
+PLACES = 101  # along the axis, where the seeds' curves are averaged
+
+Curve = list[tuple[float, float]]  # (joules, mean return)
+
+
+def energy_section(results: Results, out: Path) -> tuple[list[Block], list[Path]]:
+    """A picture for each source and scope, since joules of two kinds never share an axis; nothing without any.
+
+    Returns:
+        the blocks, and the pictures that were written.
+    """
+    kinds: dict[tuple[str, str], dict[Point, Curve]] = {}
+    for result in results.all:
+        told = result.run.summary.get("energy") if result.run and result.finished else None
+        if result.run and told and told["measured"]:
+            curve = joules_and_returns(result.run)
+            if len(curve) > 1:
+                kinds.setdefault((told["source"], told["scope"]), {})[result.point] = curve
+    blocks: list[Block] = []
+    pictures = []
+    for (source, scope), curves in kinds.items():
+        path = out / f"energy-{folder_name(source)}-{folder_name(scope)}.png"
+        figures.draw_curves(path, _panels(results, curves), across_label="joules")
+        pictures.append(path)
+        caption = (
+            f"Evaluation returns over the energy since a run's first step, measured by {source} ({scope}): all that "
+            "this meter counts, idle and evaluations included. Mean and standard deviation over finished seeds at "
+            "equal joules, interpolated between evaluations, up to where the first seed ended."
+        )
+        blocks.append(Figure(path.name, "Learning curves over joules", caption))
+    return ([Heading("Learning curves over energy"), *blocks] if blocks else []), pictures
+
+
+def joules_and_returns(run: Run) -> Curve:
+    """Of every evaluation whose joules are known."""
+    try:
+        lines = (run.folder / "metrics.jsonl").read_bytes().splitlines()
+    except OSError:
+        return []
+    curve = []
+    for line in lines:
+        if b'"energy_joules"' in line and line.endswith(b"}"):  # a killed process leaves half a line behind
+            told = json.loads(line)
+            if told["energy_joules"] is not None:
+                curve.append((told["energy_joules"], told["evaluation_return"]))
+    return curve
+
+
+def _panels(results: Results, curves: dict[Point, Curve]) -> list[tuple[str, list[figures.Curve]]]:
+    panels = []
+    for task in results.tasks:
+        own = {point: curve for point, curve in curves.items() if point.config.env == task}
+        if not own:
+            continue
+        drawn = []
+        for number, variant in enumerate(results.variants):
+            seeds = [own[result.point] for result in results.of(task, variant) if result.point in own]
+            if seeds:
+                drawn.append(figures.Curve(variant.name, number, _at_equal_joules(seeds), len(seeds)))
+        panels.append((task, drawn))
+    return panels
+
+
+def _at_equal_joules(seeds: list[Curve]) -> list[Curve]:
+    """The curves at joules that all of them have come to."""
+    columns = [tuple(zip(*seed, strict=True)) for seed in seeds]
+    places = np.linspace(max(joules[0] for joules, _ in columns), min(joules[-1] for joules, _ in columns), PLACES)
+    at_places = [np.interp(places, joules, returns) for joules, returns in columns]
+    return [list(zip(places.tolist(), values.tolist(), strict=True)) for values in at_places]

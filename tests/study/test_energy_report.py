@@ -1,0 +1,81 @@
+import json
+
+import pytest
+from study_folder import write_run
+
+from edgedst.study import figures
+from edgedst.study.energy import energy_section
+from edgedst.study.grid import read_study
+from edgedst.study.report import write_report
+from edgedst.study.results import Results
+
+GRID = 'title = "By hand"\n[grid]\nenv = "Hopper-v4"\nmethod = ["td3", "ds-td3"]\nseed = [0, 1]\nsteps = 10_000\n'
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A study whose runs were metered by hand: `metered(method, seed, joules, ...)`, returns 0, 100, 200."""
+    out = tmp_path / "study"
+    out.mkdir()
+    (out / "study.toml").write_text(GRID, encoding="utf-8")
+    points = {(p.config.method, p.config.seed): p for p in read_study(out / "study.toml").points}
+
+    def metered(method, seed, joules, source="rapl", scope="CPU package", measured=True):
+        run = write_run(out, points[method, seed], [0, 100, 200])
+        lines = [{"step": 5000 * i, "evaluation_return": 100 * i, "energy_joules": j} for i, j in enumerate(joules)]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (run / "metrics.jsonl").write_text(text + '{"step": 10001, "energy_joules', encoding="utf-8")
+        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+        summary["energy"] = {"source": source, "scope": scope, "measured": measured, "joules": joules[-1]}
+        (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+
+    return out, metered
+
+
+def drawn(out, monkeypatch):
+    """Panels by picture, as they are handed to be drawn."""
+    calls = {}
+    monkeypatch.setattr(figures, "draw_curves", lambda path, panels, label: calls.update({path.name: panels}))
+    blocks, pictures = energy_section(Results(read_study(out / "study.toml"), out), out)
+    assert [picture.name for picture in pictures] == list(calls)
+    assert len(blocks) == (len(calls) + 1 if calls else 0)
+    return calls
+
+
+def test_returns_are_averaged_over_seeds_at_equal_joules(study, monkeypatch):
+    out, metered = study
+    metered("td3", 0, [0, 100, 200])
+    metered("td3", 1, [0, 50, 100])  # twice as fast
+    ((task, (curve,)),) = drawn(out, monkeypatch)["energy-rapl-CPU-package.png"]
+    assert (task, curve.name) == ("Hopper-v4", "td3")
+    slow, fast = (dict(seed) for seed in curve.seeds)
+    assert slow[100] == pytest.approx(100)
+    assert fast[100] == pytest.approx(200)
+    assert max(slow) == max(fast) == 100  # no mean goes further than one of its seeds
+
+
+def test_joules_of_two_sources_or_scopes_never_share_a_picture(study, monkeypatch):
+    out, metered = study
+    metered("td3", 0, [0, 10, 20])
+    metered("td3", 1, [0, 10, 20], scope="wall", source="csv")
+    metered("ds-td3", 0, [0, 10, 20], scope="board input", source="csv")
+    metered("ds-td3", 1, [0, 10, 20], source="model", measured=False)
+    pictures = drawn(out, monkeypatch)
+    names = {"energy-rapl-CPU-package.png", "energy-csv-wall.png", "energy-csv-board-input.png"}
+    assert set(pictures) == names  # and what a model says is in none
+    assert all(sum(len(curve.seeds) for _, panel in panels for curve in panel) == 1 for panels in pictures.values())
+
+
+def test_a_run_whose_joules_are_not_known_is_left_out(study, monkeypatch):
+    out, metered = study
+    metered("td3", 0, [None, None, None])
+    assert drawn(out, monkeypatch) == {}
+
+
+def test_a_report_has_the_section_only_where_energy_was_measured(study):
+    out, metered = study
+    write_report(out, out / "report")
+    assert "over energy" not in (out / "report" / "report.md").read_text(encoding="utf-8")
+    metered("td3", 0, [0, 10, 20])
+    assert out / "report" / "energy-rapl-CPU-package.png" in write_report(out, out / "report")
+    assert "measured by rapl (CPU package)" in (out / "report" / "report.md").read_text(encoding="utf-8")
