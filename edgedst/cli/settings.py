@@ -85,7 +85,7 @@ def configured(typed: dict[str, Any], config: Path | None, usual: dict[str, Any]
     """Defaults, then `usual` (the board's), then the config file, then what was typed, resolved."""
     settings = TrainConfig.load(config) if config is not None else {}
     # What the file leaves open it does not speak of: task, method and length are then those that were typed.
-    context = {name: typed[name] for name in ("env", "method", "steps") if name in typed}
+    context: dict[str, Any] = {name: typed[name] for name in ("env", "method", "steps") if name in typed}
     base = TrainConfig.from_settings({**context, **settings}, f"`{config}`") if settings else TrainConfig()
     if settings:
         # What the file resolved for its own task, method and length is resolved anew for another's.
