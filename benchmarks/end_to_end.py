@@ -4,8 +4,8 @@
     python benchmarks/end_to_end.py --env Hopper-v4 --batch 256 --steps 3000 --json
 
 A step is everything: the actor's action with noise, the simulator, the replay, one update. Each side is a process of
-its own. edgedst's is the command that a user types, into a temporary run folder; PyTorch's is the learner of
-learners.py around Gymnasium's environment. Both are timed alike, from the end of an episode to the end of a later one:
+its own. edgedst's is the command that a user types, into a temporary run folder; PyTorch's is the baseline of
+`edgedst profile`. Both are timed alike, from the end of an episode to the end of a later one:
 start-up, random steps, warm-up, evaluations and checkpoints lie outside. The peak is the kernel's VmHWM. "Cores" is
 CPU time over time: well below 1, something else had the core meanwhile, and the ratio by CPU time is the one to trust.
 
@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import machine
-from learners import Case, PyTorchTD3
 from timing import progress, ratio
 
 WARM_UP_STEPS = 200  # with updates, before the clock may start
 POLL_SECONDS = 0.01
+REPLAY_ROWS = 20_000  # of PyTorch's side
 MEDIANS = ("steps_per_second", "steps_per_cpu_second", "cores")  # over the rounds
 
 Marks = list[tuple[int, float, float]]  # ends of episodes: the step, the time, and the CPU time, in seconds
@@ -116,53 +116,26 @@ def pytorch_role(args: Namespace) -> None:
     import gymnasium
     import torch
 
+    from edgedst.budget.guard import memory
+    from edgedst.config import TrainConfig
+    from edgedst.profile.versus_dense import Training
+
+    config = TrainConfig(env=args.env, method="td3", batch_size=args.batch, start_steps=args.start_steps)
     try:
-        env = gymnasium.make(args.env)
+        training = Training(config, REPLAY_ROWS)
     except gymnasium.error.Error as error:
         raise SystemExit(f"Gymnasium cannot make {args.env}: {error}") from None
-    n, m = env.observation_space.shape[0], env.action_space.shape[0]
-    low, high = torch.from_numpy(env.action_space.low), torch.from_numpy(env.action_space.high)
-    learner = PyTorchTD3(Case(observation=n, action=m, batch=args.batch))
-    actor, replay = learner.actor, learner.replay
-    rows = len(replay["reward"])
-
-    def tensor(array):
-        return torch.from_numpy(array).float()
-
     marks: Marks = []
-    observation = tensor(env.reset(seed=0)[0])
-    for step in range(last_step(args)):
-        learns = step >= args.start_steps
-        if learns:
-            with torch.no_grad():
-                action = (actor(observation) + 0.1 * torch.randn(m)).clamp(-1, 1)
-        else:
-            action = 2 * torch.rand(m) - 1
-        after, reward, terminated, truncated, _ = env.step((low + (action + 1) / 2 * (high - low)).numpy())
-        next_observation = tensor(after)
-        row = step % rows
-        replay["observation"][row] = observation
-        replay["action"][row] = action
-        replay["next_observation"][row] = next_observation
-        replay["reward"][row] = float(reward)
-        replay["not_done"][row] = float(not terminated)
-        observation = next_observation
-        if terminated or truncated:
-            marks.append((step + 1, time.perf_counter(), time.process_time()))
-            observation = tensor(env.reset()[0])
-        if step == args.start_steps:  # the learner samples all of its rows: they repeat what has been seen
-            for column in replay.values():
-                column[:] = column[torch.arange(rows) % (step + 1)]
-        if learns:
-            learner.update()
+    for step in range(1, last_step(args) + 1):
+        if training.step():
+            marks.append((step, time.perf_counter(), time.process_time()))
 
-    status = Path("/proc/self/status").read_text(encoding="ascii")
     facts = {
         "label": f"PyTorch {torch.__version__} dense",
         "marks": marks,
-        "peak_rss_bytes": 1024 * int(status.partition("VmHWM:")[2].split()[0]),
-        "replay_rows": rows,
-        "replay_bytes": sum(column.nbytes for column in replay.values()),
+        "peak_rss_bytes": memory()[1],
+        "replay_rows": REPLAY_ROWS,
+        "replay_bytes": REPLAY_ROWS * training.replay.row_bytes,
         "torch": torch.__version__,
     }
     print(json.dumps(facts))

@@ -1,11 +1,12 @@
 """TD3 learners of one shape, each as a `Side` whose step is one update: edgedst's, and plain dense PyTorch's.
 
 Both sample from a full replay and make the same update: twin critics, Adam with weight decay, and at every second
-update the actor and the targets. PyTorch's side is dense TD3 as anyone would write it.
+update the actor and the targets. PyTorch's side is the one of `edgedst profile`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 import time
 from array import array
@@ -83,9 +84,25 @@ def edgedst_agent(case: Case) -> TD3:
     from edgedst import core
     from edgedst.agents.td3 import TD3
 
+    config = config_of(case)
+
+    def build(arena):
+        agent = TD3(arena, config, case.observation, case.action)
+        agent.replay = core.Replay(arena, "replay", TRANSITIONS + 2, case.observation, case.action, "float16")
+        return agent
+
+    measured = core.Arena()
+    build(measured)
+    agent = build(core.Arena(measured.used_bytes))
+    agent.initialise()
+    return agent
+
+
+def config_of(case: Case) -> SimpleNamespace:
+    """The settings of both learners: the paper's protocol, and evolutions only when asked for."""
     # lambda = density * in * out / (in + out). Both networks share lambda1: the critic's input gives it.
     n_in, hidden = case.observation + case.action, case.hidden
-    config = SimpleNamespace(
+    return SimpleNamespace(
         method="td3" if case.density >= 1 else case.method,
         hidden=(hidden, hidden),
         lambda1=case.density * n_in * hidden / (n_in + hidden),
@@ -102,21 +119,11 @@ def edgedst_agent(case: Case) -> TD3:
         eta=0.05,
         evolve_every=10**9,  # never inside a timed block; evolve_a_few_times says when
         seed=0,
+        threads=case.threads,
         steps=1_000_000,
         start_steps=25_000,
         topology_stop_steps=50_000,
     )
-
-    def build(arena):
-        agent = TD3(arena, config, case.observation, case.action)
-        agent.replay = core.Replay(arena, "replay", TRANSITIONS + 2, case.observation, case.action, "float16")
-        return agent
-
-    measured = core.Arena()
-    build(measured)
-    agent = build(core.Arena(measured.used_bytes))
-    agent.initialise()
-    return agent
 
 
 def fill_replay(agent: TD3, core) -> None:
@@ -156,8 +163,6 @@ def seconds(step) -> float:
 
 def fingerprint(agent: TD3) -> str:
     """SHA-256 of every position, weight, bias and moment of the six networks: equal means bitwise equal."""
-    import hashlib  # not above: benchmarks/process_memory.py counts what this module loads
-
     digest = hashlib.sha256()
     for name, network in agent.networks.items():
         for layer in range(len(network.sizes) - 1):
@@ -170,84 +175,26 @@ def fingerprint(agent: TD3) -> str:
     return digest.hexdigest()
 
 
-class PyTorchTD3:
-    """Dense TD3 in PyTorch, in the shape of its authors' code."""
-
-    def __init__(self, case: Case) -> None:
-        import torch
-        from torch import nn
-
-        torch.set_num_threads(case.threads)
-        torch.manual_seed(0)
-
-        def mlp(n_in, n_out):
-            layers = [nn.Linear(n_in, case.hidden), nn.ReLU(), nn.Linear(case.hidden, case.hidden), nn.ReLU()]
-            return nn.Sequential(*layers, nn.Linear(case.hidden, n_out))
-
-        def adam(*networks):
-            parameters = [p for network in networks for p in network.parameters()]
-            return torch.optim.Adam(parameters, lr=1e-3, weight_decay=2e-4)
-
-        def actor():
-            return nn.Sequential(mlp(case.observation, case.action), nn.Tanh())
-
-        def critic():
-            return mlp(case.observation + case.action, 1)
-
-        self.batch, self.count = case.batch, 0
-        self.actor, self.actor_target = actor(), actor()
-        self.critics, self.critic_targets = [critic(), critic()], [critic(), critic()]
-        networks, targets = [self.actor, *self.critics], [self.actor_target, *self.critic_targets]
-        self.pairs = list(zip(networks, targets, strict=True))
-        for network, target in self.pairs:
-            target.load_state_dict(network.state_dict())
-        self.actor_adam, self.critic_adam = adam(self.actor), adam(*self.critics)
-        self.replay = {
-            "observation": torch.randn(TRANSITIONS, case.observation),
-            "action": torch.rand(TRANSITIONS, case.action) * 2 - 1,
-            "next_observation": torch.randn(TRANSITIONS, case.observation),
-            "reward": torch.randn(TRANSITIONS, 1),
-            "not_done": torch.ones(TRANSITIONS, 1),
-        }
-
-    def update(self) -> None:
-        """One update on a mini-batch of the replay."""
-        import torch
-        from torch.nn import functional
-
-        self.count += 1
-        rows = torch.randint(0, TRANSITIONS, (self.batch,))
-        observation, action, next_observation, reward, not_done = (column[rows] for column in self.replay.values())
-        with torch.no_grad():
-            noise = (torch.randn_like(action) * 0.2).clamp(-0.5, 0.5)
-            next_action = (self.actor_target(next_observation) + noise).clamp(-1, 1)
-            next_input = torch.cat([next_observation, next_action], 1)
-            y = reward + 0.99 * not_done * torch.min(*(critic(next_input) for critic in self.critic_targets))
-        critic_input = torch.cat([observation, action], 1)
-        loss = sum(functional.mse_loss(critic(critic_input), y) for critic in self.critics)
-        self.critic_adam.zero_grad()
-        loss.backward()
-        self.critic_adam.step()
-        if self.count % 2 == 0:
-            actor_loss = -self.critics[0](torch.cat([observation, self.actor(observation)], 1)).mean()
-            self.actor_adam.zero_grad()
-            actor_loss.backward()
-            self.actor_adam.step()
-            with torch.no_grad():
-                for network, target in self.pairs:
-                    for p, p_target in zip(network.parameters(), target.parameters(), strict=True):
-                        p_target.mul_(1 - 0.005).add_(0.005 * p)
-
-
 def pytorch_learner(case: Case) -> Side | None:
     """PyTorch's update as a side; None where torch is missing."""
     try:
         import torch
     except ImportError:
         return None
+    import numpy as np
+
+    from edgedst.profile import versus_dense
+
+    n, m, rng = case.observation, case.action, np.random.default_rng(0)
+    replay = versus_dense.Replay(TRANSITIONS, n, m)
+    for column in (replay.observation, replay.next_observation, replay.reward):
+        column[:] = rng.standard_normal(column.shape)
+    replay.action[:] = rng.uniform(-1, 1, replay.action.shape)
+    replay.not_done[:] = 1
+    replay.added = TRANSITIONS
     return Side(
         f"PyTorch {torch.__version__} dense",
-        PyTorchTD3(case).update,
+        versus_dense.TD3(config_of(case), n, m, replay).update,
         prepare=lambda: torch.set_num_threads(case.threads),
         facts={"torch": torch.__version__, "threads": case.threads},
     )

@@ -18,22 +18,12 @@ STEPS, START_STEPS = 1500, 500
 N, M = 17, 6  # HalfCheetah's observation and action
 
 PYTORCH = f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-import gymnasium, numpy
-from learners import Case, pytorch_learner
-env = gymnasium.make("HalfCheetah-v4")
-update = pytorch_learner(Case(observation={N}, action={M})).step
-replay = numpy.zeros(({STEPS}, {2 * N + M + 2}), numpy.float32)
-observation, _ = env.reset(seed=0)
-for step in range({STEPS}):
-    action = env.action_space.sample()
-    after, reward, terminated, truncated, _ = env.step(action)
-    replay[step] = numpy.concatenate((observation, action, [reward, terminated], after))
-    observation = env.reset()[0] if terminated or truncated else after
-    if step >= {START_STEPS}:
-        update()
-print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+from edgedst.budget.guard import memory
+from edgedst.config import TrainConfig
+from edgedst.profile.versus_dense import Training
+training = Training(TrainConfig(env="HalfCheetah-v4", method="td3", start_steps={START_STEPS}), {STEPS})
+training.train({STEPS})
+print(memory()[1], training.replay.row_bytes)
 """
 
 
@@ -50,11 +40,12 @@ def edgedst_bytes(method: str) -> int:
         return int(json.loads(summary.read_text(encoding="utf-8"))["peak_rss_bytes"])
 
 
-def pytorch_bytes() -> int:
-    """Peak of the PyTorch process."""
+def pytorch_bytes() -> tuple[int, int]:
+    """Peak of the PyTorch process, and what its replay takes a transition."""
     command = [sys.executable, "-W", "ignore", "-c", PYTORCH]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return int(out.split()[-1]) * 1024
+    peak, row = out.split()[-2:]
+    return int(peak), int(row)
 
 
 def main() -> None:
@@ -66,7 +57,7 @@ def main() -> None:
     rows = {
         "edgedst ds-td3": (edgedst_bytes("ds-td3"), 2 * (N + M) + 5),
         "edgedst td3 (dense)": (edgedst_bytes("td3"), 2 * (N + M) + 5),
-        "PyTorch dense, Gymnasium": (pytorch_bytes(), 4 * (2 * N + M + 2)),
+        "PyTorch dense, Gymnasium": pytorch_bytes(),
     }
     if arguments.json:
         print(json.dumps({name: {"peak_bytes": p, "bytes_a_transition": b} for name, (p, b) in rows.items()}))
