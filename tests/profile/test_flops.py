@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgedst.profile.flops import Run, paper_flops, work_done
+from edgedst.profile.flops import Run, an_update, paper_flops, work_done
 
 
 def nnz(sizes, lambdas):
@@ -49,6 +49,29 @@ def test_work_of_a_run_small_enough_to_count_by_hand():
         "critic in the actor's update": 2 * (5 + 1 + 2),  # no gradient of its weights; 2 of 4 first ones meet actions
         "adam": 14 * (2 * 2 * 6 + 10),
         "polyak": 3 * (2 * 6 + 10),
+        "topology": 0,  # it stays as it is
+    }
+
+
+def test_topology_changes_are_counted_by_hand():
+    # Hidden weights: 3 of the actor, 4 of each critic. Four updates: two averagings of three targets, and one evolution
+    # that looks at 11 weights and grows a half of them.
+    run = Run(3, 3, [3, 5], [4, 1], steps=4, start_steps=0, evolve_every=4, eta=0.5)
+    assert work_done(run)["topology"] == 2 * 11 + round(1.5 * 11)
+
+
+def test_an_update_is_a_share_of_many():
+    run = Run(3, 3, [3, 5], [4, 1], actor_biases=2, critic_biases=1, batch_size=1)
+    paper, parts = an_update(run)
+    assert paper == 6 * 10 + 3 * 8
+    assert parts == {
+        "targets": 2 * (8 + 5 + 5),
+        "critics": 2 * 2 * (5 + 5 + 1),
+        "actor": (8 + 8 + 5),  # at every second update
+        "critic in the actor's update": 5 + 1 + 2,
+        "adam": 14 * (2 * 6 + 5),
+        "polyak": 3 * (2 * 6 + 10) / 2,
+        "topology": 0,
     }
 
 
@@ -68,6 +91,7 @@ def test_sac_s_actor_learns_at_every_update_from_both_critics():
         "critic in the actor's update": 2 * 2 * 2 * (5 + 1 + 2),
         "adam": 14 * (2 * 2 * 6 + 2 * 10),
         "polyak": 0,  # copied
+        "topology": 0,
     }
     soft = Run.of_sac(3, 3, [3, 5], [4, 1], critic_biases=1, steps=7, start_steps=5, batch_size=1, averaged=2)
     assert work_done(soft)["polyak"] == 3 * 2 * 2 * 6
