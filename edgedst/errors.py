@@ -79,3 +79,7 @@ class EnergyMismatch(EdgedstError, ValueError):
 
 class StudyError(EdgedstError, ValueError):
     """A study's file is wrong, or its folder or cluster cannot be used."""
+
+
+class ProfileError(EdgedstError, RuntimeError):
+    """A contender of a profile cannot run or failed, or its results could not be written."""

@@ -22,7 +22,7 @@ from edgedst.runs import folder_name
 _CHANGEABLE = ("threads", "checkpoint_every", "budget_mb", "energy")
 
 _BOOT = "import sys; sys.path[:0] = {path!r}; import edgedst; edgedst.__path__[:] = {package!r}; {rest}"
-_MAIN = "from edgedst.trainer import main; sys.exit(main())"
+_MAIN = "from {module} import main; sys.exit(main())"
 
 
 def start_training(
@@ -110,7 +110,9 @@ def command(job: dict[str, Any], isa: str | None = None) -> tuple[list[str], dic
     folders = list(dict.fromkeys([str(package), str(Path(core.origin).parent)]))
     native = job["spec"]["host"] == "mujoco"
     path = [str(package.parent)] if native else ["", *[entry for entry in sys.path if entry]]
-    boot = _BOOT.format(path=path, package=folders, rest=_MAIN)
+    # A contender of `edgedst profile` is the trainer with a goal.
+    module = "edgedst.profile.worker" if "profile" in job else "edgedst.trainer"
+    boot = _BOOT.format(path=path, package=folders, rest=_MAIN.format(module=module))
     flags = ["-I", "-S"] if native else []
     # One heap: a second thread's own would be mapped and not used. One thread in NumPy's BLAS, whose buffers are large.
     variables = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

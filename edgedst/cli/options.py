@@ -1,4 +1,4 @@
-"""The options that `train` and `plan` share: each is a setting of TrainConfig, with its default told in --help."""
+"""The options that `train`, `plan` and `profile` share: settings of TrainConfig, each with its default in --help."""
 
 from __future__ import annotations
 
@@ -35,13 +35,14 @@ _DEFAULTS = TrainConfig().settings()
 _SAC_DEFAULTS = TrainConfig(method="ds-sac", env="any task").settings()
 
 
-def training_options(function: Callable[..., None]) -> Callable[..., None]:
+def training_options(function: Callable[..., None], without: tuple[str, ...] = ()) -> Callable[..., None]:
     """Give a verb these options: it gets those that were typed as `typed`, a dict by name of setting.
 
-    `--config` and `--env-process` are among them; the verb's own parameters stay.
+    `--config` and `--env-process` are among them, the settings `without` are not; the verb's own parameters stay.
     """
     parameters = []
-    for setting, kind, flags, told in OPTIONS:
+    options = [option for option in OPTIONS if option[0] not in without]
+    for setting, kind, flags, told in options:
         text = told if "[default" in told else f"{told} {_shown_default(setting)}"
         wanted: Any = kind | None
         annotation = Annotated[wanted, typer.Option(*flags, help=text, show_default=False)]
@@ -58,7 +59,7 @@ def training_options(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def verb(**values: Any) -> None:
-        typed = {setting: values.pop(setting) for setting, *_ in OPTIONS}
+        typed = {setting: values.pop(setting) for setting, *_ in options}
         if "hidden" in typed and typed["hidden"] is not None:
             typed["hidden"] = parse_hidden(typed["hidden"])
         typed["env_process"] = values.pop("env_process") or None

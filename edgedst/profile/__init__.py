@@ -1,1 +1,1 @@
-"""What a training run costs: floating-point operations here; memory, energy and side-by-side timings beside it."""
+"""What training and acting cost on this machine, sparse against dense: `edgedst profile`, and the count of FLOPs."""

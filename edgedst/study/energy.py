@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from edgedst.profile.curve import evaluations
 from edgedst.runs import folder_name
 from edgedst.study import figures
 from edgedst.study.found import Run
@@ -49,16 +49,10 @@ def energy_section(results: Results, out: Path) -> tuple[list[Block], list[Path]
 
 def joules_and_returns(run: Run) -> Curve:
     """Of every evaluation whose joules are known."""
-    try:
-        lines = (run.folder / "metrics.jsonl").read_bytes().splitlines()
-    except OSError:
-        return []
     curve = []
-    for line in lines:
-        if b'"energy_joules"' in line and line.endswith(b"}"):  # a killed process leaves half a line behind
-            told = json.loads(line)
-            if told["energy_joules"] is not None:
-                curve.append((told["energy_joules"], told["evaluation_return"]))
+    for line in evaluations(run.folder):
+        if line.get("energy_joules") is not None:
+            curve.append((line["energy_joules"], line["evaluation_return"]))
     return curve
 
 

@@ -6,7 +6,6 @@ A run is found by its settings, so a study may be extended, and a run made by ha
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, TypeGuard
 
 from edgedst.config import TrainConfig
 from edgedst.errors import EdgedstError
+from edgedst.profile.curve import evaluations, json_object
 from edgedst.runs import folder_name
 from edgedst.study.grid import Point, identity
 
@@ -44,7 +44,7 @@ class Run:
         except OSError:
             return 0
         for line in reversed(lines):
-            step = _json(line).get("step")
+            step = json_object(line).get("step")
             if isinstance(step, int):
                 return step
         return 0
@@ -56,17 +56,11 @@ class Run:
 
     def evaluations(self) -> list[tuple[int, float]]:
         """(step, mean return) of every evaluation that can be read."""
-        try:
-            lines = (self.folder / "metrics.jsonl").read_bytes().splitlines()
-        except OSError:
-            return []
         found = []
-        for line in lines:
-            if b'"evaluation_return"' in line:
-                read = _json(line)
-                step, value = read.get("step"), read.get("evaluation_return")
-                if isinstance(step, int) and _is_number(value):
-                    found.append((step, float(value)))
+        for line in evaluations(self.folder):
+            step, value = line.get("step"), line.get("evaluation_return")
+            if isinstance(step, int) and _is_number(value):
+                found.append((step, float(value)))
         return found
 
     def file(self, name: str) -> dict[str, Any]:
@@ -133,19 +127,10 @@ def _but_for_rows(config: TrainConfig) -> tuple[str, int | None]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return _json(path.read_bytes())
+        return json_object(path.read_bytes())
     except OSError:
         return {}
 
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _json(text: bytes) -> dict[str, Any]:
-    """Empty for half a line, which a killed process leaves behind."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

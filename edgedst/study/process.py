@@ -16,17 +16,11 @@ from pathlib import Path
 
 from edgedst.config import TrainConfig
 from edgedst.errors import StudyError
+from edgedst.profile.process import tied
 from edgedst.study.found import RunIndex
 from edgedst.study.grid import Point
 
 POLL_SECONDS = 0.2
-
-# The kernel ends a run (SIGTERM: it checkpoints) when whoever started it is gone, however that ended. Set by the run's
-# own process before it becomes the trainer: between fork and exec, in a process with threads, no Python may run.
-_TIED = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15, 0, 0, 0); "
-    "sys.exit(143) if os.getppid() != int(sys.argv[1]) else os.execv(sys.argv[2], sys.argv[2:])"
-)
 
 
 @dataclass(frozen=True)
@@ -89,7 +83,7 @@ def _train(study: Path, folder: Path, lock: int) -> Outcome:
     with log.open("ab") as file:
         begin = file.tell()
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *train],
+            tied(train),  # gone with the study, however that ends: SIGTERM, at which it checkpoints
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

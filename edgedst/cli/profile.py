@@ -1,0 +1,191 @@
+"""`edgedst profile`: what training and acting cost on this machine, sparse against dense. `edgedst/profile` does it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgedst.cli.launch import command, job_for, preset_note
+from edgedst.cli.options import Progress, training_options
+from edgedst.cli.settings import configured
+from edgedst.config import TrainConfig
+from edgedst.errors import ConfigError, ProfileError
+from edgedst.runs import write_whole
+
+if TYPE_CHECKING:
+    from edgedst.boards import Board
+    from edgedst.profile.contenders import Command
+    from edgedst.profile.measure import Meter
+
+INTERRUPTED = 130  # exit code after Ctrl-C or SIGTERM, as a shell says it
+AGAINST = "dense,torch"
+
+# Settings that a profile decides itself.
+_NOT_HERE = (
+    *("steps", "start_steps", "topology_stop_steps", "eval_every", "eval_episodes", "checkpoint_every"),
+    "energy",  # of a training run
+)
+_BESIDE_A_RUN = ("threads", "budget_mb")  # settings that may be typed beside RUN
+
+
+@functools.partial(training_options, without=_NOT_HERE)
+def profile(
+    typed: dict[str, Any],
+    config: Path | None,
+    run: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUN]", help="A run folder: its settings are taken, and its curve told with joules."),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="dense: the same algorithm at density 1; torch: plain dense PyTorch. "
+            f"[default: {AGAINST}, the latter where it is installed]"
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Measured of edgedst's slowest contender in a repeat.")] = 20.0,
+    repeats: Annotated[int, typer.Option(help="Rounds; in each, every contender is measured once.")] = 5,
+    energy: Annotated[
+        str,
+        typer.Option(
+            help="Source of the joules: auto, rapl, ina3221, pi5-pmic, hwmon, battery, csv:FILE (an external meter's), "
+            "model (estimated), none."
+        ),
+    ] = "auto",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON (docs/formats.md).")
+    ] = None,
+    html_file: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with charts.")] = None,
+    progress: Progress = None,
+    debug: bool = False,
+) -> None:
+    """Measure what sparse training and acting cost on this machine, against dense.
+
+    Each contender trains the same task for the same number of steps in a process of its own, in turns, and then acts.
+    Time, memory, energy, CPU time and FLOPs are told with their spread, and with what makes them doubtful. Ctrl-C ends
+    it and tells what was measured until then.
+    """
+    from edgedst import boards
+    from edgedst.profile.contenders import contenders
+    from edgedst.profile.document import document
+    from edgedst.profile.measure import Goal, measure
+    from edgedst.profile.reporter import Reporter
+    from edgedst.profile.table import print_profile
+
+    _check_numbers(seconds, repeats)
+    settings = _settings(typed, config, run)
+    names = [name.strip() for name in (AGAINST if against is None else against).split(",") if name.strip()]
+    chosen, missing = contenders(settings, names, against is not None)
+    for option, path in (("--json", json_file), ("--html", html_file)):
+        if path is not None:
+            check_writable(path, option)
+    if html_file is not None:
+        from edgedst.profile.page import write_page  # now: what is wrong with it is not to be found out in the end
+    recognised = boards.detect()
+    meter, energy_note = _meter(energy, recognised.board)
+    if meter is not None:
+        from edgedst.energy import idle
+    reporter = Reporter(progress)
+    for sentence in (preset_note(settings), *missing, energy_note):
+        if sentence:
+            reporter.say(sentence)
+
+    def start(of: TrainConfig, goal: dict[str, Any], folder: str) -> Command:
+        return command({**job_for(of, run_dir=folder, progress=False, debug=debug), "profile": goal})
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        measured = measure(
+            chosen,
+            Goal(seconds, repeats),
+            start,
+            reporter,
+            meter,
+            idle.measure if meter is not None else None,
+            torch_is_a_must=against is not None,
+        )
+    finally:
+        reporter.end()
+    measured.missing[:0] = missing
+    if not measured.rounds:
+        print("Interrupted before the first round was complete: there is nothing to tell.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED)
+    typed_command = shlex.join(["edgedst", *sys.argv[1:]])
+    told = document(measured, recognised.board, recognised.why, typed_command, energy_note, run)
+    print_profile(told)
+    if json_file is not None:
+        write_whole(str(json_file), (json.dumps(told, indent=2, allow_nan=False) + "\n").encode())
+    if html_file is not None:
+        write_page(told, html_file)
+    if measured.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _check_numbers(seconds: float, repeats: int) -> None:
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise ConfigError(f"`--seconds` must be above 0 and is {seconds:g}.")
+    if repeats < 1:
+        raise ConfigError(f"`--repeats` must be at least 1 and is {repeats}.")
+
+
+def _settings(typed: dict[str, Any], config: Path | None, run: Path | None) -> TrainConfig:
+    """From the command line and `--config`, or of a run."""
+    if run is None:
+        return configured(typed, config)
+    foreign = [f"`--{name.replace('_', '-')}`" for name in typed if name not in _BESIDE_A_RUN]
+    if foreign or config is not None:
+        raise ConfigError(
+            f"`{run}` brings its own settings: leave out {', '.join(foreign) or '`--config`'}, or leave out the run."
+        )
+    path = run / "config.toml"
+    if not path.is_file():
+        raise ConfigError(
+            f"`{run}` is no run folder: expected `{path}`. Name a folder that `edgedst train` made, like "
+            "runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
+        )
+    settings = {name: value for name, value in TrainConfig.load(path).items() if name != "energy"}
+    return TrainConfig.from_settings({**settings, **typed}, f"`{path}`").resolved()
+
+
+def _meter(wanted: str, board: Board) -> tuple[Meter | None, str | None]:
+    """The meter, and a sentence where there is none.
+
+    Raises:
+        ConfigError: there is no such source.
+        EnergyUnavailable: a source that was asked for is not there or cannot be read.
+    """
+    if wanted == "none":
+        return None, "Energy was not measured: `--energy none`."
+    from edgedst.energy import sources
+    from edgedst.energy.meter import Meter
+
+    TrainConfig.from_settings({"energy": wanted}, "The command line")  # the same names as of `train --energy`
+    spec = sources.choose(wanted, board)
+    if spec is not None:
+        return Meter(spec), None
+    unread = [f"{found.name}: {found.detail}. {found.remedy}".rstrip() for found in sources.find(board)]
+    return None, " ".join(["Energy was not measured: this host has no power source that can be read.", *unread])
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Refuse a file that could not be written once minutes of measuring are over.
+
+    Raises:
+        ProfileError: it is a folder, or its folder is not there or not writable.
+    """
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise ProfileError(f"`{option} {path}` is a folder and a file was expected: name a file in it.")
+    if not folder.is_dir():
+        raise ProfileError(f"`{option} {path}` cannot be written: there is no folder `{folder}`. Make it first.")
+    if not os.access(folder, os.W_OK):
+        raise ProfileError(f"`{option} {path}` cannot be written: no permission in `{folder}`. Choose another folder.")

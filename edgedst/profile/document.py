@@ -1,0 +1,260 @@
+"""A profile's JSON, format 1, from what was measured. docs/formats.md describes it; what is absent is null, never 0."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from edgedst import __version__
+from edgedst.boards import Board
+from edgedst.config import TrainConfig, nnz_per_layer
+from edgedst.density import family
+from edgedst.profile import flops, window
+from edgedst.profile.contenders import SPARSE, Contender
+from edgedst.profile.curve import curve_with_joules
+from edgedst.profile.doubts import doubts
+from edgedst.profile.measure import Measured, Turn
+from edgedst.profile.spread import INTERVAL, ratio, stat
+from edgedst.runs import host_facts
+
+FORMAT = 1
+
+
+def document(
+    measured: Measured, board: Board, why: str, command: str, energy_note: str | None, run: Path | None
+) -> dict[str, Any]:
+    """The whole JSON.
+
+    Args:
+        measured: at least one complete round.
+        board: which one this is, and
+        why: one sentence on how that was found.
+        command: as it was typed.
+        energy_note: why there is no energy, or what to know of it.
+        run: the run folder that gave the settings.
+    """
+    told = {contender.name: _contender(contender, measured) for contender in measured.contenders}
+    return {
+        "format": FORMAT,
+        "edgedst": __version__,
+        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": command,
+        "host": _host(board, why, measured),
+        "task": _task(measured),
+        "energy": _energy(measured),
+        "energy_note": energy_note,
+        "before": measured.before.as_dict() if measured.before else None,
+        "after": measured.after.as_dict() if measured.after else None,
+        "doubts": doubts(measured),
+        "contenders": list(told.values()),
+        "ratios": _ratios(measured, told),
+        "interval": INTERVAL,
+        "run": _run(run, measured, told[SPARSE]) if run is not None else None,
+    }
+
+
+def _host(board: Board, why: str, measured: Measured) -> dict[str, Any]:
+    facts = host_facts()
+    sparse = measured.turns(SPARSE)[0].facts
+    return {
+        "board": board.name,
+        "title": board.title,
+        "why": why,
+        "cpu": facts["cpu"],
+        "cores": facts["cores"],
+        "isa": sparse["isa"],
+        "ram_bytes": facts["memory_bytes"],
+        "python": sys.version.split()[0],
+        "kernel": os.uname().release,
+        "page_bytes": facts["page_bytes"],
+    }
+
+
+def _task(measured: Measured) -> dict[str, Any]:
+    first = measured.contenders[0]
+    config, facts = first.config, measured.turns(first.name)[0].facts
+    return {
+        "env": config.env,
+        "method": config.method,
+        "hidden": list(config.hidden),
+        "batch_size": config.batch_size,
+        "threads": config.threads,
+        "observation_size": facts["observation_size"],
+        "action_size": facts["action_size"],
+        "seed": config.seed,
+        "steps": measured.steps,
+        "random_steps": window.RANDOM_STEPS,
+        "warm_up_steps": window.WARM_UP_STEPS,
+        "repeats": len(measured.rounds),
+        "order": [contender.name for contender in measured.contenders],
+        "budget_mb": config.budget_mb,
+    }
+
+
+def _energy(measured: Measured) -> dict[str, Any] | None:
+    """Null where nothing metered."""
+    if measured.meter_cost is None:
+        return None
+    some = next(turn.energy for turns in measured.rounds for turn in turns.values() if turn.energy is not None)
+    idle = measured.idle or {"watts": None, "sd_watts": None, "seconds": None}
+    return {
+        **{key: some[key] for key in ("source", "scope", "measured", "detail")},
+        "sample_hz": some["sample_hz"] or None,  # a model has none
+        "idle_watts": idle["watts"],
+        "idle_sd_watts": idle["sd_watts"],
+        "idle_seconds": idle["seconds"],
+        "meter_cpu_seconds": measured.meter_cost["cpu_seconds"],
+        "meter_reads": measured.meter_cost["reads"],
+    }
+
+
+def _contender(contender: Contender, measured: Measured) -> dict[str, Any]:
+    turns = measured.turns(contender.name)
+    facts = turns[0].facts
+    paper, parts = flops.an_update(flops_run(contender.config, facts["observation_size"], facts["action_size"]))
+    actions = [turn.facts["actions"] for turn in turns]
+    version = f" {facts['version'].partition('+')[0]}" if "version" in facts else ""  # without `+cpu`
+    return {
+        "name": contender.name,
+        "label": contender.label.replace("PyTorch", f"PyTorch{version}"),
+        "engine": contender.engine,
+        "method": contender.config.method,
+        "connections": facts["connections"],
+        "memory": {
+            "ledger": facts.get("ledger", []),
+            "planned_bytes": facts.get("planned_bytes"),
+            "arena_bytes": facts.get("arena_bytes"),
+            "peak_bytes": stat([turn.facts["peak_bytes"] for turn in turns]),
+            "pss_bytes": stat([turn.facts["pss_bytes"] for turn in turns]),
+            "replay_row_bytes": facts["replay_row_bytes"],
+            "replay_rows": facts["replay_rows"],
+            "replay_bytes": facts["replay_row_bytes"] * facts["replay_rows"],
+        },
+        "flops": {"update_paper": paper, "update_counted": sum(parts.values()), "parts": parts},
+        "updates_per_second": stat([1 / _update_seconds(turn) for turn in turns]),
+        "steps_per_second": stat([turn.steps_per_second for turn in turns]),
+        "cpu_seconds_per_1000_steps": stat([1000 * _cpu_seconds(turn) for turn in turns]),
+        "energy_joules_per_1000_steps": _joules_per_1000_steps(turns, measured),
+        "action_microseconds": {
+            **{key: median(action[key] for action in actions) for key in ("p50", "p99", "max")},
+            "count": min(action["count"] for action in actions),
+        },
+    }
+
+
+def flops_run(config: TrainConfig, observation_size: int, action_size: int) -> flops.Run:
+    """What the count of FLOPs depends on."""
+    of_sac = family(config.method) == "sac"
+    actor = [observation_size, *config.hidden, 2 * action_size if of_sac else action_size]
+    critic = [observation_size + action_size, *config.hidden, 1]
+    return flops.Run(
+        observation_size,
+        action_size,
+        nnz_per_layer(actor, config),
+        nnz_per_layer(critic, config),
+        actor_biases=sum(actor[1:]),
+        critic_biases=sum(critic[1:]),
+        batch_size=config.batch_size,
+        policy_delay=1 if of_sac else config.policy_delay,
+        actor_critics=2 if of_sac else 1,
+        averaged=(0 if config.target_update == "hard" else 2) if of_sac else 3,
+        evolve_every=config.evolve_every if config.method.startswith("ds-") else 0,
+        eta=config.eta,
+    )
+
+
+def _step_seconds(turn: Turn) -> float:
+    return 1 / turn.steps_per_second
+
+
+def _update_seconds(turn: Turn) -> float:
+    """Of the update alone."""
+    seconds: float = turn.facts["update_seconds"] / turn.facts["updates"]
+    return seconds
+
+
+def _cpu_seconds(turn: Turn) -> float:
+    """A step's."""
+    seconds: float = turn.facts["cpu_seconds"] / turn.facts["steps"]
+    return seconds
+
+
+def _joules(turn: Turn) -> float | None:
+    """A step's."""
+    joules = turn.energy["joules"] if turn.energy is not None else None
+    return joules / turn.facts["steps"] if joules is not None else None
+
+
+def _joules_above_idle(turn: Turn, idle_watts: float | None) -> float | None:
+    """A step's; the idle power is that from before anything ran."""
+    joules = _joules(turn)
+    return joules - idle_watts * _step_seconds(turn) if joules is not None and idle_watts is not None else None
+
+
+def _idle_watts(measured: Measured) -> float | None:
+    return measured.idle["watts"] if measured.idle is not None else None
+
+
+def _joules_per_1000_steps(turns: Sequence[Turn], measured: Measured) -> dict[str, Any] | None:
+    told = [turn.energy for turn in turns if turn.energy is not None]
+    if not told:
+        return None
+    idle_watts = _idle_watts(measured)
+
+    def thousands(values: list[float | None]) -> dict[str, Any] | None:
+        return stat([None if value is None else 1000 * value for value in values])
+
+    return {
+        "total": thousands([_joules(turn) for turn in turns]),
+        "above_idle": thousands([_joules_above_idle(turn, idle_watts) for turn in turns]),
+        "samples": sum(energy["samples"] for energy in told),
+        "gaps": sum(energy["gaps"] for energy in told),
+    }
+
+
+def _ratios(measured: Measured, told: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Each contender to each that comes behind it, the measured ones paired by round."""
+    idle_watts = _idle_watts(measured)
+    figures: dict[str, Callable[[Turn], float | None]] = {
+        "step_seconds": _step_seconds,
+        "update_seconds": _update_seconds,
+        "cpu_seconds": _cpu_seconds,
+        "energy_total": _joules,
+        "energy_above_idle": lambda turn: _joules_above_idle(turn, idle_watts),
+        "peak_bytes": lambda turn: turn.facts["peak_bytes"],
+        "action_p50": lambda turn: turn.facts["actions"]["p50"],
+    }
+    names = list(told)
+    ratios = {}
+    for ours, theirs in [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]:
+        pair: dict[str, Any] = {
+            name: ratio(
+                [figure(turn) for turn in measured.turns(ours)], [figure(turn) for turn in measured.turns(theirs)]
+            )
+            for name, figure in figures.items()
+        }
+        our_flops, their_flops = told[ours]["flops"], told[theirs]["flops"]
+        pair["connections"] = told[ours]["connections"] / told[theirs]["connections"]
+        pair["flops_paper"] = our_flops["update_paper"] / their_flops["update_paper"]
+        pair["flops_counted"] = our_flops["update_counted"] / their_flops["update_counted"]
+        ratios[f"{ours} / {theirs}"] = pair
+    return ratios
+
+
+def _run(folder: Path, measured: Measured, sparse: dict[str, Any]) -> dict[str, Any]:
+    energy = sparse["energy_joules_per_1000_steps"]
+    a_step = energy["total"]["median"] / 1000 if energy is not None and energy["total"] is not None else None
+    config = measured.contenders[0].config
+    curve, source = curve_with_joules(folder, a_step)
+    return {
+        "path": str(folder),
+        "env": config.env,
+        "method": config.method,
+        "curve": curve,
+        "joules_from": source,
+    }

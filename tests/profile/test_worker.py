@@ -1,0 +1,73 @@
+"""edgedst's contender is the trainer itself: its modules, its plan and budget, its loop, evolutions in its window."""
+
+import json
+import subprocess
+import tempfile
+
+import pytest
+
+from edgedst.cli.launch import command, job_for
+from edgedst.config import TrainConfig
+
+SMALL = {"hidden": (16, 16), "batch_size": 8, "threads": 1, "budget_mb": 40.0}
+
+
+def run(config, steps=None, replacing=None, budget_mb=None):
+    """The worker's output; `replacing` puts other code behind the boot."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = job_for(config.resolved(), run_dir=folder, progress=False)
+        job["profile"] = {"steps": steps, "seconds": None, "act_seconds": 0.0, "replay_rows": None}
+        arguments, variables = command(job)
+        if replacing is not None:
+            boot, _, _ = arguments[-2].rpartition("; from ")
+            arguments[-2] = f"{boot}\n{replacing}"
+        return subprocess.run(arguments, env=variables, capture_output=True, text=True, check=False)
+
+
+def result(done):
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1].partition(" ")[2])
+
+
+@pytest.mark.parametrize("method", ["ds-td3", "sac"])
+def test_a_window_is_the_trainer_s_loop_within_the_trainer_s_plan(method):
+    told = result(run(TrainConfig(method=method, **SMALL), steps=40))
+    assert (told["steps"], told["updates"]) == (40, 40)
+    assert sum(line["bytes"] for line in told["ledger"]) == told["planned_bytes"] <= 40_000_000
+    assert told["planned_bytes"] * 0.9 < told["peak_bytes"] <= 40_000_000  # the replay is reserved whole
+    assert 0 < told["update_seconds"] <= told["end"] - told["start"]
+    assert told["actions"]["count"] >= 100
+    assert (told["observation_size"], told["action_size"]) == (17, 6)
+
+
+def test_it_loads_no_more_than_the_trainer():
+    config = TrainConfig(**SMALL)
+    script = "import {}, json; print(json.dumps(sorted(sys.modules)))"
+    trainer, worker = (
+        set(json.loads(run(config, replacing=script.format(module)).stdout))
+        for module in ("edgedst.trainer", "edgedst.profile.worker")
+    )
+    assert worker - trainer == {"edgedst.profile", "edgedst.profile.window", "edgedst.profile.worker"}
+
+
+def test_a_window_of_whole_periods_has_its_share_of_evolutions():
+    count = """
+from edgedst.profile import window, worker
+from edgedst.plain_json import loads
+contender = worker.Contender(worker.MeasuredRun(loads(sys.argv[-1])))
+agent, evolved = contender.run.agent, []
+evolve = agent.evolve
+agent.evolve = lambda *networks: evolved.append(agent.iteration) or evolve(*networks)
+contender.warm_up()
+contender.train(1000)
+print([(step, evolved.count(step)) for step in sorted(set(evolved))])
+"""
+    # Critics and actor at each, the last one of the warm-up at its end.
+    done = run(TrainConfig(**SMALL, evolve_every=500), replacing=count)
+    assert done.stdout.strip() == str([(step, 2) for step in (200, 400, 600, 1000, 1500)]), done.stderr
+
+
+def test_a_budget_that_is_too_small_is_the_trainer_s_own_sentence():
+    done = run(TrainConfig(**{**SMALL, "budget_mb": 12.0}))
+    assert done.returncode == 1
+    assert done.stderr.startswith("BudgetExceeded: HalfCheetah-v4 needs at least")
