@@ -1,0 +1,145 @@
+"""The smallest plain form of a trained layer: where its weights lie, and what they are. ONNX and C are written from it.
+
+Positions are gaps (a byte an entry) or a bitmask (a bit a place): below about 87.5 % sparsity the mask is smaller. What
+a reader has to do stands in `PackedLayer.dense`, which is that reader in NumPy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from edgedst.deploy.checkpoint import ActorLayer, ActorWeights, FloatArray
+from edgedst.errors import ConfigError, ExportError
+
+DTYPES = ("fp32", "fp16", "int8")
+ENCODINGS = ("gaps", "bitmask")
+LARGEST_GAP = 255
+LARGEST_FLOAT16 = 65504.0
+Values = npt.NDArray[np.float32] | npt.NDArray[np.float16] | npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True, eq=False)
+class PackedLayer:
+    """One layer of I inputs and O outputs; flat positions are row * I + column, row = output feature.
+
+    A weight that is 0, or becomes 0 in the layer's dtype, has no entry.
+    """
+
+    in_features: int
+    out_features: int
+    encoding: str  # one of ENCODINGS
+    # gaps: one byte an entry, the distance from the previous entry's flat position, the first from -1 (so 1 is the next
+    # place, and 0 does not occur); a distance over 255 is split by fillers: entries of distance 255 and value 0.
+    # bitmask: I * O bits, row-major, least significant bit first, the last byte padded with zeros.
+    positions: npt.NDArray[np.uint8]
+    values: Values  # one an entry, fillers included
+    scales: FloatArray | None  # int8 only, (O,): weight = value * scales[row]; 0 for a row without weights
+    bias: FloatArray  # (O,) float32 in every dtype
+
+    @property
+    def bytes(self) -> int:
+        """Positions, values, scales and bias together."""
+        arrays = (self.positions, self.values, self.scales, self.bias)
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    def dense(self) -> FloatArray:
+        """(O, I) float32: the weights that every reader computes, to the bit."""
+        places = self.in_features * self.out_features
+        if self.encoding == "gaps":
+            flat_positions = np.cumsum(self.positions, dtype=np.int64) - 1
+        else:
+            flat_positions = np.flatnonzero(np.unpackbits(self.positions, count=places, bitorder="little"))
+        dense: FloatArray = np.zeros((self.out_features, self.in_features), dtype=np.float32)
+        np.put(dense, flat_positions, self.values.astype(np.float32))
+        return dense if self.scales is None else dense * self.scales[:, None]
+
+
+def pack_layer(layer: ActorLayer, dtype: str = "fp32", encoding: str | None = None) -> PackedLayer:
+    """Pack a layer; without `encoding` in whichever is smaller, gaps where both are equal.
+
+    Raises:
+        ConfigError: when the dtype or the encoding is unknown.
+        ExportError: when a weight is too large for float16.
+    """
+    check_dtype(dtype)
+    if encoding is not None and encoding not in ENCODINGS:
+        raise ConfigError(f"Encoding `{encoding}` is unknown. Expected one of {', '.join(ENCODINGS)}.")
+    values, scales = _coded(layer, dtype)
+    stored = np.flatnonzero(values)
+    values, places = values[stored], layer.indices[stored].astype(np.int64)
+    packed = []
+    if encoding in (None, "gaps"):
+        positions, filled = _gaps(places, values)
+        packed.append(_packed(layer, "gaps", positions, filled, scales))
+    if encoding in (None, "bitmask"):
+        mask = np.zeros(layer.in_features * layer.out_features, dtype=bool)
+        mask[places] = True
+        packed.append(_packed(layer, "bitmask", np.packbits(mask, bitorder="little"), values, scales))
+    return min(packed, key=lambda candidate: candidate.bytes)
+
+
+def quantised(weights: ActorWeights, dtype: str) -> ActorWeights:
+    """The actor with the weights that its packed form stands for; its connections stay, those that became 0 too.
+
+    Raises:
+        ConfigError: when the dtype is unknown.
+        ExportError: when a weight is too large for float16.
+    """
+    layers = [
+        replace(layer, values=pack_layer(layer, dtype, "bitmask").dense().ravel()[layer.indices])
+        for layer in weights.layers
+    ]
+    return replace(weights, layers=tuple(layers))
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse a dtype that is not in DTYPES with a ConfigError."""
+    if dtype not in DTYPES:
+        raise ConfigError(f"`--dtype {dtype}` is unknown. Expected one of {', '.join(DTYPES)}.")
+
+
+def _coded(layer: ActorLayer, dtype: str) -> tuple[Values, FloatArray | None]:
+    """The layer's values in the dtype of the file, and the scales of int8's rows."""
+    if dtype == "fp32":
+        return layer.values, None
+    if dtype == "fp16":
+        largest = float(np.max(np.abs(layer.values), initial=0.0))
+        if largest > LARGEST_FLOAT16:
+            raise ExportError(
+                f"The actor has a weight of magnitude {largest:.4g} and float16 ends at {LARGEST_FLOAT16:.0f}. "
+                "No file was written; export it with `--dtype fp32`."
+            )
+        return layer.values.astype(np.float16), None
+    rows = layer.indices // layer.in_features
+    magnitudes = np.zeros(layer.out_features, dtype=np.float32)
+    np.maximum.at(magnitudes, rows, np.abs(layer.values))
+    scales: FloatArray = magnitudes / np.float32(127)
+    steps = np.zeros(layer.nnz, dtype=np.float32)
+    np.divide(layer.values, scales[rows], out=steps, where=scales[rows] > 0)
+    # Symmetric, so that zero stays zero. Near 1e-44 a scale has lost digits: clipped, its row does not wrap around.
+    return np.clip(np.rint(steps), -127, 127).astype(np.int8), scales
+
+
+def _gaps(places: npt.NDArray[np.int64], values: Values) -> tuple[npt.NDArray[np.uint8], Values]:
+    """Gaps between ascending flat positions, and the values with a 0 at each filler."""
+    distances = np.diff(places, prepend=-1)
+    fillers = (distances - 1) // LARGEST_GAP  # before each entry; what is left is 1 to 255
+    own = np.arange(len(places)) + np.cumsum(fillers)
+    gaps = np.full(len(places) + int(fillers.sum()), LARGEST_GAP, dtype=np.uint8)
+    gaps[own] = distances - LARGEST_GAP * fillers
+    filled = np.zeros(len(gaps), dtype=values.dtype)
+    filled[own] = values
+    return gaps, filled
+
+
+def _packed(
+    layer: ActorLayer,
+    encoding: str,
+    positions: npt.NDArray[np.uint8],
+    values: Values,
+    scales: FloatArray | None,
+) -> PackedLayer:
+    return PackedLayer(layer.in_features, layer.out_features, encoding, positions, values, scales, layer.bias)
