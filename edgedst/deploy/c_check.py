@@ -1,0 +1,117 @@
+"""Proves with this machine's C compiler that an exported C file acts as the trained actor, and measures its code."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgedst.deploy.agreement import Difference, Reference, largest_difference
+from edgedst.deploy.checkpoint import ActorWeights, FloatArray
+from edgedst.errors import ExportError
+
+TOLERANCE = 1e-5  # as of ONNX: float32 sums of some hundred terms in another order stay near 1e-6
+COMPILERS = ("cc", "gcc", "clang")
+_FLOATS = ctypes.POINTER(ctypes.c_float)
+
+
+@dataclass(frozen=True)
+class Check:
+    """Result of a passed check."""
+
+    compiler: str  # one of COMPILERS
+    largest_difference: float  # as a share of each action's largest magnitude
+    code_bytes: int | None  # machine code for this machine, at -Os; None: no `size` here
+
+
+def check_source(code: str, header: str, name: str, weights: ActorWeights, reference: Reference) -> Check | None:
+    """Compile NAME.c in a temporary folder, load it, and compare its actions with the reference.
+
+    Args:
+        code: the text of NAME.c.
+        header: the text of NAME.h.
+        name: the file name without its ending.
+        weights: the actor with the weights that the file stores.
+        reference: the native actor's actions for these weights.
+
+    Returns:
+        None where there is no C compiler.
+
+    Raises:
+        ExportError: when the file does not compile or load, or an action is outside its bounds or differs by more than
+            `TOLERANCE`.
+    """
+    compiler = next((name for name in COMPILERS if shutil.which(name)), None)
+    if compiler is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="edgedst-") as folder:
+        source, library, compiled = (Path(folder) / f"{name}{suffix}" for suffix in (".c", ".so", ".o"))
+        source.write_text(code, encoding="ascii")
+        source.with_suffix(".h").write_text(header, encoding="ascii")
+        _run([compiler, "-std=c99", "-O2", "-shared", "-fPIC", "-o", str(library), str(source), "-lm"])
+        _run([compiler, "-std=c99", "-Os", "-c", "-o", str(compiled), str(source)])
+        actions = _actions(library, reference.observations, weights.sizes[-1])
+        code_bytes = _code_bytes(compiled)
+    low, high = np.array(weights.action_low), np.array(weights.action_high)
+    if not ((actions >= low) & (actions <= high)).all():
+        raise ExportError(
+            f"The actor in C gave an action outside its bounds {list(weights.action_low)} to "
+            f"{list(weights.action_high)}. No file was written; please report this with the run folder."
+        )
+    worst = max(
+        (largest_difference(actions, expected, weights) for expected in (reference.actions, reference.batched)),
+        key=lambda difference: difference.share,
+    )
+    if not worst.share <= TOLERANCE:
+        raise ExportError(_disagreement(worst, compiler))
+    return Check(compiler, worst.share, code_bytes)
+
+
+def _disagreement(worst: Difference, compiler: str) -> str:
+    return (
+        f"The exported actor is not the trained one: action {worst.dimension} differs by {worst.share:.1e} (limit "
+        f"{TOLERANCE:.0e}) at observation {worst.row}: {worst.action:.7g} from C ({compiler}), {worst.expected:.7g} "
+        "natively. No file was written; please report this with the run folder, or try another compiler."
+    )
+
+
+def _actions(library: Path, observations: FloatArray, action_size: int) -> FloatArray:
+    """(rows, n) to (rows, m) by the library's edgedst_act."""
+    try:
+        act = ctypes.CDLL(str(library)).edgedst_act
+    except OSError as error:
+        raise ExportError(
+            f"The compiled actor cannot be loaded for its check ({error}). No file was written; where nothing in "
+            f"`{library.parent.parent}` may be run, set TMPDIR to another folder."
+        ) from error
+    act.argtypes, act.restype = (_FLOATS, _FLOATS), None
+    actions: FloatArray = np.empty((len(observations), action_size), dtype=np.float32)
+    for observation, action in zip(observations, actions, strict=True):
+        act(observation.ctypes.data_as(_FLOATS), action.ctypes.data_as(_FLOATS))
+    return actions
+
+
+def _code_bytes(compiled: Path) -> int | None:
+    """Bytes of machine code in an object file, constants left out; None without `size` of the binutils."""
+    if shutil.which("size") is None:
+        return None
+    lines = _run(["size", "-A", "-d", str(compiled)]).splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(".text"))
+
+
+def _run(command: list[str]) -> str:
+    """Standard output of a command in plain English."""
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+    if result.returncode != 0:
+        said = next((line for line in result.stderr.splitlines() if "error" in line), result.stderr.strip())
+        raise ExportError(
+            f"`{command[0]}` could not compile the actor for its check ({said}). No file was written; repair the "
+            "compiler, or take it off PATH to export without this check."
+        )
+    return result.stdout

@@ -1,0 +1,334 @@
+"""Writes an actor as one C99 file and its header: weights packed as constants, no heap, of the library only tanhf.
+
+`export/C.md` is the contract with whoever compiles it; the parts that compute stand in `c_parts`. What is written was
+compiled and compared with the native actor before, where this machine has a C compiler (`c_check`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import edgedst
+from edgedst.deploy import c_parts
+from edgedst.deploy.agreement import Reference, reference_actions
+from edgedst.deploy.c_check import Check, check_source
+from edgedst.deploy.checkpoint import ActorWeights, FloatArray
+from edgedst.deploy.packing import PackedLayer, Values, check_dtype, pack_layer, quantised
+from edgedst.errors import ExportError
+
+LINE_LENGTH = 100
+_C_TYPES = {"float32": "float", "float16": "uint16_t", "int8": "int8_t", "uint8": "uint8_t"}
+
+
+@dataclass(frozen=True, eq=False)
+class CSource:
+    """The two files of an actor, and what they take on the device."""
+
+    code: str
+    header: str
+    constant_bytes: int  # positions, values, scales, biases and bounds
+    ram_bytes: int  # static scratch
+
+
+@dataclass(frozen=True, eq=False)
+class CExport:
+    """What `export_c` wrote, and what its check found."""
+
+    path: Path
+    header: Path
+    file_bytes: int  # of both
+    constant_bytes: int
+    ram_bytes: int
+    check: Check | None  # None: this machine has no C compiler
+    reference: Reference  # of the weights that were written: golden pairs come from here
+
+
+def export_c(weights: ActorWeights, path: Path, recorded: FloatArray, dtype: str = "fp32") -> CExport:
+    """Write the actor to `path` and the header beside it, after they passed the check under temporary names.
+
+    Args:
+        weights: the trained actor.
+        path: the .c file to write; older files there are replaced only by what passed.
+        recorded: (rows, n) float32 observations of the run, which the actor is checked on; may be empty.
+        dtype: what the weights are stored as, one of `packing.DTYPES`.
+
+    Raises:
+        ConfigError: when the dtype is unknown.
+        ExportError: when the name is none for a C file, the code fails its check or cannot be written. Nothing new is
+            left behind.
+    """
+    check_dtype(dtype)
+    check_name(path)
+    header = path.with_suffix(".h")
+    for name in (path, header):
+        if name.is_dir():  # found out by the second renaming, it would leave the files of two exports behind
+            raise ExportError(f"`{name}` is a folder, and a file of that name is to be written. Choose another name.")
+    written = quantised(weights, dtype)
+    source = build_source(weights, path.stem, dtype)
+    names = {path: source.code, header: source.header}
+    temporary = {name: name.with_name(f".{name.name}.{os.getpid()}.tmp") for name in names}
+    try:
+        for name, text in names.items():
+            temporary[name].write_text(text, encoding="ascii")
+        reference = reference_actions(written, recorded)
+        check = check_source(source.code, source.header, path.stem, written, reference)
+        for name, checked in temporary.items():
+            checked.replace(name)
+    except OSError as error:
+        raise ExportError(
+            f"`{path}` cannot be written ({error.strerror or error}). "
+            "Choose a folder that exists, is writable and has room."
+        ) from error
+    finally:
+        for left in temporary.values():
+            left.unlink(missing_ok=True)
+    file_bytes = len(source.code) + len(source.header)
+    return CExport(path, header, file_bytes, source.constant_bytes, source.ram_bytes, check, reference)
+
+
+def check_name(path: Path) -> None:
+    """Refuse a file name that gives no header guard, before anything is read or written.
+
+    Raises:
+        ExportError: when it does not end in .c, or what stands before is no C identifier.
+    """
+    if path.suffix != ".c" or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", path.stem):
+        raise ExportError(
+            f"`{path.name}` cannot be the name of an actor in C. Expected letters, digits and underscores, no digit "
+            "first, and the ending `.c`, for example `actor.c`."
+        )
+
+
+def build_source(weights: ActorWeights, name: str, dtype: str = "fp32") -> CSource:
+    """The text of NAME.c and NAME.h; the same actor always gives the same bytes."""
+    layers = [_CLayer.of(pack_layer(layer, dtype)) for layer in weights.layers]
+    scratch = _scratch(weights.sizes)
+    ram_bytes = 4 * sum(scratch)
+    weight_bytes = sum(array.nbytes for layer in layers for array in layer.arrays.values())
+    constant_bytes = weight_bytes + 8 * weights.sizes[-1]  # and the bounds
+    code = _code(weights, name, dtype, layers, scratch)
+    header = _header(weights, name, dtype, constant_bytes, ram_bytes)
+    # Both files carry the checksum of both, so that a compiler refuses the header of another export.
+    checksum = f"0x{zlib.crc32((code + header).encode('ascii')):08x}"
+    return CSource(code.replace("{export}", checksum), header.replace("{export}", checksum), constant_bytes, ram_bytes)
+
+
+@dataclass(frozen=True, eq=False)
+class _CLayer:
+    """A layer's constants as C reads them: the packed layer's, or a value for every place where that is smaller."""
+
+    packed: PackedLayer
+    walk: str  # key of c_parts.SUMS
+    positions: npt.NDArray[np.uint8]
+    values: Values
+
+    @staticmethod
+    def of(packed: PackedLayer) -> _CLayer:
+        if packed.encoding == "gaps":
+            return _CLayer(packed, "gaps", packed.positions, packed.values)
+        places = packed.in_features * packed.out_features
+        if places * packed.values.itemsize <= packed.positions.nbytes + packed.values.nbytes:
+            mask = np.unpackbits(packed.positions, count=places, bitorder="little")
+            values = np.zeros(places, dtype=packed.values.dtype)
+            values[np.flatnonzero(mask)] = packed.values
+            return _CLayer(packed, "full", packed.positions[:0], values)
+        whole_words = np.pad(packed.positions, (0, -len(packed.positions) % 4))
+        return _CLayer(packed, "bitmask", whole_words, packed.values)
+
+    @property
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """By field of layer_t, in its order."""
+        arrays: dict[str, npt.NDArray[Any]] = {"positions": self.positions, "values": self.values}
+        if self.packed.scales is not None:
+            arrays["scales"] = self.packed.scales
+        return {**arrays, "bias": self.packed.bias}
+
+
+def _scratch(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Floats of the two buffers that hidden layers take in turns: each as wide as its widest."""
+    hidden = sizes[1:-1]
+    return tuple(max(turn) for turn in (hidden[0::2], hidden[1::2]) if turn)
+
+
+def _header(weights: ActorWeights, name: str, dtype: str, constant_bytes: int, ram_bytes: int) -> str:
+    guard = f"EDGEDST_{name.upper()}_H"
+    sizes = weights.sizes
+    return f"""\
+/* {name}.h: {_in_comment(weights.method)} for {_in_comment(weights.environment)}, made by `edgedst export`. */
+#ifndef {guard}
+#define {guard}
+
+#define EDGEDST_ENVIRONMENT {_c_string(weights.environment)}
+#define EDGEDST_METHOD {_c_string(weights.method)}
+#define EDGEDST_SEED {weights.seed}
+#define EDGEDST_STEP {weights.step} /* environment steps trained */
+#define EDGEDST_VERSION {_c_string(weights.version)} /* of the edgedst that trained it */
+#define EDGEDST_DTYPE {_c_string(dtype)} /* what the weights are stored as */
+#define EDGEDST_EXPORT {{export}}u /* the same in {name}.c */
+
+#define EDGEDST_OBSERVATION_SIZE {sizes[0]}
+#define EDGEDST_ACTION_SIZE {sizes[-1]}
+#define EDGEDST_CONSTANT_BYTES {constant_bytes} /* weights and their places, biases, bounds */
+#define EDGEDST_RAM_BYTES {ram_bytes} /* static; the stack holds some 100 bytes more */
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+/* Bounds of the actions, in the environment's units. */
+extern const float edgedst_action_low[EDGEDST_ACTION_SIZE];
+extern const float edgedst_action_high[EDGEDST_ACTION_SIZE];
+
+/* One observation, as the environment gives it, to one action in the environment's units, never outside its bounds.
+ *
+ * An observation with a NaN or an infinity gives an action of NaN in every dimension: look at the observation first,
+ * or at the action before a motor gets it (`action[0] != action[0]`). `obs` and `action` must not overlap. Not
+ * reentrant: there is one static scratch memory. */
+void edgedst_act(const float *obs, float *action);
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+
+def _code(weights: ActorWeights, name: str, dtype: str, layers: list[_CLayer], scratch: tuple[int, ...]) -> str:
+    scaled = dtype == "int8"
+    row_sum = c_parts.SCALED_SUM if scaled else c_parts.PLAIN_SUM
+    parts = [
+        _head(weights, name, dtype, layers),
+        _bounds(weights),
+        c_parts.WEIGHTS[dtype],
+        c_parts.LAYER.replace("{scales}", c_parts.LAYER_SCALES if scaled else ""),
+        *(_constants(number, layer) for number, layer in enumerate(layers)),
+        *(c_parts.SUMS[walk] for walk in sorted({layer.walk for layer in layers})),
+        *([c_parts.RELU.replace("{sum}", row_sum)] if len(layers) > 1 else []),
+        c_parts.ACTIONS.replace("{sum}", row_sum),
+        _act(layers, scratch),
+    ]
+    return "\n".join(parts)
+
+
+def _head(weights: ActorWeights, name: str, dtype: str, layers: list[_CLayer]) -> str:
+    about = [
+        f"environment  {weights.environment}: {weights.sizes[0]} observations, {weights.sizes[-1]} actions",
+        f"trained      {weights.method}, seed {weights.seed}, {weights.step:,} steps, edgedst {weights.version}",
+    ]
+    if weights.evaluation_return is not None:
+        spread = "" if weights.evaluation_sd is None else f" +- {weights.evaluation_sd:.1f}"
+        about.append(f"return       {weights.evaluation_return:.1f}{spread} in the last evaluation before")
+    places = {"gaps": "places as gaps", "bitmask": "places as a bitmask", "full": "every place"}
+    for number, (trained, layer) in enumerate(zip(weights.layers, layers, strict=True)):
+        about.append(
+            f"{'layers      ' if number == 0 else '            '} {trained.in_features} to {trained.out_features}: "
+            f"{trained.nnz:,} connections ({trained.sparsity:.1%} sparse), {places[layer.walk]}, {dtype}"
+        )
+    lines = "\n".join(f" *   {_in_comment(line)}" for line in about)
+    return f"""\
+/* {name}.c: a trained sparse actor, written by `edgedst export` of edgedst {edgedst.__version__}.
+ * Export it again rather than edit it.
+ *
+{lines}
+ *
+ * C99; of the library it needs tanhf alone. ReLU between the layers, tanh after the last. */
+#include "{name}.h"
+
+#include <math.h>
+#include <stdint.h>
+
+#if EDGEDST_EXPORT != {{export}}u
+#error "{name}.c and {name}.h come from two exports: take both from the same one"
+#endif
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#error "compile without -ffast-math and -ffinite-math-only: they drop what NaN observations are noticed by"
+#endif
+"""
+
+
+def _bounds(weights: ActorWeights) -> str:
+    low, high = _bounds_inside(weights)
+    return "\n".join(
+        _array(f"const float edgedst_action_{side}[EDGEDST_ACTION_SIZE]", bound)
+        for side, bound in (("low", low), ("high", high))
+    )
+
+
+def _bounds_inside(weights: ActorWeights) -> tuple[FloatArray, FloatArray]:
+    """The bounds in float32, rounded inwards: what C compares with must not lie outside the environment's."""
+    low, high = np.array(weights.action_low), np.array(weights.action_high)
+    nearest_low, nearest_high = low.astype(np.float32), high.astype(np.float32)
+    inner_low = np.where(nearest_low < low, np.nextafter(nearest_low, np.float32(np.inf)), nearest_low)
+    inner_high = np.where(nearest_high > high, np.nextafter(nearest_high, np.float32(-np.inf)), nearest_high)
+    empty = inner_low > inner_high  # no float32 lies between them, as with 0.1 and 0.1
+    return np.where(empty, nearest_low, inner_low), np.where(empty, nearest_high, inner_high)
+
+
+def _constants(number: int, layer: _CLayer) -> str:
+    name = f"layer_{number}"
+    fields = [str(layer.packed.in_features), str(layer.packed.out_features), str(len(layer.values))]
+    texts = []
+    for field, array in layer.arrays.items():
+        fields.append(f"{name}_{field}" if len(array) else "0")  # C99 has no array of length 0
+        if len(array):
+            texts.append(_array(f"static const {_C_TYPES[array.dtype.name]} {name}_{field}[{len(array)}]", array))
+    return "\n".join([*texts, f"static const layer_t {name} = {{{', '.join(fields)}}};\n"])
+
+
+def _act(layers: list[_CLayer], scratch: tuple[int, ...]) -> str:
+    buffers = "".join(f"static float scratch_{number}[{floats}];\n" for number, floats in enumerate(scratch))
+    lines, x = [], "obs"
+    for number, layer in enumerate(layers):
+        last = number == len(layers) - 1
+        y = "action" if last else f"scratch_{number % 2}"
+        finish = f"finish_actions(&layer_{number}, {y}, spoiled)" if last else f"finish_hidden(&layer_{number}, {y})"
+        lines += [f"  sum_{layer.walk}(&layer_{number}, {x}, {y});", f"  {finish};"]
+        x = y
+    return f"""\
+{buffers}
+void edgedst_act(const float *obs, float *action) {{
+  float spoiled = 0.0f; /* a difference of a number with itself is 0, of a NaN or an infinity it is NaN */
+  for (int32_t i = 0; i < EDGEDST_OBSERVATION_SIZE; i++) spoiled += obs[i] - obs[i];
+{chr(10).join(lines)}
+}}
+"""
+
+
+def _array(declaration: str, array: npt.NDArray[Any]) -> str:
+    """A constant array, as many numbers a line as fit."""
+    lines, line = [], " "
+    for number in map(_c_number, array):
+        if len(line) + len(number) + 2 > LINE_LENGTH:
+            lines.append(line)
+            line = " "
+        line += f" {number},"
+    return "\n".join([f"{declaration} = {{", *lines, line, "};\n"])
+
+
+def _c_number(number: np.generic) -> str:
+    if isinstance(number, np.float32):
+        text = f"{number:.9g}"  # nine digits bring a float32 back
+        return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
+    if isinstance(number, np.float16):
+        return f"0x{int(number.view(np.uint16)):04x}"
+    return str(number)
+
+
+def _c_string(text: str) -> str:
+    """A C string literal of ASCII; what is not plain is written as octal escapes of its UTF-8."""
+    plain = (chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode("utf-8"))
+    return f'"{"".join(plain)}"'
+
+
+def _in_comment(text: str) -> str:
+    """Text that neither ends a comment nor leaves ASCII."""
+    return text.encode("ascii", "replace").decode("ascii").replace("*/", "* /").replace("\\", "/").replace("\n", " ")

@@ -1,0 +1,31 @@
+"""Trained actors without training: random weights at any density, with bounds as few environments have them."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from edgedst.deploy.checkpoint import ActorLayer, ActorWeights
+
+BOUNDS = (
+    (-1.0, -0.25, -3.0, 0.5, -100.0, -1e-3, -2.0, -1.5),
+    (1.0, 4.0, -1.0, 0.75, 100.0, 1e-3, 2.0, -0.5),
+)  # of up to eight actions
+
+
+def random_layer(rng, inputs, outputs, density):
+    """Density 0: one connection of weight 0, which a packed form has no entry for."""
+    total = inputs * outputs
+    places = np.sort(rng.choice(total, max(1, round(density * total)), replace=False)).astype(np.uint32)
+    # Sums of size one, as a trained actor's: tanh is then neither linear nor saturated.
+    values = np.sign(density) * rng.standard_normal(len(places)) / np.sqrt(max(density * inputs, 1.0))
+    bias = (0.1 * rng.standard_normal(outputs)).astype(np.float32)
+    return ActorLayer(inputs, outputs, places, values.astype(np.float32), bias)
+
+
+def random_actor(rng, sizes, densities, environment="Fake-v0"):
+    layers = [
+        random_layer(rng, inputs, outputs, density)
+        for (inputs, outputs), density in zip(pairwise(sizes), densities, strict=True)
+    ]
+    low, high = (bounds[: sizes[-1]] for bounds in BOUNDS)
+    return ActorWeights(environment, "ds-td3", 3, 1000, "0.1.0", tuple(layers), low, high, 12.5, 0.5)
