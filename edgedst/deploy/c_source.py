@@ -19,7 +19,7 @@ import numpy.typing as npt
 import edgedst
 from edgedst.deploy import c_parts
 from edgedst.deploy.agreement import Reference, reference_actions
-from edgedst.deploy.c_check import Check, check_source
+from edgedst.deploy.c_check import COMPILERS, TOLERANCE, Check, check_source
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.packing import PackedLayer, Values, check_dtype, pack_layer, quantised
 from edgedst.errors import ExportError
@@ -49,6 +49,25 @@ class CExport:
     ram_bytes: int
     check: Check | None  # None: this machine has no C compiler
     reference: Reference  # of the weights that were written: golden pairs come from here
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Its size and its check, a sentence a line."""
+        size = f"{self.constant_bytes:,} bytes of constants, {self.ram_bytes:,} bytes of RAM (static)"
+        if self.check is None:
+            return (
+                f"{size}; code not measured",
+                f"not compiled here: no C compiler ({', '.join(COMPILERS)}), so the file was not compared with the "
+                "trained actor",
+            )
+        code = "code not measured: no `size` here"
+        if self.check.code_bytes is not None:
+            code = f"{self.check.code_bytes:,} bytes of code ({self.check.compiler} -Os for this machine)"
+        return (
+            f"{size}, {code}",
+            f"largest difference from the native actor: {self.check.largest_difference:.1e} (limit {TOLERANCE:.0e}; "
+            f"{self.reference.recorded} recorded and {self.reference.random} random observations)",
+        )
 
 
 def export_c(weights: ActorWeights, path: Path, recorded: FloatArray, dtype: str = "fp32") -> CExport:

@@ -2,6 +2,7 @@
 
 import ctypes
 import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -217,6 +218,8 @@ def test_without_a_compiler_the_file_is_written_and_known_to_be_unchecked(tmp_pa
     monkeypatch.setenv("PATH", str(tmp_path))
     exported = export_c(random_actor(rng, (17, 2), (1.0,)), tmp_path / "actor.c", NOTHING_RECORDED)
     assert exported.check is None
+    assert exported.told[0] == "160 bytes of constants, 0 bytes of RAM (static); code not measured"
+    assert exported.told[1].startswith("not compiled here: no C compiler (cc, gcc, clang)")
     assert exported.file_bytes == sum((tmp_path / name).stat().st_size for name in ("actor.c", "actor.h"))
 
 
@@ -254,3 +257,21 @@ def test_golden_pairs_come_back_to_the_bit(tmp_path, rng):
     np.testing.assert_array_equal(read[:, 5:], reference.actions[rows])
     with pytest.raises(ExportError, match=r"cannot be written \(No such file or directory\)"):
         write_golden(actor, reference, tmp_path / "nowhere" / "golden.csv")
+
+
+def test_the_command_writes_c_by_the_file_s_ending_and_tells_its_size(run, tmp_path):
+    command = [sys.executable, "-m", "edgedst.cli.main", "export", "actor.c", "--run", run, "--dtype", "int8"]
+    require_tool("cc", "gcc", "clang")
+    done = subprocess.run(
+        [*command, "--golden", "golden.csv"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "actor.c, actor.h: ds-td3 on Fake-v0, step 1,000, from" in done.stdout
+    assert "bytes of constants, 52 bytes of RAM (static)" in done.stdout  # hidden layers of 8 and 5
+    assert "40 recorded and 512 random observations" in done.stdout
+    assert "golden.csv: 64 observations and actions" in done.stdout
+    assert {"actor.c", "actor.h", "golden.csv"} <= set(names(tmp_path))
+    command[4] = "my-actor.c"
+    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "`my-actor.c` cannot be the name of an actor in C" in refused.stderr
+    assert "Traceback" not in refused.stderr
