@@ -36,7 +36,7 @@ lint: $(VENV)/.edgedst-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy --strict edgedst
-	$(VENV)/bin/clang-format --dry-run --Werror $$(find edgedst/csrc tests/csrc benchmarks -name '*.cpp' -o -name '*.h')
+	$(VENV)/bin/clang-format --dry-run --Werror $$(find edgedst/csrc tests/csrc benchmarks export -name '*.cpp' -o -name '*.h' -o -name '*.c')
 
 clean:
 	rm -rf build $(VENV)/.edgedst-build $(VENV)/.edgedst-test

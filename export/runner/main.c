@@ -1,0 +1,155 @@
+/* Runs an actor exported as C where it will act: repeats its golden pairs, then times a step.
+ *
+ *     edgedst export actor.c --golden golden.csv          where you trained
+ *     make run_c ACTOR=actor.c GOLDEN=golden.csv
+ *     ./run_c
+ *     ./run_c - < observations.csv > actions.csv          a row an observation
+ *
+ * It goes on only when every golden action comes out within 1e-5 of the action's larger bound, and
+ * refuses observations that are not finite. The pairs are compiled in, so that it also runs where
+ * there are no files; without a POSIX clock no step is timed. */
+#define _POSIX_C_SOURCE 199309L
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include EDGEDST_ACTOR /* "actor.h": the Makefile says which */
+
+#define OBSERVATIONS EDGEDST_OBSERVATION_SIZE
+#define ACTIONS EDGEDST_ACTION_SIZE
+#define PAIR (OBSERVATIONS + ACTIONS)
+#define TOLERANCE 1e-5
+#define STEPS 10000
+
+static const float golden[] = {
+#include EDGEDST_GOLDEN
+};
+static const size_t pairs = sizeof golden / sizeof golden[0] / PAIR;
+
+static int first_not_finite(const float* observation) {
+  for (int i = 0; i < OBSERVATIONS; i++)
+    if (!isfinite(observation[i])) return i;
+  return -1;
+}
+
+/* The largest difference of any action, as a share of its larger bound; of a NaN it is infinite. */
+static double difference(const float* action, const float* expected) {
+  double largest = 0.0;
+  for (int i = 0; i < ACTIONS; i++) {
+    double bound = fmax(fabs(edgedst_action_low[i]), fabs(edgedst_action_high[i]));
+    double share = fabs((double)action[i] - expected[i]) / (bound > 0.0 ? bound : 1.0);
+    if (!(share <= largest)) largest = isnan(share) ? HUGE_VAL : share;
+  }
+  return largest;
+}
+
+static int check_golden(void) {
+  double largest = 0.0;
+  if (sizeof golden / sizeof golden[0] != pairs * PAIR) {
+    fprintf(stderr,
+            "run_c: the golden pairs have another size than %d observations and %d actions; "
+            "they belong to another actor.\n",
+            OBSERVATIONS, ACTIONS);
+    return 1;
+  }
+  for (size_t pair = 0; pair < pairs; pair++) {
+    const float* observation = golden + pair * PAIR;
+    float action[ACTIONS];
+    int spoiled = first_not_finite(observation);
+    if (spoiled >= 0) {
+      fprintf(stderr,
+              "run_c: observation %d of golden pair %lu is not a finite number; export the pairs "
+              "again.\n",
+              spoiled, (unsigned long)pair + 1);
+      return 1;
+    }
+    edgedst_act(observation, action);
+    largest = fmax(largest, difference(action, observation + OBSERVATIONS));
+  }
+  if (!(largest <= TOLERANCE)) {
+    fprintf(stderr,
+            "run_c: an action differs from its golden pair by %.1e, limit %.0e; the pairs belong "
+            "to another "
+            "actor, or this compiler computes otherwise. Nothing was run.\n",
+            largest, TOLERANCE);
+    return 1;
+  }
+  fprintf(stderr, "golden pairs  %lu equal, largest difference %.1e (limit %.0e)\n",
+          (unsigned long)pairs, largest, TOLERANCE);
+  return 0;
+}
+
+/* Observations from standard input, actions to standard output, until the input ends. */
+static int act_on_input(void) {
+  for (unsigned long row = 1;; row++) {
+    float observation[OBSERVATIONS], action[ACTIONS];
+    for (int i = 0; i < OBSERVATIONS; i++) {
+      int got = scanf(" %f", &observation[i]);
+      if (got == EOF && i == 0) return 0;
+      if (got != 1) {
+        fprintf(stderr, "run_c: row %lu has no number %d; an observation has %d.\n", row, i + 1,
+                OBSERVATIONS);
+        return 1;
+      }
+      got = scanf(" ,"); /* a comma, where there is one */
+      (void)got;
+    }
+    int spoiled = first_not_finite(observation);
+    if (spoiled >= 0) {
+      fprintf(stderr, "run_c: number %d of row %lu is not finite; no action was given for it.\n",
+              spoiled + 1, row);
+      return 1;
+    }
+    edgedst_act(observation, action);
+    for (int i = 0; i < ACTIONS; i++) printf("%.9g%c", action[i], i + 1 < ACTIONS ? ',' : '\n');
+    fflush(stdout);
+  }
+}
+
+#if defined(__unix__) || defined(__APPLE__)
+static int ascending(const void* a, const void* b) {
+  double x = *(const double*)a, y = *(const double*)b;
+  return (x > y) - (x < y);
+}
+
+/* Observation in, action out, one step at a time. */
+static void print_times(void) {
+  static double microseconds[STEPS];
+  for (int step = -100; step < STEPS; step++) { /* the first hundred fill the caches */
+    struct timespec before, after;
+    float action[ACTIONS];
+    const float* observation = golden + (size_t)(step + 100) % pairs * PAIR;
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    edgedst_act(observation, action);
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    if (step >= 0)
+      microseconds[step] = (double)(after.tv_sec - before.tv_sec) * 1e6 +
+                           (double)(after.tv_nsec - before.tv_nsec) * 1e-3;
+  }
+  qsort(microseconds, STEPS, sizeof microseconds[0], ascending);
+  printf("step          p50 %.1f, p99 %.1f, max %.1f microseconds (%d steps)\n",
+         microseconds[STEPS / 2], microseconds[STEPS / 100 * 99], microseconds[STEPS - 1], STEPS);
+}
+#else
+static void print_times(void) { printf("step          not timed: no POSIX clock here\n"); }
+#endif
+
+int main(int count, char** arguments) {
+  if (count > 2 || (count == 2 && strcmp(arguments[1], "-") != 0)) {
+    fprintf(stderr,
+            "usage: %s       check the golden pairs and time a step\n"
+            "       %s -     observations from standard input, actions to standard output\n",
+            arguments[0], arguments[0]);
+    return 2;
+  }
+  if (check_golden() != 0) return 1;
+  if (count == 2) return act_on_input();
+  printf("actor         %s on %s, step %ld, %s weights\n", EDGEDST_METHOD, EDGEDST_ENVIRONMENT,
+         (long)EDGEDST_STEP, EDGEDST_DTYPE);
+  printf("memory        %lu bytes of constants, %lu bytes of static RAM\n",
+         (unsigned long)EDGEDST_CONSTANT_BYTES, (unsigned long)EDGEDST_RAM_BYTES);
+  print_times();
+  return 0;
+}
