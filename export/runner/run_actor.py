@@ -9,6 +9,7 @@ Needs onnxruntime and numpy only; imports nothing of edgedst, so this one file c
 
 import argparse
 import json
+import pathlib
 import sys
 import time
 
@@ -22,7 +23,7 @@ def main() -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="file made by `edgedst export`")
-    parser.add_argument("--golden", help=".npz with `obs` and `actions`, made by `edgedst export --golden`")
+    parser.add_argument("--golden", help="pairs that `edgedst export --golden` made: .csv, or .npz")
     parser.add_argument("--observations", help=".npy of shape (rows, n): step through these instead of random ones")
     parser.add_argument("--actions", help=".npy to write the actions of --observations to")
     parser.add_argument("--steps", type=int, default=1000, help="steps to time, batch 1 (default 1000)")
@@ -72,8 +73,7 @@ def print_metadata(about):
 
 def check_golden(session, about, path):
     """Compare with recorded pairs at batch 1 and all at once; a difference above TOLERANCE is a ValueError."""
-    with np.load(path) as golden:
-        observations, expected = golden["obs"], golden["actions"]
+    observations, expected = read_golden(path, about["observation_size"], about["action_size"])
     magnitude = np.maximum(np.abs(about["action_low"]), np.abs(about["action_high"]))
     magnitude = np.where(magnitude > 0, magnitude, 1.0)
     one_by_one = np.concatenate([act(session, row[None, :]) for row in observations])
@@ -83,6 +83,21 @@ def check_golden(session, about, path):
     if not largest <= TOLERANCE:
         raise ValueError(f"`{path}`: an action differs by {largest:.1e}, limit {TOLERANCE:.0e}; wrong file or runtime?")
     print(f"{'golden pairs':20} {len(observations)} equal, largest difference {largest:.1e} (limit {TOLERANCE:.0e})")
+
+
+def read_golden(path, observation_size, action_size):
+    """(rows, n) observations and (rows, m) actions, float32; of a text, a line is a pair, `//` begins a comment."""
+    if path.endswith(".npz"):
+        with np.load(path) as golden:
+            return golden["obs"], golden["actions"]
+    text = pathlib.Path(path).read_text(encoding="utf-8")
+    lines = [line.strip().rstrip(",").split(",") for line in text.splitlines() if not line.startswith("//")]
+    if not lines or {len(line) for line in lines} != {observation_size + action_size}:
+        raise ValueError(f"`{path}` is not of {observation_size} observations and {action_size} actions a line")
+    pairs = np.array(lines, dtype=np.float32)
+    if not np.isfinite(pairs).all():
+        raise ValueError(f"`{path}` has a number that is not finite; export it again")
+    return pairs[:, :observation_size], pairs[:, observation_size:]
 
 
 def read_observations(path, size):

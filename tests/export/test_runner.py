@@ -47,6 +47,20 @@ def test_runner_fails_when_golden_pairs_differ(exported):
     assert "an action differs by 3.3e-04, limit 1e-05" in result.stderr
 
 
+def test_runner_reads_the_golden_pairs_that_the_runners_in_c_read(exported):
+    folder, obs, actions = exported
+    lines = [f"{a:.9g},{b:.9g},{action:.9g}," for (a, b), (action,) in zip(obs, actions, strict=True)]
+    (folder / "golden.csv").write_text("\n".join(["// a comment", *lines]) + "\n")
+    result = run(folder, "--golden", "golden.csv")
+    assert result.returncode == 0, result.stderr
+    assert "10 equal" in result.stdout
+    for spoiled, said in (("nan", "not finite"), ("x", "not convert"), ("0,1", "not of 2"), ("3", "differs by")):
+        (folder / "golden.csv").write_text("\n".join([f"0,0,{spoiled},", *lines]) + "\n")
+        result = run(folder, "--golden", "golden.csv")
+        assert result.returncode == 1
+        assert said in result.stderr
+
+
 def test_runner_writes_the_actions_of_given_observations(exported):
     folder, obs, actions = exported
     np.save(folder / "observations.npy", obs)
