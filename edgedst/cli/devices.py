@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 import textwrap
@@ -150,10 +149,10 @@ def _value(fact: Fact) -> str:
 def this_machine() -> dict[str, Any]:
     """Which board this is and why, its CPU and kernels, and every power source; JSON-able."""
     from edgedst import capabilities
+    from edgedst.energy import sources
     from edgedst.runs import host_facts
 
     recognised = boards.detect()
-    sources: Any = importlib.import_module("edgedst.energy.sources")
     power = [
         {key: getattr(found, key) for key in ("name", "scope", "readable", "detail", "remedy")}
         for found in sources.find(recognised.board)
@@ -187,7 +186,7 @@ def here_text(found: dict[str, Any]) -> str:
         state = "readable" if source["readable"] else "not readable"
         lines += _wrapped(f"{source['name']} ({source['scope']}): {state}", "  ")
         lines += _wrapped(source["detail"], "    ")
-        lines += _wrapped(f"To read it: {source['remedy']}", "    ") if source["remedy"] else []
+        lines += _wrapped(f"What helps: {source['remedy']}", "    ") if source["remedy"] else []
     if not found["power"]:
         lines += _wrapped('None found: energy is "not measured" here, unless a meter\'s file is named.', "  ")
     return "\n".join(lines)

@@ -1,13 +1,13 @@
 import json
-import sys
-from dataclasses import dataclass
-from types import ModuleType
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from edgedst import boards, core
 from edgedst.cli import verbs
+from edgedst.energy import sources
+from edgedst.energy.sources import Found
 
 NARROW = {"COLUMNS": "80"}
 
@@ -18,29 +18,12 @@ def devices(*arguments):
     return result.output
 
 
-@dataclass(frozen=True)
-class Found:
-    """What `edgedst.energy.sources.find` gives for each source."""
-
-    name: str
-    scope: str
-    readable: bool
-    detail: str
-    remedy: str
-    spec: dict | None = None
-
-
 @pytest.fixture
 def power(monkeypatch):
-    """Stands in for `edgedst.energy.sources`: sets what it finds, and records for which board it was asked."""
-    energy, sources, asked = ModuleType("edgedst.energy"), ModuleType("edgedst.energy.sources"), []
-    found = []
-    energy.sources = sources
-    sources.find = lambda board: (asked.append(board.name), list(found))[1]
-    monkeypatch.setitem(sys.modules, "edgedst.energy", energy)
-    monkeypatch.setitem(sys.modules, "edgedst.energy.sources", sources)
-    sources.asked, sources.found = asked, found
-    return sources
+    """Sets which sources are found, and records for which board they were looked for."""
+    told = SimpleNamespace(asked=[], found=[])
+    monkeypatch.setattr(sources, "find", lambda board: (told.asked.append(board.name), list(told.found))[1])
+    return told
 
 
 @pytest.mark.parametrize("name", boards.names())
@@ -131,11 +114,11 @@ def test_here_says_what_would_make_a_power_source_readable(power):
     rapl = ("/sys/class/powercap/intel-rapl:0: Permission denied", "A udev rule that opens it to a group.")
     power.found += [
         Found("hwmon", "board input", True, "power1_input of ina226", "", {"source": "hwmon"}),
-        Found("rapl", "CPU package", False, *rapl),
+        Found("rapl", "CPU package", False, *rapl, None),
     ]
     told = " ".join(devices("--here").split())
     assert "hwmon (board input): readable power1_input of ina226 rapl (CPU package): not readable" in told
-    assert told.endswith(f"{rapl[0]} To read it: {rapl[1]}")
+    assert told.endswith(f"{rapl[0]} What helps: {rapl[1]}")
 
 
 def test_here_without_any_power_source_says_not_measured(power):

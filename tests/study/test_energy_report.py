@@ -35,7 +35,7 @@ def study(tmp_path):
 def drawn(out, monkeypatch):
     """Panels by picture, as they are handed to be drawn."""
     calls = {}
-    monkeypatch.setattr(figures, "draw_curves", lambda path, panels, label: calls.update({path.name: panels}))
+    monkeypatch.setattr(figures, "draw_curves", lambda path, panels, across_label: calls.update({path.name: panels}))
     blocks, pictures = energy_section(Results(read_study(out / "study.toml"), out), out)
     assert [picture.name for picture in pictures] == list(calls)
     assert len(blocks) == (len(calls) + 1 if calls else 0)
