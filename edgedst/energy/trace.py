@@ -22,9 +22,14 @@ class Point:
     __slots__ = ("gap_seconds", "gaps", "joules", "number", "time", "watts")
 
     def __init__(
-        self, time: float, watts: "float | None", joules: float = 0.0, gap_seconds: float = 0.0, gaps: int = 0,
+        self,
+        time: float,
+        watts: "float | None",
+        joules: float = 0.0,
+        gap_seconds: float = 0.0,
+        gaps: int = 0,
         number: int = 1,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.time = time
         self.watts = watts  # at this time; of a counter the mean since the sample before, None at the first
         self.joules = joules
