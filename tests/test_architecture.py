@@ -22,7 +22,7 @@ FLOORS = [
     {"profile"},
     {"deploy", "trainer"},
     {"stage"},
-    {"agents", "envs", "checkpoints", "progress"},
+    {"agents", "envs", "checkpoints", "progress", "page"},
     {"runs"},
     {"energy"},
     {"budget", "config", "boards"},

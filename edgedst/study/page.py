@@ -9,29 +9,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgedst.page import inline, shell
+
 NOTHING = "–"  # a cell that has nothing to tell
 
+# Beyond what all pages share.
 _STYLE = """
-:root { color-scheme: light dark; --text: #1d2126; --soft: #5b6470; --line: #d9dde2; --band: #f3f5f7; --page: #ffffff }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #e3e6ea; --soft: #9aa4b0; --line: #373d45; --band: #20252b; --page: #15181c }
-}
-body { margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 66rem; background: var(--page); color: var(--text);
-       font: 16px/1.55 system-ui, sans-serif }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .6rem } h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem }
-p { max-width: 46rem } code { font-size: .92em; background: var(--band); padding: .1em .3em; border-radius: 3px }
-figure { margin: 1.2rem 0 1.6rem } img { max-width: 100%; height: auto }
-figcaption { color: var(--soft); font-size: .88rem; max-width: 54rem; padding-top: .5rem } .wide { overflow-x: auto }
-table { border-collapse: separate; border-spacing: 0; font-size: .92rem; font-variant-numeric: tabular-nums }
+figcaption { max-width: 54rem; padding-top: .5rem } img { max-width: 100%; height: auto }
+table { border-collapse: separate; border-spacing: 0; margin: 0 } tbody tr { border-bottom: 0 }
 th, td { padding: .34rem .75rem; text-align: right; white-space: nowrap }
 th:first-child, td:first-child, td.text, th.text { text-align: left }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--page) }
 td.paper.text { white-space: normal; min-width: 15rem }
-.sd { display: block; color: var(--soft); font-size: .86em; line-height: 1.2 }
-thead th { font-weight: 600 } thead th.group { text-align: center }
+thead th { border-bottom: 0 } thead th.group { text-align: center }
 thead tr:last-child th, td { border-bottom: 1px solid var(--line) }
 .paper { color: var(--soft); background: var(--band) } thead th.paper { font-weight: 400 }
-li { margin: .15rem 0 }
 @media (max-width: 40rem) {
   .wide img { max-width: none; width: 40rem }
   body { padding: 1.2rem 1rem 3rem } th, td { padding: .34rem .5rem } ul { padding-left: 1.1rem }
@@ -128,26 +120,22 @@ def page(title: str, blocks: Sequence[Block], folder: Path) -> str:
         folder: where the pictures are.
     """
     body = "\n".join(_html(block, folder) for block in blocks)
-    return (
-        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n<main>\n{body}\n</main>\n</html>\n"
-    )
+    return shell(title, body, _STYLE)
 
 
 def _html(block: Block, folder: Path) -> str:
     if isinstance(block, Heading):
-        return f"<h{block.level}>{_inline(block.text)}</h{block.level}>"
+        return f"<h{block.level}>{inline(block.text)}</h{block.level}>"
     if isinstance(block, Text):
-        return f"<p>{_inline(block.text)}</p>"
+        return f"<p>{inline(block.text)}</p>"
     if isinstance(block, Items):
-        return "<ul>" + "".join(f"<li>{_inline(item)}</li>" for item in block.items) + "</ul>"
+        return "<ul>" + "".join(f"<li>{inline(item)}</li>" for item in block.items) + "</ul>"
     if isinstance(block, Table):
         return _html_table(block)
     picture = base64.b64encode((folder / block.file).read_bytes()).decode()
     return (
         f'<figure><div class="wide"><img alt="{html.escape(block.alt)}" src="data:image/png;base64,{picture}"></div>'
-        f"<figcaption>{_inline(block.caption)}</figcaption></figure>"
+        f"<figcaption>{inline(block.caption)}</figcaption></figure>"
     )
 
 
@@ -164,9 +152,9 @@ def _html_table(table: Table) -> str:
             groups.append([column])
     head = ""
     if any(column.group for column in table.columns):
-        cells = (f'<th class="group" colspan="{len(group)}">{_inline(group[0].group)}</th>' for group in groups)
+        cells = (f'<th class="group" colspan="{len(group)}">{inline(group[0].group)}</th>' for group in groups)
         head = f"<tr>{''.join(cells)}</tr>"
-    head += f"<tr>{''.join(f'<th{kind(column)}>{_inline(column.name)}</th>' for column in table.columns)}</tr>"
+    head += f"<tr>{''.join(f'<th{kind(column)}>{inline(column.name)}</th>' for column in table.columns)}</tr>"
     body = "".join(
         "<tr>"
         + "".join(f"<td{kind(c)}>{_cell(cell)}</td>" for c, cell in zip(table.columns, row, strict=True))
@@ -176,15 +164,10 @@ def _html_table(table: Table) -> str:
     # The caption stays in view where the table is wider than the screen.
     return (
         f'<figure><div class="wide"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
-        f"<figcaption>{_inline(table.caption)}</figcaption></figure>"
+        f"<figcaption>{inline(table.caption)}</figcaption></figure>"
     )
 
 
 def _cell(text: str) -> str:
     """A spread or interval goes below its number: columns stay narrow."""
-    return re.sub(r" (± .*|\[.*|\(\d+ of .*)$", r'<span class="sd">\1</span>', _inline(text))
-
-
-def _inline(text: str) -> str:
-    escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
-    return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped)
+    return re.sub(r" (± .*|\[.*|\(\d+ of .*)$", r'<span class="sd">\1</span>', inline(text))
