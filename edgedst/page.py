@@ -27,3 +27,13 @@ def inline(text: str) -> str:
     """HTML of a sentence, escaped; `words` between backticks are code, **words** between double stars strong."""
     escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
     return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped)
+
+
+def tag(name: str, *inside: str, **attributes: str | float | None) -> str:
+    """An element around HTML. Attributes are escaped; `class_` is class, `data_path` is data-path, None is left out."""
+    told = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    return f"<{name}{told}>{''.join(inside)}</{name}>"
