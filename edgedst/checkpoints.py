@@ -1,8 +1,9 @@
 """Checkpoints of the lean trainer: safetensors, JSON and replay segments, written with the standard library.
 
 RUN/checkpoint/state.json is the commit point: it names the files that belong to it, with their CRC-32, and is renamed
-into place when they are on the disk. Networks are small and written anew each time; the replay is large and only
-ever appended to, in segments that are deleted once the ring has forgotten them. The format stands in docs/formats.md.
+into place when they are on the disk. Networks are small and written anew each time, the actor of the best evaluation
+whenever there is a better one; the replay is large and only ever appended to, in segments that are deleted once the
+ring has forgotten them. The format stands in docs/formats.md.
 """
 
 # The lean trainer does without pathlib.
@@ -58,6 +59,7 @@ class Checkpoints:
         self.row_bytes = row_bytes
         self.dtype = dtype
         self.segments: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None  # state.json's record of the best actor's file
         self._chunk = bytearray(max(CHUNK_BYTES, row_bytes))
 
     def save(self, facts: "dict[str, Any]", about: "dict[str, Any]") -> None:
@@ -89,6 +91,7 @@ class Checkpoints:
             "edgedst": __version__,
             **facts,
             "networks": {"file": name, **networks},
+            "best": self.best,
             "replay": {
                 "dtype": self.dtype,
                 "row_bytes": self.row_bytes,
@@ -102,7 +105,29 @@ class Checkpoints:
         }
         write_whole(os.path.join(self.folder, "state.json"), pretty(state).encode())
         self.segments = segments
-        self._remove_others({name, "state.json", *[segment["file"] for segment in segments]})
+        keep = {name, "state.json", *[segment["file"] for segment in segments]}
+        self._remove_others(keep | {self.best["file"]} if self.best else keep)
+
+    def save_best(self, about: "dict[str, Any]") -> None:
+        """Write the actor, without its moments, as the best one so far: the next checkpoint will name it.
+
+        Until then the checkpoint before names the best one of its own time, whose file stays. The file's name has the
+        step, and a step is evaluated once between two checkpoints, so no file in use is written over.
+
+        Args:
+            about: the file's metadata; `step` and `evaluation_return` go into state.json too.
+
+        Raises:
+            RunFolderError: it cannot be written.
+        """
+        name = f"best-{about['step']:09d}.safetensors"
+        path = os.path.join(self.folder, name)
+        try:
+            written = self._write_networks(path, about, "actor")
+        except OSError as error:
+            raise folder_error(error, path) from error
+        told = {key: about[key] for key in ("step", "evaluation_return")}
+        self.best = {"file": name, **written, **told}
 
     def load(self, state: "dict[str, Any]") -> None:
         """Put what a checkpoint holds into the networks and the replay.
@@ -116,6 +141,7 @@ class Checkpoints:
         try:
             self._read_networks(state["networks"])
             self._read_rows(state["replay"])
+            self.best = state.get("best")  # runs from before there was one go on without
         except CheckpointError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -129,10 +155,12 @@ class Checkpoints:
                 "checkpoint folder again."
             ) from error
 
-    def _tensors(self) -> "Iterator[tuple[str, int, list[tuple[str, str, int]]]]":
-        """(network, layer, [(tensor, dtype, elements)]) in the order of the file."""
+    def _tensors(self, only: str = "") -> "Iterator[tuple[str, int, list[tuple[str, str, int]]]]":
+        """(network, layer, [(tensor, dtype, elements)]) in the order of the file; of `only` alone without moments."""
         for name, network in self.networks.items():
-            online = "target" not in name
+            if only not in ("", name):
+                continue
+            online = not only and "target" not in name
             for layer, nnz in enumerate(network.nnz):
                 out = network.sizes[layer + 1]
                 tensors = [("indices", "U32", nnz), ("values", "F32", nnz)]
@@ -141,10 +169,10 @@ class Checkpoints:
                 tensors += [("bias_" + moment, "F32", out) for moment in _MOMENTS if online]
                 yield name, layer, tensors
 
-    def _write_networks(self, path: str, about: "dict[str, Any]") -> "dict[str, int]":
+    def _write_networks(self, path: str, about: "dict[str, Any]", only: str = "") -> "dict[str, int]":
         header: dict[str, Any] = {"__metadata__": {"edgedst": dumps(about)}}
         offset = 0
-        for name, layer, tensors in self._tensors():
+        for name, layer, tensors in self._tensors(only):
             for tensor, dtype, count in tensors:
                 end = offset + 4 * count
                 header[f"{name}.{layer}.{tensor}"] = {"dtype": dtype, "shape": [count], "data_offsets": [offset, end]}
@@ -164,7 +192,7 @@ class Checkpoints:
 
             write(len(text).to_bytes(8, "little"))
             write(text)
-            for name, layer, tensors in self._tensors():
+            for name, layer, tensors in self._tensors(only):
                 network = self.networks[name]
                 network.unpack(layer, self.workspace)
                 for tensor, _, count in tensors:

@@ -110,6 +110,7 @@ class Run:
 
         self.step = 0
         self.saved_step = -1
+        self.unsaved = True  # a step or an evaluation that no checkpoint has
         self.episode, self.episode_return, self.episode_length = 0, 0.0, 0
         self.evaluations: list[list[float]] = []  # [step, mean return, its standard deviation]
         self.seconds_before = 0.0  # trained by earlier processes
@@ -176,7 +177,7 @@ class Run:
             if self.evaluation_is_due():
                 self.evaluate()
             last = self.stop or self.step >= config.steps
-            if (last or self.step % config.checkpoint_every == 0) and self.saved_step != self.step:
+            if (last or self.step % config.checkpoint_every == 0) and self.unsaved:
                 self.save()
             if last:
                 return
@@ -188,6 +189,7 @@ class Run:
                 self.act()
                 agent.update()
             self.step += 1
+            self.unsaved = True
             if monotonic() >= progress.next_time:
                 progress.show(self.step, self.guard.check()[0])
 
@@ -255,7 +257,11 @@ class Run:
             returns.append(total)
         mean = sum(returns) / len(returns)
         sd = (sum([(value - mean) ** 2 for value in returns]) / len(returns)) ** 0.5
+        best = max([before for _, before, _ in self.evaluations], default=float("-inf"))
         self.evaluations.append([self.step, mean, sd])
+        self.unsaved = True
+        if mean > best:
+            self.checkpoints.save_best(self.about("actor"))
         self.progress.evaluation = f"{mean:,.1f}"
         rss, peak = self.guard.check()
         speed = self.progress.speed(self.step)
@@ -288,11 +294,11 @@ class Run:
         """A checkpoint of this step."""
         config, environment = self.config, self.environment
         self.folder.sync_metrics()
-        identity = {"env": config.env, "method": config.method, "seed": config.seed}
-        mean, sd = self.evaluations[-1][1:] if self.evaluations else (None, None)
         facts = {
             "step": self.step,
-            **identity,
+            "env": config.env,
+            "method": config.method,
+            "seed": config.seed,
             "metrics_bytes": self.folder.metrics_bytes,
             "agent": self.agent.state(),
             "environment": b2a_base64(environment.state(), newline=False).decode(),
@@ -301,17 +307,25 @@ class Run:
             "seconds": self.seconds_before + self.progress.seconds,
             "energy": self.energy.total() if self.energy else None,
         }
-        about = {
-            **identity,
+        self.checkpoints.save(facts, self.about(*self.agent.networks))
+        self.saved_step = self.step
+        self.unsaved = False
+
+    def about(self, *names: str) -> "dict[str, Any]":
+        """Metadata of a file with these networks."""
+        config, environment, networks = self.config, self.environment, self.agent.networks
+        mean, sd = self.evaluations[-1][1:] if self.evaluations else (None, None)
+        return {
+            "env": config.env,
+            "method": config.method,
+            "seed": config.seed,
             "step": self.step,
-            "sizes": {name: list(network.sizes) for name, network in self.agent.networks.items()},
+            "sizes": {name: list(networks[name].sizes) for name in names},
             "action_low": environment.action_low,
             "action_high": environment.action_high,
             "evaluation_return": mean,
             "evaluation_sd": sd,
         }
-        self.checkpoints.save(facts, about)
-        self.saved_step = self.step
 
     def restore(self, state: "dict[str, Any]") -> None:
         """Put everything back as it was when the checkpoint was made."""
@@ -320,6 +334,7 @@ class Run:
             self.agent.set_state(state["agent"])
             self.environment.set_state(a2b_base64(state["environment"]))
             self.step = self.saved_step = state["step"]
+            self.unsaved = False
             self.episode, self.episode_return, self.episode_length = state["episode"]
             self.evaluations, self.seconds_before = state["evaluations"], state["seconds"]
             if self.energy:

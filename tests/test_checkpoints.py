@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 from types import SimpleNamespace
 
 import pytest
@@ -127,6 +128,64 @@ def test_a_ring_smaller_than_what_happens_between_two_checkpoints_is_saved_from_
     assert other.replay.transitions == agent.replay.transitions
 
 
+def best_of(folder):
+    """state.json's best actor and its tensors; the file is as state.json says."""
+    best = read_state(str(folder))["best"]
+    content = (folder / best["file"]).read_bytes()
+    assert (len(content), zlib.crc32(content)) == (best["bytes"], best["crc32"])
+    return best, load_file(folder / best["file"])
+
+
+def test_the_best_actor_is_kept_alone_and_as_it_was(tmp_path, rng):
+    agent = new_agent()
+    agent.initialise()
+    writer = checkpoints_of(agent, tmp_path)
+    save(agent, writer, 0)
+    assert read_state(str(tmp_path))["best"] is None
+    writer.save_best({"step": 5, "evaluation_return": 1.5})
+    save(agent, writer, 5)
+    whole = tensors(tmp_path)
+    play(agent, rng, 10)
+    save(agent, writer, 15)
+    best, kept = best_of(tmp_path)
+    assert (best["step"], best["evaluation_return"]) == (5, 1.5)
+    assert sorted(kept) == [f"actor.{layer}.{name}" for layer in range(3) for name in ("bias", "indices", "values")]
+    assert all((kept[name] == whole[name]).all() for name in kept)
+    assert any((kept[name] != values).any() for name, values in tensors(tmp_path).items() if name in kept)
+
+
+def test_a_checkpoint_names_the_best_of_its_own_time_until_the_next_one_is_whole(tmp_path, rng, monkeypatch):
+    agent = new_agent()
+    agent.initialise()
+    writer = checkpoints_of(agent, tmp_path)
+    writer.save_best({"step": 0, "evaluation_return": -3.0})
+    save(agent, writer, 0)
+    for step in (10, 20):  # two better ones before the next checkpoint
+        play(agent, rng, 10)
+        writer.save_best({"step": step, "evaluation_return": float(step)})
+        assert best_of(tmp_path)[0]["step"] == 0
+    resumed = checkpoints_of(new_agent(), tmp_path)
+    resumed.load(read_state(str(tmp_path)))
+    assert resumed.best["step"] == 0
+    save(agent, writer, 20)
+    assert best_of(tmp_path)[0]["step"] == 20
+    assert [path.name for path in sorted(tmp_path.glob("best-*"))] == ["best-000000020.safetensors"]
+    resumed.load(read_state(str(tmp_path)))
+    save(agent, resumed, 30)
+    assert best_of(tmp_path)[0]["step"] == 20
+
+
+def test_a_run_from_before_there_was_a_best_actor_goes_on(tmp_path):
+    agent = new_agent()
+    agent.initialise()
+    save(agent, checkpoints_of(agent, tmp_path), 0)
+    state = read_state(str(tmp_path))
+    del state["best"]
+    other = checkpoints_of(new_agent(), tmp_path)
+    other.load(state)
+    assert other.best is None
+
+
 def test_the_format_is_the_one_that_docs_formats_describes(tmp_path, rng):
     agent = new_agent()
     agent.initialise()
@@ -187,12 +246,13 @@ def test_a_state_that_cannot_be_read_is_a_sentence(text, words, tmp_path):
         read_state(str(tmp_path))
 
 
-@pytest.mark.parametrize("failing_call", range(6))
+@pytest.mark.parametrize("failing_call", range(7))
 def test_a_disk_that_fills_up_leaves_the_last_checkpoint_good(failing_call, tmp_path, rng, monkeypatch):
     agent = new_agent()
     agent.initialise()
     writer = checkpoints_of(agent, tmp_path)
     play(agent, rng, 10)
+    writer.save_best({"step": 1, "evaluation_return": 1.0})
     save(agent, writer, 1)
     play(agent, rng, 10)
     calls, fsync = [], os.fsync
@@ -206,11 +266,13 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint_good(failing_call, tmp_
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         try:
+            writer.save_best({"step": 2, "evaluation_return": 2.0})
             save(agent, writer, 2)
         except RunFolderError as error:
             assert "No space left on device" in str(error)  # noqa: PT017  # past the last fsync nothing fails
     state = read_state(str(tmp_path))
     checkpoints_of(new_agent(), tmp_path).load(state)
     assert state["step"] in (1, 2)
+    assert best_of(tmp_path)[0]["step"] == state["step"]
     save(agent, writer, 3)  # and when there is room again, the next one is good
     checkpoints_of(new_agent(), tmp_path).load(read_state(str(tmp_path)))

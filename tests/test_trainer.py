@@ -79,8 +79,10 @@ def metrics(run):
 
 
 def digest(run):
-    (networks,) = (run / "checkpoint").glob("*.safetensors")
-    return hashlib.sha256(networks.read_bytes()).hexdigest()
+    """Of the checkpoint's networks and of the best actor."""
+    (networks,) = (run / "checkpoint").glob("*networks-*.safetensors")
+    (best,) = (run / "checkpoint").glob("best-*.safetensors")
+    return best.name, *(hashlib.sha256(path.read_bytes()).hexdigest() for path in (networks, best))
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +196,14 @@ def test_every_evaluation_and_episode_is_in_the_metrics(finished):
     returns = [line["evaluation_return"] for line in lines if "evaluation_return" in line]
     assert told["R"] == pytest.approx(sum(returns) / 4)
     assert told["LCA"] == pytest.approx(sum(returns) / 1e6)
+
+
+def test_the_best_actor_is_that_of_the_highest_evaluation(finished):
+    run, _ = finished
+    state = json.loads((run / "checkpoint" / "state.json").read_text(encoding="utf-8"))
+    step, highest, _ = max(state["evaluations"], key=lambda evaluation: evaluation[1])
+    assert (state["best"]["step"], state["best"]["evaluation_return"]) == (step, highest)
+    assert [path.name for path in (run / "checkpoint").glob("best-*")] == [state["best"]["file"]]
 
 
 def test_a_finished_run_is_not_gone_on_from(finished):
@@ -321,10 +331,10 @@ def test_an_unwritable_folder_is_a_sentence(tmp_path):
 
 
 ENVIRONMENTS = '''
-import gymnasium, numpy
+import gymnasium, numpy, os, signal
 
 class Point(gymnasium.Env):
-    """Two numbers that drift; `fault` says what goes wrong after 600 steps."""
+    """Two numbers that drift; `fault` says what goes wrong after 600 steps, or that it is stopped after 140."""
     observation_space = gymnasium.spaces.Box(-1, 1, (2,))
     action_space = gymnasium.spaces.Box(-2, 2, (1,))
 
@@ -347,9 +357,13 @@ class Point(gymnasium.Env):
                 reward = float("nan")
             if self.fault == "large":
                 return numpy.full(2, 1e6, numpy.float32), reward, False, False, {}
+        if self.fault == "stop":
+            reward = self.np_random.normal()
+            if self.steps == 140:
+                os.kill(os.getpid(), signal.SIGTERM)
         return self.np_random.normal(size=2).astype(numpy.float32), reward, False, self.steps % 50 == 0, {}
 
-for fault in ("memory", "raise", "nan", "large"):
+for fault in ("memory", "raise", "nan", "large", "stop"):
     gymnasium.register(f"{fault}-v0", entry_point=Point, kwargs={"fault": fault})
 '''
 
@@ -395,6 +409,34 @@ def test_a_run_that_diverges_ends_with_a_sentence_that_does_not_send_it_there_ag
         err
     )
     assert "--resume" not in err
+
+
+def test_the_best_actor_of_an_evaluation_that_was_stopped_and_made_again_is_in_the_checkpoint(tmp_path):
+    # Each environment has done 50 steps when it begins, the training one 20 more at the end, and an evaluation takes
+    # 50: the signal comes within the second one, after all training.
+    (tmp_path / "points.py").write_text(ENVIRONMENTS, encoding="utf-8")
+    arguments = (
+        "--env",
+        "points:stop-v0",
+        "--budget-mb",
+        "90",
+        "--steps",
+        "20",
+        "--replay-rows",
+        "1000",
+        "--seed",
+        "1",
+    )
+    out, _ = train(tmp_path, *arguments, "--hidden", "8", "--eval-every", "20", "--eval-episodes", "1")
+    run = run_in(tmp_path)
+    state = json.loads((run / "checkpoint" / "state.json").read_text(encoding="utf-8"))
+    assert "Stopped at step 20" in out
+    assert (state["step"], state["best"]["step"], len(state["evaluations"])) == (20, 0, 1)
+    train(tmp_path, "--resume", str(run))
+    state = json.loads((run / "checkpoint" / "state.json").read_text(encoding="utf-8"))
+    assert state["evaluations"][1][1] > state["evaluations"][0][1]
+    assert (state["step"], state["best"]["step"]) == (20, 20)
+    assert (run / "checkpoint" / state["best"]["file"]).is_file()
 
 
 def test_debug_shows_the_traceback(tmp_path):
