@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from edgedst.density import family
-from edgedst.errors import CheckpointError
+from edgedst.errors import CheckpointError, ConfigError
 
 FORMAT = 1
 FloatArray = npt.NDArray[np.float32]
@@ -64,7 +64,8 @@ class ActorLayer:
 class ActorWeights:
     """A trained actor: ReLU between the layers, tanh after the last, then scaled to the environment's units.
 
-    Of SAC's it is the policy without noise: the last layer has only the rows of the means, not those of log sigma.
+    Of SAC's it is the policy without noise: the last layer has only the rows of the means. Those of log sigma are a
+    layer of their own beside it, which takes the same features.
     """
 
     environment: str
@@ -75,8 +76,10 @@ class ActorWeights:
     layers: tuple[ActorLayer, ...]
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
-    evaluation_return: float | None  # mean return of the last evaluation before the checkpoint
+    evaluation_return: float | None  # mean return of the last evaluation before these weights were saved
     evaluation_sd: float | None
+    log_std_head: ActorLayer | None = None  # SAC's: log sigma, m outputs, not yet clamped
+    checkpoint: str = "last"  # or "best"
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -108,13 +111,32 @@ def newest_run(run_dir: Path) -> Path:
     return max(saved, key=lambda folder: (folder.name.split("-", 1)[1], str(folder)))
 
 
-def read_actor(run: Path) -> ActorWeights:
-    """Read the actor of a run's checkpoint.
+def read_actor(run: Path, checkpoint: str = "last") -> ActorWeights:
+    """Read an actor of a run: that of its last checkpoint, or that of the best evaluation (`checkpoint="best"`).
+
+    Raises:
+        ConfigError: when `checkpoint` is neither.
+        CheckpointError: when the checkpoint is missing, damaged, or was not written by edgedst.
+    """
+    if checkpoint not in ("last", "best"):
+        raise ConfigError(f"`--checkpoint {checkpoint}` is unknown. Expected last or best.")
+    return _while_training(run, lambda state: _read_actor(run, state, checkpoint))
+
+
+def best_evaluation(run: Path) -> tuple[int, float] | None:
+    """Step and mean return of the evaluation that the best actor comes from; None where the run has none.
 
     Raises:
         CheckpointError: when the checkpoint is missing, damaged, or was not written by edgedst.
     """
-    return _while_training(run, lambda state: _read_actor(run, state))
+    best = read_state(run).get("best")
+    try:
+        return None if best is None else (int(best["step"]), float(best["evaluation_return"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"`{run / 'checkpoint' / 'state.json'}` does not describe the best actor ({_reason(error)}). The file is "
+            "damaged or foreign: take it from a backup."
+        ) from error
 
 
 def read_state(run: Path) -> dict[str, Any]:
@@ -180,14 +202,21 @@ def _while_training(run: Path, read: Callable[[dict[str, Any]], Result]) -> Resu
                 raise
 
 
-def _read_actor(run: Path, state: dict[str, Any]) -> ActorWeights:
-    path, record = _networks_file(run, state)
+def _read_actor(run: Path, state: dict[str, Any], checkpoint: str) -> ActorWeights:
+    if checkpoint == "best" and state.get("best") is None:
+        raise CheckpointError(
+            f"`{run}` has no best actor: it was trained by an edgedst that kept only the last one. Take that with "
+            "`--checkpoint last`."
+        )
+    path, record = _networks_file(run, state, "best" if checkpoint == "best" else "networks")
     tensors, about = _read_networks(path, record)
     try:
         sizes = [int(size) for size in about["sizes"]["actor"]]
         layers = _actor_layers(tensors, sizes, path)
+        log_std_head = None
         if family(str(about["method"])) == "sac":
-            layers, sizes = _means_only(layers), [*sizes[:-1], sizes[-1] // 2]
+            layers, log_std_head = _split_head(layers)
+            sizes = [*sizes[:-1], sizes[-1] // 2]
         low = tuple(float(bound) for bound in about["action_low"])
         high = tuple(float(bound) for bound in about["action_high"])
         actor = ActorWeights(
@@ -201,6 +230,8 @@ def _read_actor(run: Path, state: dict[str, Any]) -> ActorWeights:
             action_high=high,
             evaluation_return=_float_or_none(about.get("evaluation_return")),
             evaluation_sd=_float_or_none(about.get("evaluation_sd")),
+            log_std_head=log_std_head,
+            checkpoint=checkpoint,
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, CheckpointError):
@@ -215,9 +246,10 @@ def _read_actor(run: Path, state: dict[str, Any]) -> ActorWeights:
             f"`{path}` has an actor of {sizes[-1]} outputs and the action bounds {list(low)} to {list(high)}. Expected "
             "one finite low <= high an output."
         )
-    if actor.step != state["step"]:
+    told = record.get("step") if checkpoint == "best" else state["step"]
+    if actor.step != told:
         raise CheckpointError(
-            f"`{path}` is from step {actor.step} and state.json from step {state['step']}: files of two checkpoints "
+            f"`{path}` is from step {actor.step} and state.json from step {told}: files of two checkpoints "
             "got mixed. Copy the whole checkpoint folder again."
         )
     return actor
@@ -278,8 +310,8 @@ def _read_segment(run: Path, name: str, record: np.dtype[Any], rows: int) -> npt
     return np.frombuffer(content, dtype=record)
 
 
-def _networks_file(run: Path, state: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
-    record = state["networks"]
+def _networks_file(run: Path, state: dict[str, Any], name: str) -> tuple[Path, dict[str, Any]]:
+    record = state[name]
     if not isinstance(record, dict) or not {"file", "bytes", "crc32"} <= record.keys():
         raise CheckpointError(
             f"`{run / 'checkpoint' / 'state.json'}` does not say which file holds the networks (file, bytes, crc32). "
@@ -350,12 +382,15 @@ def _actor_layers(tensors: dict[str, npt.NDArray[Any]], sizes: list[int], path: 
     return tuple(layers)
 
 
-def _means_only(layers: tuple[ActorLayer, ...]) -> tuple[ActorLayer, ...]:
-    """SAC's actor without the second half of its outputs, log sigma. Row-major, so the means' weights come first."""
+def _split_head(layers: tuple[ActorLayer, ...]) -> tuple[tuple[ActorLayer, ...], ActorLayer]:
+    """SAC's actor with the means alone, and its log sigma. Row-major, so the means' weights come first."""
     head = layers[-1]
     rows = head.out_features // 2
-    nnz = int(np.searchsorted(head.indices, rows * head.in_features))
-    return *layers[:-1], ActorLayer(head.in_features, rows, head.indices[:nnz], head.values[:nnz], head.bias[:rows])
+    first = rows * head.in_features  # flat position of log sigma's first row
+    nnz = int(np.searchsorted(head.indices, first))
+    means = ActorLayer(head.in_features, rows, head.indices[:nnz], head.values[:nnz], head.bias[:rows])
+    later = head.indices[nnz:] - np.uint32(first)
+    return (*layers[:-1], means), ActorLayer(head.in_features, rows, later, head.values[nnz:], head.bias[rows:])
 
 
 def _float_or_none(value: Any) -> float | None:

@@ -1,4 +1,7 @@
-"""A small run folder in the checkpoint's format, made by hand: an actor of 3-8-5-2 with asymmetric action bounds."""
+"""A small run folder in the checkpoint's format, made by hand: an actor of 3-8-5-2 with asymmetric action bounds.
+
+Its best actor is another one, of half as many steps.
+"""
 
 import json
 import zlib
@@ -18,6 +21,33 @@ def write_run(run: Path, rng: np.random.Generator, step: int = 1000, rows: int =
     sizes = (*SIZES[:-1], 4) if method.endswith("sac") else SIZES
     folder = run / "checkpoint"
     folder.mkdir(parents=True)
+    networks = write_actor(folder / f"networks-{step:09d}.safetensors", rng, sizes, method, step, 12.345678901234567)
+    best = write_actor(folder / f"best-{step // 2:09d}.safetensors", rng, sizes, method, step // 2, 23.4)
+    record = np.dtype([("observation", "<f2", 3), ("action", "<f2", 2), ("reward", "<f4"), ("flags", "u1")])
+    replay = np.zeros(rows, dtype=record)
+    replay["observation"] = rng.standard_normal((rows, 3))
+    segments = []
+    for number, part in enumerate(np.array_split(replay, 2)):
+        content = part.tobytes()
+        (folder / f"replay-{number}.bin").write_bytes(content)
+        segments.append({"file": f"replay-{number}.bin", "rows": len(part), "crc32": zlib.crc32(content)})
+    state = {
+        "format": 1,
+        "edgedst": "0.1.0",
+        "step": step,
+        "env": "Fake-v0",
+        "method": method,
+        "seed": 7,
+        "networks": networks,
+        "best": {**best, "step": step // 2, "evaluation_return": 23.4},
+        "replay": {"dtype": "float16", "row_bytes": record.itemsize, "rows_closed": rows, "segments": segments},
+    }
+    (folder / "state.json").write_text(json.dumps(state))
+    return run
+
+
+def write_actor(path: Path, rng: np.random.Generator, sizes, method, step, evaluation_return) -> dict:
+    """Write an actor's file; returns state.json's record of it."""
     tensors = {}
     for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
         total = inputs * outputs
@@ -34,32 +64,12 @@ def write_run(run: Path, rng: np.random.Generator, step: int = 1000, rows: int =
         "sizes": {"actor": sizes},
         "action_low": LOW,
         "action_high": HIGH,
-        "evaluation_return": 12.345678901234567,
+        "evaluation_return": evaluation_return,
         "evaluation_sd": 0.5,
     }
-    name = f"networks-{step:09d}.safetensors"
-    save_file(tensors, folder / name, metadata={"edgedst": json.dumps(about)})
-    record = np.dtype([("observation", "<f2", 3), ("action", "<f2", 2), ("reward", "<f4"), ("flags", "u1")])
-    replay = np.zeros(rows, dtype=record)
-    replay["observation"] = rng.standard_normal((rows, 3))
-    segments = []
-    for number, part in enumerate(np.array_split(replay, 2)):
-        content = part.tobytes()
-        (folder / f"replay-{number}.bin").write_bytes(content)
-        segments.append({"file": f"replay-{number}.bin", "rows": len(part), "crc32": zlib.crc32(content)})
-    content = (folder / name).read_bytes()
-    state = {
-        "format": 1,
-        "edgedst": "0.1.0",
-        "step": step,
-        "env": "Fake-v0",
-        "method": method,
-        "seed": 7,
-        "networks": {"file": name, "bytes": len(content), "crc32": zlib.crc32(content)},
-        "replay": {"dtype": "float16", "row_bytes": record.itemsize, "rows_closed": rows, "segments": segments},
-    }
-    (folder / "state.json").write_text(json.dumps(state))
-    return run
+    save_file(tensors, path, metadata={"edgedst": json.dumps(about)})
+    content = path.read_bytes()
+    return {"file": path.name, "bytes": len(content), "crc32": zlib.crc32(content)}
 
 
 @pytest.fixture
@@ -87,3 +97,27 @@ def reference():
         return low + (x + 1) / 2 * (high - low)
 
     return act
+
+
+class FakeEnvironment:
+    """Reward = sum of the action; ends after 5 steps; the observation counts seed and steps."""
+
+    def __init__(self, observation_size=3):
+        self.observation_size, self.action_size = observation_size, 2
+        self._buffer = np.zeros(observation_size)
+        self.observation = memoryview(self._buffer)
+
+    def reset(self, seed):
+        self._buffer[:] = [seed, 0.0, 1.0]
+
+    def step(self, action):
+        self._buffer[1] += 1
+        return float(sum(action)), False, self._buffer[1] == 5
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    environment = FakeEnvironment()
+    monkeypatch.setattr("edgedst.envs.registry.locate", lambda env_id: {"env": env_id})
+    monkeypatch.setattr("edgedst.envs.registry.make", lambda spec: environment)
+    return environment

@@ -5,10 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from edgedst.deploy import checkpoint
-from edgedst.deploy.checkpoint import newest_run, read_actor, recorded_observations
-from edgedst.errors import CheckpointError
+from edgedst.deploy.checkpoint import best_evaluation, newest_run, read_actor, recorded_observations
+from edgedst.errors import CheckpointError, ConfigError
 
 
 def test_read_actor_scatters_values_to_their_positions(run):
@@ -22,6 +23,66 @@ def test_read_actor_scatters_values_to_their_positions(run):
     assert np.count_nonzero(layer.weight) == layer.nnz
     assert (actor.environment, actor.method, actor.seed, actor.step) == ("Fake-v0", "ds-td3", 7, 1000)
     assert actor.evaluation_return == 12.345678901234567
+
+
+def test_the_best_actor_is_read_from_its_own_file(run):
+    best, last = read_actor(run, "best"), read_actor(run)
+    assert (best.checkpoint, best.step, best.evaluation_return) == ("best", 500, 23.4)
+    assert (last.checkpoint, last.step, last.evaluation_return) == ("last", 1000, 12.345678901234567)
+    assert (best.layers[0].values != last.layers[0].values).any()
+    assert best_evaluation(run) == (500, 23.4)
+
+
+def test_a_run_without_a_best_actor_is_one_sentence(run):
+    _change_state(run, best=None)
+    assert best_evaluation(run) is None
+    with pytest.raises(CheckpointError, match=r"has no best actor: .* kept only the last one\..*`--checkpoint last`"):
+        read_actor(run, "best")
+    state = json.loads((run / "checkpoint" / "state.json").read_text())
+    del state["best"]
+    (run / "checkpoint" / "state.json").write_text(json.dumps(state))
+    with pytest.raises(CheckpointError, match="has no best actor"):
+        read_actor(run, "best")
+    assert read_actor(run).step == 1000
+
+
+@pytest.mark.parametrize("damage", ["flipped bit", "missing", "of another step", "not described"])
+def test_a_damaged_best_actor_is_found(run, damage):
+    path = next((run / "checkpoint").glob("best-*"))
+    state = json.loads((run / "checkpoint" / "state.json").read_text())
+    if damage == "flipped bit":
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    if damage == "missing":
+        path.unlink()
+    if damage == "of another step":
+        _change_state(run, best={**state["best"], "step": 400})
+    if damage == "not described":
+        _change_state(run, best={"step": 500})
+    words = {
+        "flipped bit": "is damaged: expected",
+        "missing": "there is no such file",
+        "of another step": r"from step 500 and state\.json from step 400",
+        "not described": "does not say which file",
+    }
+    with pytest.raises(CheckpointError, match=words[damage]):
+        read_actor(run, "best")
+
+
+def test_an_unknown_checkpoint_is_one_sentence(run):
+    with pytest.raises(ConfigError, match=r"`--checkpoint first` is unknown\. Expected last or best\."):
+        read_actor(run, "first")
+
+
+def test_sac_s_head_is_split_into_means_and_log_sigma(make_run, tmp_path):
+    run = make_run(tmp_path / "runs" / "Fake-v0" / "ds-sac" / "s7-20260102-030405", method="ds-sac")
+    actor = read_actor(run)
+    with safe_open(next((run / "checkpoint").glob("networks-*")), "np") as file:
+        head, bias = file.get_tensor("actor.2.values").reshape(4, 5), file.get_tensor("actor.2.bias")
+    for layer, rows in ((actor.layers[-1], slice(2)), (actor.log_std_head, slice(2, 4))):
+        assert (layer.weight == head[rows]).all()
+        assert (layer.bias == bias[rows]).all()
 
 
 def test_actions_reach_exactly_their_asymmetric_bounds(run):

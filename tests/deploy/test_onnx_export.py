@@ -95,7 +95,7 @@ def test_of_sac_the_mean_is_exported_and_log_sigma_is_not(make_run, tmp_path, re
     exported = export_actor(actor, tmp_path / "actor.onnx", recorded_observations(run, 512, 3, 2))
     assert exported.parity.largest_difference < 1e-5
     # The whole head, by hand: tanh of its first two outputs, in the environment's units.
-    (networks,) = (run / "checkpoint").glob("*.safetensors")
+    (networks,) = (run / "checkpoint").glob("networks-*")
     with safe_open(networks, "np") as file:
         head, bias = file.get_tensor("actor.2.values").reshape(4, 5), file.get_tensor("actor.2.bias")
     x = exported.parity.observations.astype(np.float64)
