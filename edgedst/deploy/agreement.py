@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.native_actor import NativeActor
@@ -36,6 +37,14 @@ class Difference:
     expected: float
 
 
+@dataclass(frozen=True)
+class Movement:
+    """How far the rounding of the weights moves the actions, as a share of each action's largest magnitude."""
+
+    largest: float
+    mean: float
+
+
 def reference_actions(weights: ActorWeights, recorded: FloatArray) -> Reference:
     """Ask the native actor, on the first RECORDED_ROWS of (rows, n) float32 `recorded` and on RANDOM_ROWS random ones.
 
@@ -57,9 +66,30 @@ def largest_difference(actions: FloatArray, expected: FloatArray, weights: Actor
 
     An action of magnitude 100 has only 8e-6 between two float32, so a difference is a share of the bound.
     """
-    magnitude = np.maximum(np.abs(weights.action_low), np.abs(weights.action_high))
-    magnitude = np.where(magnitude > 0, magnitude, 1.0)
-    differences = np.abs(actions.astype(np.float64) - expected) / magnitude
+    differences = _shares(actions, expected, weights)
     row, dimension = np.unravel_index(int(np.argmax(np.nan_to_num(differences, nan=np.inf))), differences.shape)
     share = float(np.nan_to_num(differences[row, dimension], nan=np.inf))
     return Difference(share, int(row), int(dimension), float(actions[row, dimension]), float(expected[row, dimension]))
+
+
+def movements(weights: ActorWeights, dtype: str, reference: Reference) -> dict[str, Movement]:
+    """How far the weights in `dtype` move the actions, on "recorded" and "random" observations; float32: nowhere.
+
+    Args:
+        weights: the trained actor.
+        dtype: one of packing.DTYPES.
+        reference: of the actor in that dtype.
+    """
+    if dtype == "fp32":
+        return {}
+    trained = NativeActor(weights, BATCH_SIZE).actions(reference.observations)
+    shares = _shares(reference.batched, trained, weights)
+    parts = {"recorded": shares[: reference.recorded], "random": shares[reference.recorded :]}
+    return {name: Movement(float(part.max()), float(part.mean())) for name, part in parts.items() if part.size}
+
+
+def _shares(actions: FloatArray, expected: FloatArray, weights: ActorWeights) -> npt.NDArray[np.float64]:
+    """(rows, m) differences, each as a share of its action's larger bound."""
+    magnitude = np.maximum(np.abs(weights.action_low), np.abs(weights.action_high))
+    differences: npt.NDArray[np.float64] = np.abs(actions.astype(np.float64) - expected)
+    return differences / np.where(magnitude > 0, magnitude, 1.0)

@@ -22,6 +22,7 @@ from edgedst.deploy.agreement import Reference, reference_actions
 from edgedst.deploy.c_check import COMPILERS, TOLERANCE, Check, check_source
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.packing import PackedLayer, Values, check_dtype, pack_layer, quantised
+from edgedst.deploy.writing import writing
 from edgedst.errors import ExportError
 
 LINE_LENGTH = 100
@@ -95,17 +96,13 @@ def export_c(weights: ActorWeights, path: Path, recorded: FloatArray, dtype: str
     names = {path: source.code, header: source.header}
     temporary = {name: name.with_name(f".{name.name}.{os.getpid()}.tmp") for name in names}
     try:
-        for name, text in names.items():
-            temporary[name].write_text(text, encoding="ascii")
-        reference = reference_actions(written, recorded)
-        check = check_source(source.code, source.header, path.stem, written, reference)
-        for name, checked in temporary.items():
-            checked.replace(name)
-    except OSError as error:
-        raise ExportError(
-            f"`{path}` cannot be written ({error.strerror or error}). "
-            "Choose a folder that exists, is writable and has room."
-        ) from error
+        with writing(path):
+            for name, text in names.items():
+                temporary[name].write_text(text, encoding="ascii")
+            reference = reference_actions(written, recorded)
+            check = check_source(source.code, source.header, path.stem, written, reference)
+            for name, checked in temporary.items():
+                checked.replace(name)
     finally:
         for left in temporary.values():
             left.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedst.deploy.checkpoint import FloatArray, read_actor
+from edgedst.deploy.checkpoint import ActorWeights, FloatArray, read_actor
 from edgedst.envs import registry
 from edgedst.errors import CheckpointError, ConfigError
 
@@ -44,16 +44,32 @@ def evaluate(target: Path, episodes: int = 10, seed: int = 0) -> Evaluation:
         UnknownEnvironment: when its environment is not installed here.
         EnvironmentFault: when the environment fails.
     """
+    exported = target.is_file() or target.suffix == ".onnx"
+    environment, sizes, policy = _exported_policy(target) if exported else _native_policy(read_actor(target))
+    source = "onnxruntime" if exported else "native"
+    return _play(f"`{target}`", source, environment, sizes, policy, episodes, seed)
+
+
+def evaluate_actor(weights: ActorWeights, episodes: int = 10, seed: int = 0) -> Evaluation:
+    """`evaluate` of an actor that was read already, by the native core.
+
+    Raises:
+        CheckpointError, UnknownEnvironment, EnvironmentFault: as `evaluate`.
+    """
+    return _play("this run", "native", *_native_policy(weights), episodes, seed)
+
+
+def _play(
+    named: str, source: str, environment: str, sizes: tuple[int, int], policy: Policy, episodes: int, seed: int
+) -> Evaluation:
     if episodes < 1:
         raise ConfigError(f"`--episodes` is {episodes}. Expected 1 or more.")
     if seed < 0:
         raise ConfigError(f"`--seed` is {seed}. Expected 0 or more.")
-    exported = target.is_file() or target.suffix == ".onnx"
-    environment, sizes, policy = _exported_policy(target) if exported else _native_policy(target)
     host = registry.make(registry.locate(environment))
     if (host.observation_size, host.action_size) != sizes:
         raise CheckpointError(
-            f"The actor in `{target}` takes {sizes[0]} observations and gives {sizes[1]} actions; `{environment}` has "
+            f"The actor in {named} takes {sizes[0]} observations and gives {sizes[1]} actions; `{environment}` has "
             f"{host.observation_size} and {host.action_size} here. Install the version that it was trained with."
         )
     returns, lengths = [], []
@@ -70,18 +86,17 @@ def evaluate(target: Path, episodes: int = 10, seed: int = 0) -> Evaluation:
             over = terminated or truncated
         returns.append(episode_return)
         lengths.append(steps)
-    return Evaluation(environment, "onnxruntime" if exported else "native", tuple(returns), tuple(lengths))
+    return Evaluation(environment, source, tuple(returns), tuple(lengths))
 
 
-def _native_policy(run: Path) -> tuple[str, tuple[int, int], Policy]:
+def _native_policy(weights: ActorWeights) -> tuple[str, tuple[int, int], Policy]:
     from edgedst.deploy.native_actor import NativeActor  # the core is not needed to evaluate an exported file
 
-    weights = read_actor(run)
     return weights.environment, (weights.sizes[0], weights.sizes[-1]), NativeActor(weights).act
 
 
 def _exported_policy(path: Path) -> tuple[str, tuple[int, int], Policy]:
-    from edgedst.deploy.session import open_session
+    from edgedst.deploy.session import open_session, run
 
     if not path.is_file():
         raise CheckpointError(f"There is no file `{path}`. Make it with `edgedst export {path}`, or name a run folder.")
@@ -98,7 +113,7 @@ def _exported_policy(path: Path) -> tuple[str, tuple[int, int], Policy]:
 
     def policy(observation: memoryview[float]) -> FloatArray:
         row = np.asarray(observation, dtype=np.float32)
-        actions: FloatArray = session.run(["actions"], {"obs": row[None, :]})[0][0]
+        actions: FloatArray = run(session, row[None, :])[0][0]
         return actions
 
     return environment, sizes, policy

@@ -7,36 +7,65 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgedst import core
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray
+from edgedst.deploy.checkpoint import ActorLayer, ActorWeights, FloatArray
 from edgedst.errors import CheckpointError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+LOG_STD_BOUNDS = (-20.0, 2.0)  # SAC's log sigma is clamped to these in training (csrc/gaussian.h)
+
 
 class NativeActor:
-    """Packed sparse actor on an arena of its own; actions come in the environment's units."""
+    """Packed sparse actor; actions come in the environment's units."""
 
     def __init__(self, weights: ActorWeights, batch_size: int = 64) -> None:
         """Pack the checkpoint's actor. `batch_size` is how many observations `actions` takes at once."""
         self.weights = weights
-        self.batch_size = batch_size
-        measured = core.Arena(None)
-        self._allocate(measured)
-        self._allocate(core.Arena(measured.used_bytes))
-        self._pack()
+        self._network = _Network(weights.layers, "tanh", batch_size)
 
     def act(self, observation: Buffer) -> FloatArray:
         """One observation, (n,) float64, to one action, (m,) float32: batch size 1, as on the device."""
-        self._network.act(observation, self._action.data, self._activations)
-        return self.weights.to_environment_units(self._action)
+        return self.weights.to_environment_units(self._network.act(observation))
 
     def actions(self, observations: FloatArray) -> FloatArray:
         """(B, n) to (B, m), through the batched forward that training uses; any B."""
+        return self.weights.to_environment_units(self._network.forward(observations))
+
+
+class NativeLogStd:
+    """Log sigma of SAC's Gaussian before tanh, clamped as in training."""
+
+    def __init__(self, weights: ActorWeights, head: ActorLayer, batch_size: int = 64) -> None:
+        """Pack the actor's hidden layers and its `log_std_head`."""
+        self._network = _Network((*weights.layers[:-1], head), "linear", batch_size)
+
+    def values(self, observations: FloatArray) -> FloatArray:
+        """(B, n) to (B, m), any B."""
+        return self._network.forward(observations).clip(*LOG_STD_BOUNDS)
+
+
+class _Network:
+    """Layers on an arena of their own; outputs as they are."""
+
+    def __init__(self, layers: tuple[ActorLayer, ...], output: str, batch_size: int) -> None:
+        self._layers = layers
+        self._sizes = [layers[0].in_features, *(layer.out_features for layer in layers)]
+        self._batch_size = batch_size
+        measured = core.Arena(None)
+        self._allocate(measured, output)
+        self._allocate(core.Arena(measured.used_bytes), output)
+        self._pack()
+
+    def act(self, observation: Buffer) -> FloatArray:
+        self._network.act(observation, self._action.data, self._activations)
+        return self._action
+
+    def forward(self, observations: FloatArray) -> FloatArray:
         parts = [
-            self._forward(observations[i : i + self.batch_size]) for i in range(0, len(observations), self.batch_size)
+            self._forward(observations[i : i + self._batch_size]) for i in range(0, len(observations), self._batch_size)
         ]
-        return np.concatenate(parts) if parts else np.zeros((0, self.weights.sizes[-1]), dtype=np.float32)
+        return np.concatenate(parts) if parts else np.zeros((0, self._sizes[-1]), dtype=np.float32)
 
     def _forward(self, observations: FloatArray) -> FloatArray:
         self._x.fill(0.0)
@@ -44,12 +73,13 @@ class NativeActor:
         x[:, : len(observations)] = observations.T
         self._network.forward(self._x, self._batch_activations, self._y)
         y = np.asarray(self._y.memory).reshape(self._y.rows, self._y.stride)
-        return self.weights.to_environment_units(y[:, : len(observations)].T)
+        outputs: FloatArray = y[:, : len(observations)].T.copy()
+        return outputs
 
-    def _allocate(self, arena: core.Arena) -> None:
-        sizes, layers = self.weights.sizes, self.weights.layers
+    def _allocate(self, arena: core.Arena, output: str) -> None:
+        sizes, layers = self._sizes, self._layers
         nnz = [layer.nnz for layer in layers]
-        self._network = core.Network(arena, "actor", sizes, nnz, "tanh")
+        self._network = core.Network(arena, "actor", sizes, nnz, output)
         self._workspace = core.TopologyWorkspace(
             arena,
             "topology",
@@ -58,14 +88,14 @@ class NativeActor:
             max(layer.in_features for layer in layers),
         )
         self._activations = core.Activations(arena, "activations 1", sizes, 1)
-        self._batch_activations = core.Activations(arena, "activations", sizes, self.batch_size)
-        self._x = core.Batch(arena, "observations", sizes[0], self.batch_size)
-        self._y = core.Batch(arena, "actions", sizes[-1], self.batch_size)
+        self._batch_activations = core.Activations(arena, "activations", sizes, self._batch_size)
+        self._x = core.Batch(arena, "observations", sizes[0], self._batch_size)
+        self._y = core.Batch(arena, "actions", sizes[-1], self._batch_size)
         self._action = np.zeros(sizes[-1], dtype=np.float32)
 
     def _pack(self) -> None:
         moments = [np.asarray(m) for m in (self._workspace.adam_m, self._workspace.adam_v)]
-        for number, layer in enumerate(self.weights.layers):
+        for number, layer in enumerate(self._layers):
             np.asarray(self._workspace.indices)[: layer.nnz] = layer.indices
             np.asarray(self._workspace.values)[: layer.nnz] = layer.values
             for moment in moments:

@@ -1,134 +1,168 @@
 """Writes an actor as ONNX: `obs` [batch, n] float32 in, `actions` [batch, m] float32 out, in the environment's units.
 
-Only standard operators (Gemm, Relu, Tanh, Clip, Mul, Add), weights as dense initialisers: sparse ones are made dense by
-onnxruntime at load and refused by onnx's own checker. `export/ONNX.md` is the contract with whoever runs the file.
+Only standard operators; how the weights are written is `onnx_weights`'s, and what is checked before the file gets its
+name is `parity`'s. `export/ONNX.md` is the contract with whoever runs the file.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, defs, helper
 
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray
+from edgedst.deploy.native_actor import LOG_STD_BOUNDS
+from edgedst.deploy.onnx_weights import FORMS, Graph, add_weights
+from edgedst.deploy.packing import check_dtype, quantised
 from edgedst.deploy.parity import Parity, check_parity
-from edgedst.errors import ExportError
+from edgedst.deploy.writing import writing
+from edgedst.errors import ConfigError
 
-OPSET = 17
-IR_VERSION = 8  # what opset 17 came with; onnxruntime 1.20 reads up to 10
+OPSETS = range(11, 24)  # 11 brought BitShift and CumSum
 METADATA_KEY = "edgedst"
 
 
 @dataclass(frozen=True)
+class Format:
+    """How an actor is written."""
+
+    weights: str = "compact"  # one of onnx_weights.FORMS
+    dtype: str = "fp32"  # one of packing.DTYPES
+    opset: int = 17  # the newest one that every onnxruntime and converter in use reads
+    stochastic: bool = False  # with `log_std`, SAC only
+
+    def check(self, method: str) -> None:
+        """Refuse what cannot be written of an actor that this method trained.
+
+        Raises:
+            ConfigError: with one sentence.
+        """
+        if self.weights not in FORMS:
+            raise ConfigError(f"`--weights {self.weights}` is unknown. Expected one of {', '.join(FORMS)}.")
+        check_dtype(self.dtype)
+        newest = min(OPSETS[-1], defs.onnx_opset_version())
+        if not OPSETS[0] <= self.opset <= newest:
+            raise ConfigError(
+                f"`--opset {self.opset}` cannot be written. Expected {OPSETS[0]} to {newest} with the onnx that is "
+                "installed here."
+            )
+        if self.stochastic and not method.endswith("sac"):
+            raise ConfigError(
+                f"`--stochastic` adds SAC's log_std, and {method} has a deterministic actor. Export it without."
+            )
+
+
+@dataclass(frozen=True)
 class Exported:
-    """What `export_actor` wrote, and what its check found."""
+    """What `export_actor` wrote, and what its checks found."""
 
     path: Path
     file_bytes: int
     parity: Parity
+    about: dict[str, Any]  # its metadata
 
 
-def export_actor(weights: ActorWeights, path: Path, recorded: FloatArray) -> Exported:
+def export_actor(
+    weights: ActorWeights,
+    path: Path,
+    recorded: FloatArray,
+    format: Format = Format(),
+) -> Exported:
     """Write the actor to `path`, after it passed every check under a temporary name beside it.
 
     Args:
         weights: the trained actor.
         path: the .onnx file to write; an older one there is replaced only by a file that passed.
         recorded: (rows, n) float32 observations of the run, which the exported actor is checked on; may be empty.
+        format: how it is written.
 
     Raises:
+        ConfigError: when the format is none for this actor.
         ExportError: when the file fails a check or cannot be written. Nothing new is left behind.
     """
+    format.check(weights.method)
+    if not format.stochastic:
+        weights = replace(weights, log_std_head=None)
+    written = quantised(weights, format.dtype)
+    model = build_model(weights, format)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(build_model(weights).SerializeToString())
-        parity = check_parity(temporary, weights, recorded)
-        file_bytes = temporary.stat().st_size
-        temporary.replace(path)
-    except OSError as error:
-        raise ExportError(
-            f"`{path}` cannot be written ({error.strerror or error}). "
-            "Choose a folder that exists, is writable and has room."
-        ) from error
+        with writing(path):
+            file_bytes = temporary.write_bytes(model.SerializeToString())
+        parity = check_parity(temporary, written, recorded, sparse=bool(model.graph.sparse_initializer))
+        with writing(path):
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return Exported(path, file_bytes, parity)
+    return Exported(path, file_bytes, parity, json.loads(model.metadata_props[0].value))
 
 
-def write_golden(parity: Parity, path: Path, count: int = 64) -> int:
-    """Write observations and native actions as `obs` and `actions` of an .npz: half recorded, half random.
-
-    Returns:
-        How many pairs were written: `count`, or fewer when the check had fewer.
-
-    Raises:
-        ExportError: when the file cannot be written.
-    """
-    recorded = min(parity.recorded, count // 2)
-    rows = [*range(recorded), *range(parity.recorded, parity.recorded + min(parity.random, count - recorded))]
-    try:
-        with path.open("wb") as file:  # an open file keeps numpy from adding .npz to the name
-            np.savez(file, obs=parity.observations[rows], actions=parity.actions[rows])
-    except OSError as error:
-        raise ExportError(
-            f"`{path}` cannot be written ({error.strerror or error}). "
-            "Choose a folder that exists, is writable and has room."
-        ) from error
-    return len(rows)
-
-
-def build_model(weights: ActorWeights) -> ModelProto:
+def build_model(weights: ActorWeights, format: Format = Format()) -> ModelProto:
     """The ONNX model of an actor, metadata included; the same actor always gives the same bytes."""
-    nodes, initialisers, x = [], [], "obs"
+    graph = Graph(format.opset)
+    layers = {str(number): layer for number, layer in enumerate(weights.layers)}
+    head = weights.log_std_head if format.stochastic else None
+    if head is not None:
+        layers["log_std"] = head
+    encodings = add_weights(graph, layers, format.weights, format.dtype)
+    x = "obs"
     for number, layer in enumerate(weights.layers):
         last = number == len(weights.layers) - 1
-        initialisers += [
-            numpy_helper.from_array(layer.weight, f"layer_{number}.weight"),
-            numpy_helper.from_array(layer.bias, f"layer_{number}.bias"),
-        ]
-        inputs, y = [x, f"layer_{number}.weight", f"layer_{number}.bias"], f"layer_{number}"
-        nodes.append(helper.make_node("Gemm", inputs, [y], name=f"layer_{number}.gemm", transB=1))
-        x = f"{y}.activation"
-        nodes.append(helper.make_node("Tanh" if last else "Relu", [y], [x], name=x))
-    scale, offset = scale_and_offset(weights)
-    one = np.float32(1)
-    initialisers += [
-        numpy_helper.from_array(np.array(-one), "minus_one"),
-        numpy_helper.from_array(np.array(one), "one"),
-    ]
+        if last and head is not None:
+            unclamped = _gemm(graph, x, "log_std", head.bias, "log_std.unclamped")
+            _clip(graph, unclamped, LOG_STD_BOUNDS, "log_std")
+        y = _gemm(graph, x, str(number), layer.bias, f"{number}.linear")
+        x = graph.node("Tanh" if last else "Relu", [y], f"{number}.activation")
     # onnxruntime's Tanh reaches 1.0000002 (measured, 1.32 on x86-64): clipped, so that no action passes its bound.
-    nodes.append(helper.make_node("Clip", [x, "minus_one", "one"], ["normalised"], name="clip"))
-    initialisers += [numpy_helper.from_array(scale, "action_scale"), numpy_helper.from_array(offset, "action_offset")]
-    nodes += [
-        helper.make_node("Mul", ["normalised", "action_scale"], ["scaled"], name="scale"),
-        helper.make_node("Add", ["scaled", "action_offset"], ["actions"], name="offset"),
+    clipped = _clip(graph, x, (-1.0, 1.0), "clipped")
+    scale, offset = scale_and_offset(weights)
+    scaled = graph.node("Mul", [clipped, graph.constant("action_scale", scale)], "scaled")
+    graph.node("Add", [scaled, graph.constant("action_offset", offset)], "actions")
+    inputs = [helper.make_tensor_value_info("obs", TensorProto.FLOAT, ["batch", weights.sizes[0]])]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", weights.sizes[-1]])
+        for name in ("actions", "log_std")[: 1 if head is None else 2]
     ]
-    sizes = weights.sizes
-    graph = helper.make_graph(
-        nodes,
-        "actor",
-        [helper.make_tensor_value_info("obs", TensorProto.FLOAT, ["batch", sizes[0]])],
-        [helper.make_tensor_value_info("actions", TensorProto.FLOAT, ["batch", sizes[-1]])],
-        initialisers,
-    )
+    opset = helper.make_opsetid("", format.opset)
     model = helper.make_model(
-        graph,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
+        helper.make_graph(
+            graph.nodes,
+            "actor",
+            inputs,
+            outputs,
+            list(graph.initialisers.values()),
+            value_info=graph.shapes,
+            sparse_initializer=graph.sparse_initialisers,
+        ),
+        opset_imports=[opset],
+        ir_version=helper.find_min_ir_version_for([opset]),
         producer_name="edgedst",
         producer_version=weights.version,
     )
-    helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata(weights))})
+    about = metadata(weights, format, list(encodings.values()))
+    helper.set_model_props(model, {METADATA_KEY: json.dumps(about, separators=(",", ":"))})
     return model
 
 
-def metadata(weights: ActorWeights) -> dict[str, Any]:
-    """What the file says about itself, under the key `edgedst`; numbers keep every digit."""
+def _gemm(graph: Graph, x: str, layer: str, bias: FloatArray, output: str) -> str:
+    return graph.node("Gemm", [x, f"{layer}.weight", graph.constant(f"{layer}.bias", bias)], output, transB=1)
+
+
+def _clip(graph: Graph, x: str, bounds: tuple[float, float], output: str) -> str:
+    low, high = (np.float32(bound) for bound in bounds)
+    return graph.node("Clip", [x, graph.constant(f"{output}.low", low), graph.constant(f"{output}.high", high)], output)
+
+
+def metadata(weights: ActorWeights, format: Format, encodings: list[str]) -> dict[str, Any]:
+    """What the file says about itself, under the key `edgedst`; numbers keep every digit.
+
+    `encodings` are those of the layers, in their order; a head of log sigma comes last and is left out.
+    """
     return {
         "format": 1,
         "edgedst": weights.version,
@@ -136,13 +170,23 @@ def metadata(weights: ActorWeights) -> dict[str, Any]:
         "method": weights.method,
         "seed": weights.seed,
         "step": weights.step,
+        "checkpoint": weights.checkpoint,
         "observation_size": weights.sizes[0],
         "action_size": weights.sizes[-1],
         "action_low": list(weights.action_low),
         "action_high": list(weights.action_high),
+        "log_std": list(LOG_STD_BOUNDS) if format.stochastic else None,
+        "weights": format.weights,
+        "dtype": format.dtype,
         "layers": [
-            {"in": layer.in_features, "out": layer.out_features, "nnz": layer.nnz, "sparsity": layer.sparsity}
-            for layer in weights.layers
+            {
+                "in": layer.in_features,
+                "out": layer.out_features,
+                "nnz": layer.nnz,
+                "sparsity": layer.sparsity,
+                "encoding": encoding,
+            }
+            for layer, encoding in zip(weights.layers, encodings[: len(weights.layers)], strict=True)
         ],
         "evaluation_return": weights.evaluation_return,
         "evaluation_sd": weights.evaluation_sd,

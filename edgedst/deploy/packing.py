@@ -45,15 +45,20 @@ class PackedLayer:
         arrays = (self.positions, self.values, self.scales, self.bias)
         return sum(array.nbytes for array in arrays if array is not None)
 
-    def dense(self) -> FloatArray:
-        """(O, I) float32: the weights that every reader computes, to the bit."""
+    def coded(self) -> Values:
+        """(O, I) in the dtype of `values`: each value at its place, zero where there is none."""
         places = self.in_features * self.out_features
         if self.encoding == "gaps":
             flat_positions = np.cumsum(self.positions, dtype=np.int64) - 1
         else:
             flat_positions = np.flatnonzero(np.unpackbits(self.positions, count=places, bitorder="little"))
-        dense: FloatArray = np.zeros((self.out_features, self.in_features), dtype=np.float32)
-        np.put(dense, flat_positions, self.values.astype(np.float32))
+        coded = np.zeros((self.out_features, self.in_features), dtype=self.values.dtype)
+        np.put(coded, flat_positions, self.values)
+        return coded
+
+    def dense(self) -> FloatArray:
+        """(O, I) float32: the weights that every reader computes, to the bit."""
+        dense: FloatArray = self.coded().astype(np.float32)
         return dense if self.scales is None else dense * self.scales[:, None]
 
 
@@ -68,17 +73,29 @@ def pack_layer(layer: ActorLayer, dtype: str = "fp32", encoding: str | None = No
     if encoding is not None and encoding not in ENCODINGS:
         raise ConfigError(f"Encoding `{encoding}` is unknown. Expected one of {', '.join(ENCODINGS)}.")
     values, scales = _coded(layer, dtype)
-    stored = np.flatnonzero(values)
-    values, places = values[stored], layer.indices[stored].astype(np.int64)
-    packed = []
-    if encoding in (None, "gaps"):
-        positions, filled = _gaps(places, values)
-        packed.append(_packed(layer, "gaps", positions, filled, scales))
-    if encoding in (None, "bitmask"):
-        mask = np.zeros(layer.in_features * layer.out_features, dtype=bool)
-        mask[places] = True
-        packed.append(_packed(layer, "bitmask", np.packbits(mask, bitorder="little"), values, scales))
-    return min(packed, key=lambda candidate: candidate.bytes)
+    flat = np.zeros(layer.in_features * layer.out_features, dtype=values.dtype)
+    flat[layer.indices] = values
+    candidates = [
+        PackedLayer(layer.in_features, layer.out_features, name, *encode(flat, name), scales, layer.bias)
+        for name in ENCODINGS
+        if encoding in (None, name)
+    ]
+    return min(candidates, key=lambda candidate: candidate.bytes)
+
+
+def encode(flat: Values, encoding: str) -> tuple[npt.NDArray[np.uint8], Values]:
+    """Positions and values, as `PackedLayer` has them, of what is not 0 in `flat` (places,)."""
+    places = np.flatnonzero(flat)
+    if encoding == "bitmask":
+        return np.packbits(flat != 0, bitorder="little"), flat[places]
+    distances = np.diff(places, prepend=-1)
+    fillers = (distances - 1) // LARGEST_GAP  # before each entry; what is left is 1 to 255
+    own = np.arange(places.size) + np.cumsum(fillers)
+    gaps = np.full(places.size + int(fillers.sum()), LARGEST_GAP, dtype=np.uint8)
+    gaps[own] = distances - LARGEST_GAP * fillers
+    values = np.zeros(gaps.size, dtype=flat.dtype)
+    values[own] = flat[places]
+    return gaps, values
 
 
 def quantised(weights: ActorWeights, dtype: str) -> ActorWeights:
@@ -88,11 +105,12 @@ def quantised(weights: ActorWeights, dtype: str) -> ActorWeights:
         ConfigError: when the dtype is unknown.
         ExportError: when a weight is too large for float16.
     """
-    layers = [
-        replace(layer, values=pack_layer(layer, dtype, "bitmask").dense().ravel()[layer.indices])
-        for layer in weights.layers
-    ]
-    return replace(weights, layers=tuple(layers))
+
+    def of(layer: ActorLayer) -> ActorLayer:
+        return replace(layer, values=pack_layer(layer, dtype).dense().ravel()[layer.indices])
+
+    head = weights.log_std_head
+    return replace(weights, layers=tuple(map(of, weights.layers)), log_std_head=None if head is None else of(head))
 
 
 def check_dtype(dtype: str) -> None:
@@ -121,25 +139,3 @@ def _coded(layer: ActorLayer, dtype: str) -> tuple[Values, FloatArray | None]:
     np.divide(layer.values, scales[rows], out=steps, where=scales[rows] > 0)
     # Symmetric, so that zero stays zero. Near 1e-44 a scale has lost digits: clipped, its row does not wrap around.
     return np.clip(np.rint(steps), -127, 127).astype(np.int8), scales
-
-
-def _gaps(places: npt.NDArray[np.int64], values: Values) -> tuple[npt.NDArray[np.uint8], Values]:
-    """Gaps between ascending flat positions, and the values with a 0 at each filler."""
-    distances = np.diff(places, prepend=-1)
-    fillers = (distances - 1) // LARGEST_GAP  # before each entry; what is left is 1 to 255
-    own = np.arange(len(places)) + np.cumsum(fillers)
-    gaps = np.full(len(places) + int(fillers.sum()), LARGEST_GAP, dtype=np.uint8)
-    gaps[own] = distances - LARGEST_GAP * fillers
-    filled = np.zeros(len(gaps), dtype=values.dtype)
-    filled[own] = values
-    return gaps, filled
-
-
-def _packed(
-    layer: ActorLayer,
-    encoding: str,
-    positions: npt.NDArray[np.uint8],
-    values: Values,
-    scales: FloatArray | None,
-) -> PackedLayer:
-    return PackedLayer(layer.in_features, layer.out_features, encoding, positions, values, scales, layer.bias)

@@ -1,6 +1,7 @@
-"""Proves that an exported file acts as the checkpoint does, on recorded and on random observations.
+"""Proves that an exported ONNX file acts as the trained actor, on recorded and on random observations.
 
-Four ways to compute the same action are compared: onnxruntime at batch 1 and 64, the native actor at batch 1 and 64.
+The native actor is asked for each observation alone and in batches; so are onnxruntime and onnx's own reference
+evaluator, two implementations that share no code.
 """
 
 from __future__ import annotations
@@ -11,75 +12,79 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from onnx.reference import ReferenceEvaluator
 
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray
-from edgedst.deploy.native_actor import NativeActor
-from edgedst.deploy.session import first_line, open_session, run_in_batches
+from edgedst.deploy.agreement import BATCH_SIZE, Reference, largest_difference, reference_actions
+from edgedst.deploy.checkpoint import ActorLayer, ActorWeights, FloatArray
+from edgedst.deploy.native_actor import NativeLogStd
+from edgedst.deploy.session import Runs, first_line, open_session, run_in_batches
 from edgedst.errors import ExportError
 
 TOLERANCE = 1e-5  # float32 sums of some hundred terms in another order stay near 1e-6
-RECORDED_ROWS = 512
-RANDOM_ROWS = 512
-BATCH_SIZE = 64
+LOG_STD_TOLERANCE = 1e-4  # no tanh makes the sum's rounding small; sigma is then good to as many parts
+SINGLE_ROWS = 32  # that the reference evaluator gets one by one: it decodes the weights anew at every call
 
 
 @dataclass(frozen=True, eq=False)
 class Parity:
-    """Result of a passed check, and the observations and native actions that it used (recorded ones first)."""
+    """Result of a passed check, and what the file was compared with."""
 
     largest_difference: float  # as a share of each action's largest magnitude: of 1 where the bounds are -1 and 1
-    recorded: int
-    random: int
-    observations: FloatArray
-    actions: FloatArray
+    log_std_difference: float | None  # absolute; None where the file has no such output
+    checks: str  # what was asked, in words
+    reference: Reference
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The check, a sentence a line."""
+        lines = [
+            f"largest difference from the native actor: {self.largest_difference:.1e} (limit {TOLERANCE:.0e}; "
+            f"{self.reference.recorded} recorded and {self.reference.random} random observations, batch 1 and "
+            f"{BATCH_SIZE})"
+        ]
+        if self.log_std_difference is not None:
+            difference = self.log_std_difference
+            lines.append(f"largest difference of log_std: {difference:.1e} (limit {LOG_STD_TOLERANCE:.0e})")
+        return *lines, f"checked by {self.checks}"
 
 
-def check_parity(path: Path, weights: ActorWeights, recorded: FloatArray) -> Parity:
-    """Check the file with onnx's full check, then its actions against the native actor's.
+def check_parity(path: Path, weights: ActorWeights, recorded: FloatArray, sparse: bool = False) -> Parity:
+    """Check the file with onnx's checker, then its actions against the native actor's.
 
     Args:
         path: the ONNX file.
-        weights: the actor that it was made from.
-        recorded: (rows, n) float32; the first `RECORDED_ROWS` are used.
+        weights: the actor with the weights that the file stands for; with a `log_std_head` that output is checked too.
+        recorded: (rows, n) float32; the first rows are used.
+        sparse: the file has sparse initialisers, which onnx's shape inference and reference evaluator cannot read:
+            then the checker checks the structure alone and onnxruntime alone is asked.
 
     Raises:
-        ExportError: when the file is not valid ONNX, onnxruntime cannot load it, or an action differs by more than
-            `TOLERANCE`.
+        ExportError: when the file is not valid ONNX, cannot be loaded, or an output differs by more than its limit.
     """
-    _check_file(path)
-    recorded = recorded[:RECORDED_ROWS]
-    drawn = _random_observations(weights.sizes[0], recorded)
-    observations = np.ascontiguousarray(np.concatenate([recorded, drawn]), dtype=np.float32)
-    native = NativeActor(weights, BATCH_SIZE)
-    expected = {
-        1: np.stack([native.act(row.astype(np.float64).data) for row in observations]),
-        BATCH_SIZE: native.actions(observations),
-    }
-    session = open_session(path)
-    # An action of magnitude 100 has only 8e-6 between two float32: the difference is taken as a share of the bound.
-    magnitude = np.maximum(np.abs(weights.action_low), np.abs(weights.action_high))
-    magnitude = np.where(magnitude > 0, magnitude, 1.0)
-    largest = 0.0
-    for batch_size in (1, BATCH_SIZE):
-        exported = run_in_batches(session, observations, batch_size)
-        for actions in expected.values():
-            differences = np.abs(exported.astype(np.float64) - actions) / magnitude
-            row, dimension = np.unravel_index(int(np.argmax(np.nan_to_num(differences, nan=np.inf))), differences.shape)
-            difference = float(differences[row, dimension])
-            if not difference <= TOLERANCE:
-                raise ExportError(
-                    f"The exported actor is not the trained one: action {dimension} differs by {difference:.1e} (limit "
-                    f"{TOLERANCE:.0e}) at observation {row}, batch {batch_size}: {exported[row, dimension]:.7g} from "
-                    f"onnxruntime {onnxruntime.__version__}, {actions[row, dimension]:.7g} natively. No file was "
-                    "written; please report this with the run folder, or try another onnxruntime."
-                )
-            largest = max(largest, difference)
-    return Parity(largest, len(recorded), len(drawn), observations, expected[1])
+    _check_file(path, full=not sparse)
+    reference = reference_actions(weights, recorded)
+    runners: list[tuple[str, Runs, int]] = [
+        (f"onnxruntime {onnxruntime.__version__}", open_session(path), len(reference.observations))
+    ]
+    checks = f"onnx's full check, onnxruntime {onnxruntime.__version__}, onnx's reference evaluator"
+    if sparse:
+        checks = (
+            f"onnx's check, onnxruntime {onnxruntime.__version__}; onnx's full check and reference evaluator cannot "
+            "read sparse initialisers"
+        )
+    else:
+        runners.append(("onnx's reference evaluator", ReferenceEvaluator(str(path)), SINGLE_ROWS))
+    differences = [_compare_actions(*runner, weights, reference) for runner in runners]
+    log_std_difference = None
+    if weights.log_std_head is not None:
+        head = weights.log_std_head
+        log_std_difference = max(_compare_log_std(*runner, weights, head, reference) for runner in runners)
+    return Parity(max(differences), log_std_difference, checks, reference)
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, full: bool) -> None:
     try:
-        onnx.checker.check_model(str(path), full_check=True)
+        onnx.checker.check_model(str(path), full_check=full)
     except Exception as error:  # checker, shape inference and protobuf each have their own class
         raise ExportError(
             f"onnx {onnx.__version__} refuses the exported file ({first_line(error)}). No file was written; please "
@@ -87,9 +92,37 @@ def _check_file(path: Path) -> None:
         ) from error
 
 
-def _random_observations(observation_size: int, recorded: FloatArray) -> FloatArray:
-    rng = np.random.Generator(np.random.Philox(0))  # the same observations at every export
-    drawn = rng.standard_normal((RANDOM_ROWS, observation_size), dtype=np.float32)
-    if len(recorded) > 1:  # spread as the environment's are
-        drawn = drawn * recorded.std(axis=0) + recorded.mean(axis=0)
-    return drawn.astype(np.float32)
+def _compare_actions(name: str, runner: Runs, single_rows: int, weights: ActorWeights, reference: Reference) -> float:
+    largest = 0.0
+    for batch_size, rows in ((1, single_rows), (BATCH_SIZE, len(reference.observations))):
+        (actions,) = run_in_batches(runner, reference.observations[:rows], batch_size)
+        for expected in (reference.actions[:rows], reference.batched[:rows]):
+            worst = largest_difference(actions, expected, weights)
+            if not worst.share <= TOLERANCE:
+                raise ExportError(
+                    f"The exported actor is not the trained one: action {worst.dimension} differs by {worst.share:.1e} "
+                    f"(limit {TOLERANCE:.0e}) at observation {worst.row}, batch {batch_size}: {worst.action:.7g} from "
+                    f"{name}, {worst.expected:.7g} natively. No file was written; please report this with the run "
+                    "folder, or try another onnxruntime."
+                )
+            largest = max(largest, worst.share)
+    return largest
+
+
+def _compare_log_std(
+    name: str, runner: Runs, single_rows: int, weights: ActorWeights, head: ActorLayer, reference: Reference
+) -> float:
+    native = NativeLogStd(weights, head, BATCH_SIZE)
+    largest = 0.0
+    for batch_size, rows in ((1, single_rows), (BATCH_SIZE, len(reference.observations))):
+        observations = reference.observations[:rows]
+        (log_std,) = run_in_batches(runner, observations, batch_size, ["log_std"])
+        difference = float(np.max(np.nan_to_num(np.abs(log_std - native.values(observations)), nan=np.inf)))
+        if not difference <= LOG_STD_TOLERANCE:
+            raise ExportError(
+                f"The exported actor's log_std differs from the trained one's by {difference:.1e} (limit "
+                f"{LOG_STD_TOLERANCE:.0e}) in {name}, batch {batch_size}. No file was written; please report this with "
+                "the run folder, or try another onnxruntime."
+            )
+        largest = max(largest, difference)
+    return largest

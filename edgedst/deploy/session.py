@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
 
 from edgedst.deploy.checkpoint import FloatArray
 from edgedst.errors import ExportError
+
+
+class Runs(Protocol):
+    """What onnxruntime's session and onnx's reference evaluator have in common."""
+
+    def run(self, output_names: Any, feed_inputs: Any) -> Any:
+        """Outputs of these names, in their order."""
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:
@@ -20,24 +29,38 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only; they are raised as well
+    options.log_severity_level = 4  # errors are raised: logged too, they would be told twice
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base but Exception
         raise ExportError(
             f"onnxruntime {onnxruntime.__version__} cannot load `{path.name}` ({first_line(error)}). Expected an ONNX "
-            "file of opset 17: export it again, or install onnxruntime 1.20 or newer."
+            "file that `edgedst export` made: export it again, with a lower `--opset` for an older onnxruntime."
         ) from error
 
 
-def run_in_batches(session: onnxruntime.InferenceSession, observations: FloatArray, batch_size: int) -> FloatArray:
-    """(rows, n) to (rows, m), `batch_size` rows a call."""
-    parts = [
-        session.run(["actions"], {"obs": observations[i : i + batch_size]})[0]
-        for i in range(0, len(observations), batch_size)
-    ]
-    actions: FloatArray = np.concatenate(parts)
-    return actions
+def run_in_batches(
+    runner: Runs, observations: FloatArray, batch_size: int, outputs: Sequence[str] = ("actions",)
+) -> list[FloatArray]:
+    """(rows, n) to (rows, m) of each output, `batch_size` rows a call."""
+    parts = [run(runner, observations[i : i + batch_size], outputs) for i in range(0, len(observations), batch_size)]
+    return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+
+
+def run(runner: Runs, observations: FloatArray, outputs: Sequence[str] = ("actions",)) -> list[FloatArray]:
+    """One call: (B, n) to (B, m) of each output.
+
+    Raises:
+        ExportError: when the file cannot be run.
+    """
+    try:
+        found: list[FloatArray] = runner.run(list(outputs), {"obs": observations})
+        return found
+    except Exception as error:  # as in open_session; what is decoded at load may fail only here
+        raise ExportError(
+            f"The exported actor cannot be run ({first_line(error)}). Its file is damaged or not from `edgedst "
+            "export`: export it again, or report this with the run folder."
+        ) from error
 
 
 def first_line(error: Exception) -> str:

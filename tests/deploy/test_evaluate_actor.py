@@ -5,32 +5,10 @@ import pytest
 
 from edgedst.deploy.checkpoint import read_actor
 from edgedst.deploy.evaluate import evaluate
-from edgedst.deploy.onnx import build_model
-from edgedst.errors import CheckpointError, ConfigError
-
-
-class FakeEnvironment:
-    """Reward = sum of the action; ends after 5 steps; the observation counts seed and steps."""
-
-    def __init__(self, observation_size=3):
-        self.observation_size, self.action_size = observation_size, 2
-        self._buffer = np.zeros(observation_size)
-        self.observation = memoryview(self._buffer)
-
-    def reset(self, seed):
-        self._buffer[:] = [seed, 0.0, 1.0]
-
-    def step(self, action):
-        self._buffer[1] += 1
-        return float(sum(action)), False, self._buffer[1] == 5
-
-
-@pytest.fixture
-def registry(monkeypatch):
-    environment = FakeEnvironment()
-    monkeypatch.setattr("edgedst.envs.registry.locate", lambda env_id: {"env": env_id})
-    monkeypatch.setattr("edgedst.envs.registry.make", lambda spec: environment)
-    return environment
+from edgedst.deploy.onnx import Format, build_model
+from edgedst.deploy.onnx_weights import FORMS
+from edgedst.deploy.packing import DTYPES, quantised
+from edgedst.errors import CheckpointError, ConfigError, ExportError
 
 
 @pytest.mark.parametrize("source", ["native", "onnxruntime"])
@@ -48,6 +26,28 @@ def test_returns_add_up_from_a_run_and_from_an_exported_file(run, tmp_path, refe
     np.testing.assert_allclose(result.returns, expected, atol=5e-5)  # 10 actions a return, each good to 4e-6
     assert result.mean == pytest.approx(np.mean(result.returns))
     assert result.sd == pytest.approx(np.std(result.returns))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_form_of_an_exported_file_is_evaluated(run, tmp_path, reference, registry, form, dtype):
+    actor = read_actor(run)
+    (tmp_path / "actor.onnx").write_bytes(build_model(actor, Format(form, dtype)).SerializeToString())
+    result = evaluate(tmp_path / "actor.onnx", episodes=2)
+    obs = np.array([[[seed, step, 1.0] for step in range(5)] for seed in (0, 1)])
+    np.testing.assert_allclose(result.returns, reference(quantised(actor, dtype), obs).sum(axis=(1, 2)), atol=5e-5)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "a position out of range"])
+def test_a_damaged_file_is_one_sentence(run, tmp_path, registry, capfd, damage):
+    model = build_model(read_actor(run))
+    if damage == "a position out of range":
+        model.graph.initializer[0].raw_data = b"\xff" * len(model.graph.initializer[0].raw_data)
+    content = model.SerializeToString()
+    (tmp_path / "actor.onnx").write_bytes(content[:-100] if damage == "cut off" else content)
+    with pytest.raises(ExportError, match=r"cannot load `actor\.onnx`|cannot be run \(.*export it again"):
+        evaluate(tmp_path / "actor.onnx")
+    assert capfd.readouterr().err == ""
 
 
 def test_an_actor_that_does_not_fit_the_environment_is_refused(run, tmp_path, registry):

@@ -1,0 +1,131 @@
+"""`edgedst export` as it is typed: what it tells, and that bad input leaves nothing behind."""
+
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from edgedst.cli import verbs
+from edgedst.errors import CheckpointError, ConfigError, EdgedstError, ExportError
+
+
+def export(*arguments):
+    return CliRunner().invoke(verbs.app, ["export", *map(str, arguments)])
+
+
+def about(path):
+    return json.loads(onnx.load(path).metadata_props[0].value)
+
+
+def test_what_was_written_and_checked_is_told(run, tmp_path):
+    path = tmp_path / "actor.onnx"
+    done = export(path, "--run", run, "--golden", tmp_path / "golden.npz")
+    assert done.exit_code == 0, done.output
+    assert f"{path}: ds-td3 on Fake-v0, step 1,000, from {run}" in done.output
+    assert f"3-8-5-2, 42 connections, {path.stat().st_size:,} bytes; `obs` -> `actions`" in done.output
+    assert "compact fp32 (bitmask, bitmask, dense), opset 17" in done.output
+    assert "40 recorded and 512 random observations, batch 1 and 64" in done.output
+    assert "checked by onnx's full check, onnxruntime" in done.output
+    assert "moves the action" not in done.output
+    assert (about(path)["step"], about(path)["checkpoint"]) == (1000, "last")
+    with np.load(tmp_path / "golden.npz") as golden:
+        assert golden["obs"].shape == (64, 3)
+
+
+def test_c_takes_the_best_actor_and_tells_how_far_its_dtype_moves_the_action(run, tmp_path):
+    told = export(tmp_path / "actor.c", "--run", run, "--checkpoint", "best", "--dtype", "fp16").output
+    assert f"{tmp_path / 'actor.c'}, actor.h: ds-td3 on Fake-v0, step 500 of the best evaluation, from" in told
+    assert told.count("fp16 moves the action by up to ") == 2
+
+
+@pytest.mark.parametrize("option", [("--weights", "dense"), ("--opset", "13"), ("--stochastic",)])
+def test_c_refuses_what_is_of_onnx_alone(option, run, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    done = export(tmp_path / "actor.c", "--run", run, *option)
+    assert isinstance(done.exception, ConfigError)
+    assert "are of ONNX" in str(done.exception)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_golden_pairs_are_text_or_arrays_by_their_file_s_ending(run, tmp_path):
+    for name in ("actor.onnx", "actor.c"):
+        for golden in ("golden.csv", "golden.npz"):
+            told = export(tmp_path / name, "--run", run, "--golden", tmp_path / golden).output
+            assert f"{golden}: 64 observations and actions" in told
+        with np.load(tmp_path / "golden.npz") as pairs:
+            lines = (tmp_path / "golden.csv").read_text().splitlines()[2:]
+            text = np.array([line.rstrip(",").split(",") for line in lines], dtype=np.float32)
+            assert (text == np.concatenate([pairs["obs"], pairs["actions"]], axis=1)).all()
+
+
+def test_the_best_actor_is_exported_on_request_and_named_where_it_was_better(run, tmp_path):
+    told = export(tmp_path / "last.onnx", "--run", run).output
+    assert "its last evaluation gave 12.3, the best one 23.4 at step 500: `--checkpoint best` exports that" in told
+    told = export(tmp_path / "best.onnx", "--run", run, "--checkpoint", "best").output
+    assert "step 500 of the best evaluation, from" in told
+    assert "the best one" not in told
+    best = about(tmp_path / "best.onnx")
+    assert (best["step"], best["checkpoint"], best["evaluation_return"]) == (500, "best", 23.4)
+
+
+def test_how_far_a_dtype_moves_the_action_is_told(run, tmp_path):
+    told = export(tmp_path / "actor.onnx", "--run", run, "--dtype", "int8").output
+    assert told.count("int8 moves the action by up to ") == 2
+    assert "on average (recorded observations)" in told
+    assert "on average (random observations)" in told
+
+
+def test_what_cannot_be_checked_of_sparse_initialisers_is_told(run, tmp_path):
+    told = export(tmp_path / "actor.onnx", "--run", run, "--weights", "sparse-initializer").output
+    assert "onnx's full check and reference evaluator cannot read sparse initialisers" in told
+    assert "(sparse, sparse, dense)" in told
+
+
+def test_the_stochastic_actor_has_two_outputs(make_run, tmp_path):
+    run = make_run(tmp_path / "ds-sac" / "s7-20260102-030405", method="ds-sac")
+    told = export(tmp_path / "actor.onnx", "--run", run, "--stochastic").output
+    assert "`obs` -> `actions`, `log_std`" in told
+    assert "largest difference of log_std: " in told
+    assert about(tmp_path / "actor.onnx")["log_std"] == [-20.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        (("--weights", "csr"), ConfigError, "`--weights csr` is unknown"),
+        (("--dtype", "bf16"), ConfigError, "`--dtype bf16` is unknown"),
+        (("--opset", "10"), ConfigError, "`--opset 10` cannot be written"),
+        (("--stochastic",), ConfigError, "ds-td3 has a deterministic actor"),
+        (("--checkpoint", "first"), ConfigError, "`--checkpoint first` is unknown"),
+        (("--golden", "nowhere/golden.npz"), ExportError, "cannot be written"),
+        (("--run", "nowhere"), CheckpointError, "is not a folder"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_nothing_is_written(arguments, error, words, run, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    done = export(tmp_path / "actor.onnx", "--run", run, *arguments)
+    assert isinstance(done.exception, error), done.output
+    assert words in str(done.exception)
+    assert len(str(done.exception).splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_without_a_checkpoint_is_one_sentence(run, tmp_path):
+    shutil.rmtree(run / "checkpoint")
+    done = export(tmp_path / "actor.onnx", "--run", run)
+    assert isinstance(done.exception, CheckpointError)
+    assert "has no checkpoint" in str(done.exception)
+    assert not (tmp_path / "actor.onnx").exists()
+
+
+@pytest.mark.parametrize("name", ["nowhere/actor.onnx", "folder.onnx", "actor.pt", "actor"])
+def test_a_place_or_name_that_cannot_be_written_is_one_sentence(name, run, tmp_path):
+    (tmp_path / "folder.onnx").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    done = export(tmp_path / name, "--run", run)
+    assert isinstance(done.exception, EdgedstError)
+    assert len(str(done.exception).splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
