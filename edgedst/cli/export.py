@@ -34,6 +34,14 @@ def export(
     stochastic: Annotated[
         bool, typer.Option("--stochastic", help="ONNX, SAC: also `log_std`, of the Gaussian before tanh.")
     ] = False,
+    max_return_drop: Annotated[
+        str | None,
+        typer.Option(
+            help="ONNX: play the trained and the exported actor, and refuse a loss above this share of the return, "
+            "for example 2%."
+        ),
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes that --max-return-drop plays with each.")] = 20,
     golden: Annotated[
         Path | None,
         typer.Option(help="Also write 64 observations and native actions, to test the device with: .csv or .npz."),
@@ -58,9 +66,9 @@ def export(
     format = Format(weights, dtype, opset, stochastic)
     if path.suffix not in (".onnx", ".c"):
         raise ConfigError(f"`{path}` has no ending that tells a format. Expected a name such as actor.onnx or actor.c.")
-    if path.suffix == ".c" and format != Format(dtype=dtype):
+    if path.suffix == ".c" and (max_return_drop is not None or format != Format(dtype=dtype)):
         raise ConfigError(
-            f"`{path}` is to be C, and `--weights`, `--opset` and `--stochastic` are of ONNX. "
+            f"`{path}` is to be C, and `--weights`, `--opset`, `--stochastic` and `--max-return-drop` are of ONNX. "
             "Leave them out, or export to a name that ends in .onnx."
         )
     for file in (path, golden):
@@ -72,7 +80,7 @@ def export(
     if path.suffix == ".c":
         lines, reference = _export_c(actor, path, recorded, dtype)
     else:
-        lines, reference = _export_onnx(actor, path, recorded, format)
+        lines, reference = _export_onnx(actor, path, recorded, format, max_return_drop, episodes)
     best = best_evaluation(folder) if checkpoint == "last" else None
     if best is not None and actor.evaluation_return is not None and best[1] > actor.evaluation_return:
         lines.append(
@@ -92,11 +100,21 @@ def export(
         console.print(line, markup=False)
 
 
-def _export_onnx(actor: ActorWeights, path: Path, recorded: FloatArray, format: Format) -> tuple[list[str], Reference]:
+def _export_onnx(
+    actor: ActorWeights, path: Path, recorded: FloatArray, format: Format, max_return_drop: str | None, episodes: int
+) -> tuple[list[str], Reference]:
     """Write the file; returns what to tell, and what it was compared with."""
     from edgedst.deploy.onnx import export_actor
+    from edgedst.deploy.return_drop import ReturnDrop, check_return_drop, parse_share
 
-    exported = export_actor(actor, path, recorded, format)
+    limit = None if max_return_drop is None else parse_share(max_return_drop)
+    drops: list[ReturnDrop] = []
+
+    def accept(file: Path) -> None:
+        if limit is not None:
+            drops.append(check_return_drop(actor, file, limit, episodes))
+
+    exported = export_actor(actor, path, recorded, format, accept)
     encodings = ", ".join(layer["encoding"] for layer in exported.about["layers"])
     outputs = "`actions`, `log_std`" if format.stochastic else "`actions`"
     lines = [
@@ -104,6 +122,7 @@ def _export_onnx(actor: ActorWeights, path: Path, recorded: FloatArray, format: 
         f"{format.weights} {format.dtype} ({encodings}), opset {format.opset}",
         *exported.parity.told,
         *_moved(actor, format.dtype, exported.parity.reference),
+        *(f"return: {drop.told}" for drop in drops),
     ]
     return lines, exported.parity.reference
 

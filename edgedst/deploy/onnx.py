@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ def export_actor(
     path: Path,
     recorded: FloatArray,
     format: Format = Format(),
+    accept: Callable[[Path], None] | None = None,
 ) -> Exported:
     """Write the actor to `path`, after it passed every check under a temporary name beside it.
 
@@ -80,6 +82,7 @@ def export_actor(
         path: the .onnx file to write; an older one there is replaced only by a file that passed.
         recorded: (rows, n) float32 observations of the run, which the exported actor is checked on; may be empty.
         format: how it is written.
+        accept: asked last, with the file under its temporary name; raises an EdgedstError to refuse it.
 
     Raises:
         ConfigError: when the format is none for this actor.
@@ -95,6 +98,8 @@ def export_actor(
         with writing(path):
             file_bytes = temporary.write_bytes(model.SerializeToString())
         parity = check_parity(temporary, written, recorded, sparse=bool(model.graph.sparse_initializer))
+        if accept is not None:
+            accept(temporary)
         with writing(path):
             temporary.replace(path)
     finally:

@@ -41,7 +41,9 @@ def test_c_takes_the_best_actor_and_tells_how_far_its_dtype_moves_the_action(run
     assert told.count("fp16 moves the action by up to ") == 2
 
 
-@pytest.mark.parametrize("option", [("--weights", "dense"), ("--opset", "13"), ("--stochastic",)])
+@pytest.mark.parametrize(
+    "option", [("--weights", "dense"), ("--opset", "13"), ("--stochastic",), ("--max-return-drop", "2%")]
+)
 def test_c_refuses_what_is_of_onnx_alone(option, run, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     done = export(tmp_path / "actor.c", "--run", run, *option)
@@ -92,6 +94,13 @@ def test_the_stochastic_actor_has_two_outputs(make_run, tmp_path):
     assert about(tmp_path / "actor.onnx")["log_std"] == [-20.0, 2.0]
 
 
+@pytest.mark.usefixtures("registry")
+def test_returns_are_compared_when_a_limit_is_given(run, tmp_path):
+    options = ("--run", run, "--max-return-drop", "50%", "--episodes", "3")
+    told = export(tmp_path / "actor.onnx", *options).output
+    assert "trained, 3 episodes of the same seeds" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
@@ -100,6 +109,7 @@ def test_the_stochastic_actor_has_two_outputs(make_run, tmp_path):
         (("--opset", "10"), ConfigError, "`--opset 10` cannot be written"),
         (("--stochastic",), ConfigError, "ds-td3 has a deterministic actor"),
         (("--checkpoint", "first"), ConfigError, "`--checkpoint first` is unknown"),
+        (("--max-return-drop", "some"), ConfigError, "is no share"),
         (("--golden", "nowhere/golden.npz"), ExportError, "cannot be written"),
         (("--run", "nowhere"), CheckpointError, "is not a folder"),
     ],
