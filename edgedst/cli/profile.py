@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgedst.cli.board import board_note, kernels_for, usual_settings
 from edgedst.cli.launch import command, job_for, preset_note
 from edgedst.cli.options import Progress, training_options
 from edgedst.cli.settings import configured
@@ -82,7 +83,10 @@ def profile(
     from edgedst.profile.table import print_profile
 
     _check_numbers(seconds, repeats)
-    settings = _settings(typed, config, run)
+    recognised = boards.detect()
+    board = recognised.board
+    settings = _settings(typed, config, run, board)
+    isa = kernels_for(board)
     names = [name.strip() for name in (AGAINST if against is None else against).split(",") if name.strip()]
     chosen, missing = contenders(settings, names, against is not None)
     for option, path in (("--json", json_file), ("--html", html_file)):
@@ -90,17 +94,18 @@ def profile(
             check_writable(path, option)
     if html_file is not None:
         from edgedst.profile.page import write_page  # now: what is wrong with it is not to be found out in the end
-    recognised = boards.detect()
-    meter, energy_note = _meter(energy, recognised.board)
+    meter, energy_note = _meter(energy, board)
     if meter is not None:
         from edgedst.energy import idle
     reporter = Reporter(progress)
-    for sentence in (preset_note(settings), *missing, energy_note):
+    given = {**(TrainConfig.load(config) if config is not None else {}), **typed}
+    of_board = board_note(board, given) if run is None else ""
+    for sentence in (preset_note(settings), of_board, *missing, energy_note):
         if sentence:
             reporter.say(sentence)
 
     def start(of: TrainConfig, goal: dict[str, Any], folder: str) -> Command:
-        return command({**job_for(of, run_dir=folder, progress=False, debug=debug), "profile": goal})
+        return command({**job_for(of, run_dir=folder, progress=False, debug=debug), "profile": goal}, isa)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -120,7 +125,7 @@ def profile(
         print("Interrupted before the first round was complete: there is nothing to tell.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
     typed_command = shlex.join(["edgedst", *sys.argv[1:]])
-    told = document(measured, recognised.board, recognised.why, typed_command, energy_note, run)
+    told = document(measured, board, recognised.why, typed_command, energy_note, run)
     print_profile(told)
     if json_file is not None:
         write_whole(str(json_file), (json.dumps(told, indent=2, allow_nan=False) + "\n").encode())
@@ -137,10 +142,10 @@ def _check_numbers(seconds: float, repeats: int) -> None:
         raise ConfigError(f"`--repeats` must be at least 1 and is {repeats}.")
 
 
-def _settings(typed: dict[str, Any], config: Path | None, run: Path | None) -> TrainConfig:
-    """From the command line and `--config`, or of a run."""
+def _settings(typed: dict[str, Any], config: Path | None, run: Path | None, board: Board) -> TrainConfig:
+    """The board's defaults, then `--config`, then what was typed; or those of a run."""
     if run is None:
-        return configured(typed, config)
+        return configured(typed, config, usual_settings(board))
     foreign = [f"`--{name.replace('_', '-')}`" for name in typed if name not in _BESIDE_A_RUN]
     if foreign or config is not None:
         raise ConfigError(

@@ -1,12 +1,14 @@
 """`edgedst profile`, as it is typed: a real tiny profile from end to end, and what is refused before it begins."""
 
 import json
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 from described_json import faults
 from typer.testing import CliRunner
 
+from edgedst import boards
+from edgedst.boards import Recognised, TrainDefaults
 from edgedst.cli import profile, verbs
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, ProfileError
@@ -17,8 +19,9 @@ TINY = ["--seconds", "0.2", "--hidden", "16", "--batch-size", "8", "--energy", "
 
 @pytest.fixture(autouse=True)
 def board(monkeypatch):
-    recognised = SimpleNamespace(board=SimpleNamespace(name="generic", title="A board"), why="A test says so.")
+    recognised = Recognised(boards.load("generic"), "A test says so.")
     monkeypatch.setattr("edgedst.boards.detect", lambda: recognised)
+    return recognised
 
 
 @pytest.fixture
@@ -116,6 +119,22 @@ def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: False)  # the superuser may write anywhere
     with pytest.raises(ProfileError, match="no permission in"):
         profile.check_writable(tmp_path / "p.json", "--json")
+
+
+def test_the_board_gives_budget_threads_and_kernels(monkeypatch, board):
+    train = TrainDefaults(budget_mb=33.0, threads=2, isa="scalar", reason="a test")
+    monkeypatch.setattr("edgedst.boards.detect", lambda: Recognised(replace(board.board, train=train), "A test."))
+    monkeypatch.delenv("EDGEDST_ISA", raising=False)
+    seen = []
+
+    def started(told, command, variables, *_):
+        seen.append((json.loads(command[-1])["config"], variables))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgedst.profile.measure.run_contender", started)
+    runner.invoke(verbs.app, ["profile", *TINY])
+    ((config, variables),) = seen
+    assert (config["budget_mb"], config["threads"], variables["EDGEDST_ISA"]) == (33.0, 2, "scalar")
 
 
 def test_interrupted_before_the_first_round_it_says_so(monkeypatch, tmp_path):
