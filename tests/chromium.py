@@ -8,17 +8,11 @@ import base64
 import json
 import os
 import select
-import shutil
 import subprocess
 import time
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 SILENCE_SECONDS = 300  # a browser that says nothing for so long has died; a loaded board may take one or two minutes
-
-
-def installed():
-    """The browser's path, or None."""
-    return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Browser:

@@ -1,20 +1,14 @@
 """A browser for the page's tests."""
 
-import os
-
 import chromium
 import pytest
+
+from tools import require_tool
 
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    """Chromium. Without one the tests are skipped; where EDGEDST_NEED_CHROMIUM is set (.ci/run) they fail."""
-    program = chromium.installed()
-    if program is None:
-        sentence = "no Chromium to show the page in: sudo apt install chromium"
-        if os.environ.get("EDGEDST_NEED_CHROMIUM"):
-            pytest.fail(sentence)
-        pytest.skip(sentence)
-    browser = chromium.Browser(program, tmp_path_factory.mktemp("chromium"))
+    """Chromium; see `require_tool` for what happens without one."""
+    browser = chromium.Browser(require_tool(*chromium.NAMES), tmp_path_factory.mktemp("chromium"))
     yield browser
     browser.close()
