@@ -40,7 +40,7 @@ def evaluations(run):
 
 
 def weights(run):
-    (networks,) = (run / "checkpoint").glob("*.safetensors")
+    (networks,) = (run / "checkpoint").glob("networks-*.safetensors")
     return networks.read_bytes()
 
 
