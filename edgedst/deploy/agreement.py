@@ -9,7 +9,9 @@ import numpy.typing as npt
 
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.native_actor import NativeActor
+from edgedst.errors import ExportError
 
+TOLERANCE = 1e-5  # float32 sums of some hundred terms in another order stay near 1e-6
 RECORDED_ROWS = 512
 RANDOM_ROWS = 512
 BATCH_SIZE = 64
@@ -70,6 +72,33 @@ def largest_difference(actions: FloatArray, expected: FloatArray, weights: Actor
     row, dimension = np.unravel_index(int(np.argmax(np.nan_to_num(differences, nan=np.inf))), differences.shape)
     share = float(np.nan_to_num(differences[row, dimension], nan=np.inf))
     return Difference(share, int(row), int(dimension), float(actions[row, dimension]), float(expected[row, dimension]))
+
+
+def check_agreement(
+    actions: FloatArray, expected: FloatArray, weights: ActorWeights, what: str, other: str, where: str = ""
+) -> float:
+    """The largest difference, which may be `TOLERANCE`.
+
+    Args:
+        actions: (rows, m) of the exported actor.
+        expected: (rows, m) of the native one.
+        weights: whose bounds differences are shares of.
+        what: computed the actions, for a sentence: "onnxruntime 1.32.0".
+        other: what to try another one of, for that sentence: "onnxruntime".
+        where: how it was asked, for that sentence.
+
+    Raises:
+        ExportError: when an action differs by more.
+    """
+    worst = largest_difference(actions, expected, weights)
+    if not worst.share <= TOLERANCE:
+        raise ExportError(
+            f"The exported actor is not the trained one: action {worst.dimension} differs by {worst.share:.1e} (limit "
+            f"{TOLERANCE:.0e}) at observation {worst.row}{where}: {worst.action:.7g} from {what}, "
+            f"{worst.expected:.7g} natively. No file was written; please report this with the run folder, or try "
+            f"another {other}."
+        )
+    return worst.share
 
 
 def movements(weights: ActorWeights, dtype: str, reference: Reference) -> dict[str, Movement]:

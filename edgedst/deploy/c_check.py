@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedst.deploy.agreement import Difference, Reference, largest_difference
+from edgedst.deploy.agreement import Reference, check_agreement
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.errors import ExportError
 
-TOLERANCE = 1e-5  # as of ONNX: float32 sums of some hundred terms in another order stay near 1e-6
 COMPILERS = ("cc", "gcc", "clang")
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 
@@ -45,7 +44,7 @@ def check_source(code: str, header: str, name: str, weights: ActorWeights, refer
 
     Raises:
         ExportError: when the file does not compile or load, or an action is outside its bounds or differs by more than
-            `TOLERANCE`.
+            `agreement.TOLERANCE`.
     """
     compiler = next((name for name in COMPILERS if shutil.which(name)), None)
     if compiler is None:
@@ -64,21 +63,11 @@ def check_source(code: str, header: str, name: str, weights: ActorWeights, refer
             f"The actor in C gave an action outside its bounds {list(weights.action_low)} to "
             f"{list(weights.action_high)}. No file was written; please report this with the run folder."
         )
-    worst = max(
-        (largest_difference(actions, expected, weights) for expected in (reference.actions, reference.batched)),
-        key=lambda difference: difference.share,
+    largest = max(
+        check_agreement(actions, expected, weights, f"C ({compiler})", "compiler")
+        for expected in (reference.actions, reference.batched)
     )
-    if not worst.share <= TOLERANCE:
-        raise ExportError(_disagreement(worst, compiler))
-    return Check(compiler, worst.share, code_bytes)
-
-
-def _disagreement(worst: Difference, compiler: str) -> str:
-    return (
-        f"The exported actor is not the trained one: action {worst.dimension} differs by {worst.share:.1e} (limit "
-        f"{TOLERANCE:.0e}) at observation {worst.row}: {worst.action:.7g} from C ({compiler}), {worst.expected:.7g} "
-        "natively. No file was written; please report this with the run folder, or try another compiler."
-    )
+    return Check(compiler, largest, code_bytes)
 
 
 def _actions(library: Path, observations: FloatArray, action_size: int) -> FloatArray:

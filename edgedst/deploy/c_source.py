@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 import edgedst
 from edgedst.deploy import c_parts
-from edgedst.deploy.agreement import Reference, reference_actions
-from edgedst.deploy.c_check import COMPILERS, TOLERANCE, Check, check_source
+from edgedst.deploy.agreement import TOLERANCE, Reference, reference_actions
+from edgedst.deploy.c_check import COMPILERS, Check, check_source
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.packing import PackedLayer, Values, check_dtype, pack_layer, quantised
 from edgedst.deploy.writing import writing
@@ -150,12 +150,8 @@ class _CLayer:
     def of(packed: PackedLayer) -> _CLayer:
         if packed.encoding == "gaps":
             return _CLayer(packed, "gaps", packed.positions, packed.values)
-        places = packed.in_features * packed.out_features
-        if places * packed.values.itemsize <= packed.positions.nbytes + packed.values.nbytes:
-            mask = np.unpackbits(packed.positions, count=places, bitorder="little")
-            values = np.zeros(places, dtype=packed.values.dtype)
-            values[np.flatnonzero(mask)] = packed.values
-            return _CLayer(packed, "full", packed.positions[:0], values)
+        if not packed.saves:
+            return _CLayer(packed, "full", packed.positions[:0], packed.coded().ravel())
         whole_words = np.pad(packed.positions, (0, -len(packed.positions) % 4))
         return _CLayer(packed, "bitmask", whole_words, packed.values)
 

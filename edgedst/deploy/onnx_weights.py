@@ -85,9 +85,9 @@ def add_weights(graph: Graph, layers: Mapping[str, ActorLayer], form: str, dtype
 
 
 def _encoding(layer: ActorLayer, packed: PackedLayer, form: str) -> str:
-    places = layer.in_features * layer.out_features
-    if form == "compact" and packed.positions.nbytes + packed.values.nbytes < places * packed.values.itemsize:
+    if form == "compact" and packed.saves:
         return packed.encoding
+    places = layer.in_features * layer.out_features
     return "sparse" if form == "sparse-initializer" and layer.nnz < places else "dense"
 
 

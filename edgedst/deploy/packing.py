@@ -45,6 +45,12 @@ class PackedLayer:
         arrays = (self.positions, self.values, self.scales, self.bias)
         return sum(array.nbytes for array in arrays if array is not None)
 
+    @property
+    def saves(self) -> bool:
+        """Whether positions and values take less than a value for every place."""
+        places = self.in_features * self.out_features
+        return self.positions.nbytes + self.values.nbytes < places * self.values.itemsize
+
     def coded(self) -> Values:
         """(O, I) in the dtype of `values`: each value at its place, zero where there is none."""
         places = self.in_features * self.out_features
