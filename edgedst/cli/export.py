@@ -57,9 +57,10 @@ def export(
     from rich.console import Console
 
     from edgedst.deploy.agreement import RECORDED_ROWS
-    from edgedst.deploy.checkpoint import best_evaluation, newest_run, read_actor, recorded_observations
+    from edgedst.deploy.checkpoint import best_evaluation, newest_run, read_actor
     from edgedst.deploy.golden import write_golden
     from edgedst.deploy.onnx import Format
+    from edgedst.deploy.recorded import recorded_observations
     from edgedst.deploy.writing import check_place
     from edgedst.errors import ConfigError
 

@@ -1,7 +1,7 @@
 """Reads the actor out of RUN/checkpoint, checking every byte it uses; also finds the newest run.
 
-`edgedst/runs.py` writes what is read here and resumes from it; here only the actor and some recorded observations are
-wanted, in a process that may import numpy.
+`edgedst/runs.py` writes what is read here and resumes from it; here only the actor is wanted, in a process
+that may import numpy.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ FloatArray = npt.NDArray[np.float32]
 Result = TypeVar("Result")
 
 _RUN_NAME = re.compile(r"s\d+-(\d{8}-\d{6}(?:-\d+)?)")
-_REPLAY_DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +119,7 @@ def read_actor(run: Path, checkpoint: str = "last") -> ActorWeights:
     """
     if checkpoint not in ("last", "best"):
         raise ConfigError(f"`--checkpoint {checkpoint}` is unknown. Expected last or best.")
-    return _while_training(run, lambda state: _read_actor(run, state, checkpoint))
+    return while_training(run, lambda state: _read_actor(run, state, checkpoint))
 
 
 def best_evaluation(run: Path) -> tuple[int, float] | None:
@@ -134,7 +133,7 @@ def best_evaluation(run: Path) -> tuple[int, float] | None:
         return None if best is None else (int(best["step"]), float(best["evaluation_return"]))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"`{run / 'checkpoint' / 'state.json'}` does not describe the best actor ({_reason(error)}). The file is "
+            f"`{run / 'checkpoint' / 'state.json'}` does not describe the best actor ({reason(error)}). The file is "
             "damaged or foreign: take it from a backup."
         ) from error
 
@@ -159,7 +158,7 @@ def read_state(run: Path) -> dict[str, Any]:
         state = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"`{path}` cannot be read as JSON ({_reason(error)}). The file is damaged: take it from a backup."
+            f"`{path}` cannot be read as JSON ({reason(error)}). The file is damaged: take it from a backup."
         ) from error
     wanted = {"format", "edgedst", "step", "env", "networks"}
     if not isinstance(state, dict) or not wanted <= state.keys():
@@ -176,22 +175,7 @@ def read_state(run: Path) -> dict[str, Any]:
     return state
 
 
-def recorded_observations(run: Path, count: int, observation_size: int, action_size: int) -> FloatArray:
-    """The first `count` observations that the run's replay still has on disk, fewer when there are fewer.
-
-    A record is observations (but those that never move, which state.json tells), then actions, in the replay's dtype,
-    then the reward (float32) and a byte of flags.
-
-    Returns:
-        (rows, observation_size) float32.
-
-    Raises:
-        CheckpointError: when state.json names a segment that is missing, too short or of another shape.
-    """
-    return _while_training(run, lambda state: _read_observations(run, state, count, observation_size, action_size))
-
-
-def _while_training(run: Path, read: Callable[[dict[str, Any]], Result]) -> Result:
+def while_training(run: Path, read: Callable[[dict[str, Any]], Result]) -> Result:
     """Read what state.json names; again when a training process replaced the checkpoint in the meantime."""
     while True:
         state = read_state(run)
@@ -237,7 +221,7 @@ def _read_actor(run: Path, state: dict[str, Any], checkpoint: str) -> ActorWeigh
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
-            f"`{path}` is not what edgedst writes: {_reason(error)}. Expected the actor's sizes and action bounds in "
+            f"`{path}` is not what edgedst writes: {reason(error)}. Expected the actor's sizes and action bounds in "
             "its metadata and one indices, values and bias tensor a layer."
         ) from error
     bounds_fit = len(low) == len(high) == sizes[-1] and all(map(math.isfinite, low + high))
@@ -253,61 +237,6 @@ def _read_actor(run: Path, state: dict[str, Any], checkpoint: str) -> ActorWeigh
             "got mixed. Copy the whole checkpoint folder again."
         )
     return actor
-
-
-def _read_observations(
-    run: Path, state: dict[str, Any], count: int, observation_size: int, action_size: int
-) -> FloatArray:
-    replay = state.get("replay") or {}
-    try:
-        dtype = _REPLAY_DTYPES[replay["dtype"]]
-        row_bytes = int(replay["row_bytes"])
-        constants = {int(index): float(value) for index, value in replay.get("constants", [])}
-        segments = [(str(segment["file"]), int(segment["rows"])) for segment in replay["segments"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"`{run / 'checkpoint' / 'state.json'}` does not describe the replay ({_reason(error)}). The file is "
-            "damaged or foreign: take it from a backup."
-        ) from error
-    stored = [index for index in range(observation_size) if index not in constants]
-    record = np.dtype(
-        [("observation", dtype, len(stored)), ("action", dtype, action_size), ("reward", "<f4"), ("flags", "u1")]
-    )
-    if segments and record.itemsize != row_bytes:
-        raise CheckpointError(
-            f"The replay of `{run}` has records of {row_bytes} bytes; {observation_size} observations and "
-            f"{action_size} actions in {replay['dtype']} take {record.itemsize}. It belongs to another environment."
-        )
-    parts: list[FloatArray] = []
-    for name, rows in segments:
-        wanted = min(rows, count - sum(len(part) for part in parts))
-        if wanted <= 0:
-            break
-        parts.append(_read_segment(run, name, record, wanted)["observation"].astype(np.float32))
-    observations = np.zeros((sum(len(part) for part in parts), observation_size), dtype=np.float32)
-    if parts:
-        observations[:, stored] = np.concatenate(parts)
-    for index, value in constants.items():
-        observations[:, index] = np.float16(value) if replay["dtype"] == "float16" else value
-    return observations
-
-
-def _read_segment(run: Path, name: str, record: np.dtype[Any], rows: int) -> npt.NDArray[Any]:
-    path = next((p for p in (run / "checkpoint" / name, run / name) if p.is_file()), run / "checkpoint" / name)
-    try:
-        with path.open("rb") as file:
-            content = file.read(rows * record.itemsize)
-    except OSError as error:
-        raise CheckpointError(
-            f"The replay segment `{path}` cannot be read ({_reason(error)}). "
-            "Copy the whole checkpoint folder, replay included."
-        ) from error
-    if len(content) < rows * record.itemsize:
-        raise CheckpointError(
-            f"The replay segment `{path}` has {len(content)} bytes where {rows * record.itemsize} were expected. It "
-            "was cut off: copy it again."
-        )
-    return np.frombuffer(content, dtype=record)
 
 
 def _networks_file(run: Path, state: dict[str, Any], name: str) -> tuple[Path, dict[str, Any]]:
@@ -328,7 +257,7 @@ def _read_networks(path: Path, record: dict[str, Any]) -> tuple[dict[str, npt.ND
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(
-            f"`{path}` cannot be read ({_reason(error)}). Copy the whole checkpoint folder."
+            f"`{path}` cannot be read ({reason(error)}). Copy the whole checkpoint folder."
         ) from error
     if len(content) != record["bytes"] or zlib.crc32(content) != record["crc32"]:
         raise CheckpointError(
@@ -343,7 +272,7 @@ def _read_networks(path: Path, record: dict[str, Any]) -> tuple[dict[str, npt.ND
             raise TypeError("its metadata is not an object")
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"`{path}` is not a safetensors file of edgedst ({_reason(error)}). "
+            f"`{path}` is not a safetensors file of edgedst ({reason(error)}). "
             "Name the folder that `edgedst train` made."
         ) from error
     return tensors, about
@@ -397,7 +326,8 @@ def _float_or_none(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What an error says, for brackets in a sentence."""
     if isinstance(error, KeyError):
         return f"no {error}"
     if isinstance(error, OSError) and error.strerror:

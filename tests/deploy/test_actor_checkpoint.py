@@ -8,7 +8,8 @@ import pytest
 from safetensors import safe_open
 
 from edgedst.deploy import checkpoint
-from edgedst.deploy.checkpoint import best_evaluation, newest_run, read_actor, recorded_observations
+from edgedst.deploy.checkpoint import best_evaluation, newest_run, read_actor
+from edgedst.deploy.recorded import recorded_observations
 from edgedst.errors import CheckpointError, ConfigError
 
 

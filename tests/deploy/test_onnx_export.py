@@ -8,9 +8,10 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from edgedst.deploy.checkpoint import read_actor, recorded_observations
+from edgedst.deploy.checkpoint import read_actor
 from edgedst.deploy.golden import write_golden
 from edgedst.deploy.onnx import build_model, export_actor, scale_and_offset
+from edgedst.deploy.recorded import recorded_observations
 from edgedst.deploy.session import open_session
 from edgedst.errors import ExportError
 

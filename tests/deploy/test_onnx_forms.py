@@ -12,11 +12,12 @@ from onnx.reference import ReferenceEvaluator
 from edgedst import core
 from edgedst.deploy import packing
 from edgedst.deploy.agreement import movements
-from edgedst.deploy.checkpoint import ActorLayer, ActorWeights, read_actor, recorded_observations
+from edgedst.deploy.checkpoint import ActorLayer, ActorWeights, read_actor
 from edgedst.deploy.native_actor import LOG_STD_BOUNDS
 from edgedst.deploy.onnx import OPSETS, Format, build_model, export_actor
 from edgedst.deploy.onnx_weights import FORMS
 from edgedst.deploy.packing import DTYPES, quantised
+from edgedst.deploy.recorded import recorded_observations
 from edgedst.deploy.session import open_session, run_in_batches
 from edgedst.errors import ConfigError, ExportError
 
