@@ -16,12 +16,12 @@ NOTHING = "–"  # a cell that has nothing to tell
 # Beyond what all pages share.
 _STYLE = """
 figcaption { max-width: 54rem; padding-top: .5rem } img { max-width: 100%; height: auto }
-table { border-collapse: separate; border-spacing: 0; margin: 0 } tbody tr { border-bottom: 0 }
+table { border-collapse: separate; border-spacing: 0 }
 th, td { padding: .34rem .75rem; text-align: right; white-space: nowrap }
 th:first-child, td:first-child, td.text, th.text { text-align: left }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--page) }
 td.paper.text { white-space: normal; min-width: 15rem }
-thead th { border-bottom: 0 } thead th.group { text-align: center }
+thead th.group { text-align: center }
 thead tr:last-child th, td { border-bottom: 1px solid var(--line) }
 .paper { color: var(--soft); background: var(--band) } thead th.paper { font-weight: 400 }
 @media (max-width: 40rem) {
