@@ -15,7 +15,7 @@ from edgedst.cli.board import asked_board, board_note, kernels_for, kernels_of_r
 from edgedst.cli.settings import configured
 from edgedst.config import DENSE_METHODS, TrainConfig
 from edgedst.envs import registry
-from edgedst.errors import CheckpointError, ConfigError, CoreNotBuilt
+from edgedst.errors import CheckpointError, ConfigError, CoreNotBuilt, EdgedstError
 from edgedst.runs import folder_name
 
 # What may differ from the run that is resumed: results do not depend on it.
@@ -145,14 +145,20 @@ def preset_note(config: TrainConfig) -> str:
     )
 
 
-def resumed_settings(folder: Path, given: dict[str, Any]) -> TrainConfig:
-    """The settings of the run that is resumed; what is given may differ only where results do not depend on it."""
+def config_of_run(folder: Path, error: type[EdgedstError]) -> Path:
+    """Its config.toml; raises `error` where there is none."""
     path = folder / "config.toml"
     if not path.is_file():
-        raise CheckpointError(
+        raise error(
             f"`{folder}` is no run folder: expected `{path}`. Name a folder that `edgedst train` made, like "
             "runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
         )
+    return path
+
+
+def resumed_settings(folder: Path, given: dict[str, Any]) -> TrainConfig:
+    """The settings of the run that is resumed; what is given may differ only where results do not depend on it."""
+    path = config_of_run(folder, CheckpointError)
     stored = TrainConfig.from_settings(TrainConfig.load(path), f"`{path}`").resolved()
     asked = TrainConfig.from_settings({**stored.settings(), **given}, "The command line")
     for name, value in asked.settings().items():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgedst.cli.board import board_note, kernels_for, usual_settings
-from edgedst.cli.launch import command, job_for, preset_note
+from edgedst.cli.launch import command, config_of_run, job_for, preset_note
 from edgedst.cli.options import Progress, training_options
 from edgedst.cli.settings import configured
 from edgedst.config import TrainConfig
@@ -151,12 +151,7 @@ def _settings(typed: dict[str, Any], config: Path | None, run: Path | None, boar
         raise ConfigError(
             f"`{run}` brings its own settings: leave out {', '.join(foreign) or '`--config`'}, or leave out the run."
         )
-    path = run / "config.toml"
-    if not path.is_file():
-        raise ConfigError(
-            f"`{run}` is no run folder: expected `{path}`. Name a folder that `edgedst train` made, like "
-            "runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
-        )
+    path = config_of_run(run, ConfigError)
     settings = {name: value for name, value in TrainConfig.load(path).items() if name != "energy"}
     return TrainConfig.from_settings({**settings, **typed}, f"`{path}`").resolved()
 
