@@ -14,6 +14,7 @@ from edgedst import __version__
 from edgedst.boards import Board
 from edgedst.config import TrainConfig, nnz_per_layer
 from edgedst.density import family
+from edgedst.energy.comparison import check_comparable
 from edgedst.profile import flops, window
 from edgedst.profile.contenders import SPARSE, Contender
 from edgedst.profile.curve import curve_with_joules
@@ -218,7 +219,11 @@ def _joules_per_1000_steps(turns: Sequence[Turn], measured: Measured) -> dict[st
 
 
 def _ratios(measured: Measured, told: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Each contender to each that comes behind it, the measured ones paired by round."""
+    """Each contender to each that comes behind it, the measured ones paired by round.
+
+    Raises:
+        EnergyMismatch: energies of another source or scope would meet in one ratio.
+    """
     idle_watts = _idle_watts(measured)
     figures: dict[str, Callable[[Turn], float | None]] = {
         "step_seconds": _step_seconds,
@@ -232,6 +237,9 @@ def _ratios(measured: Measured, told: dict[str, dict[str, Any]]) -> dict[str, An
     names = list(told)
     ratios = {}
     for ours, theirs in [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]:
+        for one, other in zip(measured.turns(ours), measured.turns(theirs), strict=True):
+            if one.energy is not None and other.energy is not None:
+                check_comparable(one.energy, other.energy)
         pair: dict[str, Any] = {
             name: ratio(
                 [figure(turn) for turn in measured.turns(ours)], [figure(turn) for turn in measured.turns(theirs)]

@@ -1,12 +1,14 @@
 """The JSON of a profile: as docs/formats.md describes it, its figures right where the measured values are known."""
 
 import json
+from copy import deepcopy
 from types import SimpleNamespace
 
 import pytest
 from described_json import faults
 from stand_in_contenders import FACTS, SteadyMeter, Watcher, contender, idle_of, starting
 
+from edgedst.errors import EnergyMismatch
 from edgedst.profile.curve import BY_STEPS, LOGGED
 from edgedst.profile.document import document
 from edgedst.profile.measure import Goal, measure
@@ -61,6 +63,13 @@ def test_a_wrong_type_and_an_unknown_key_are_found(measured):
         "task.steps is 'many', not integer",
         "contenders[].colour is not described",
     ]
+
+
+def test_energies_of_another_source_never_meet_in_a_ratio(measured):
+    foreign = deepcopy(measured)
+    foreign.rounds[-1]["dense"].energy["source"] = "another"
+    with pytest.raises(EnergyMismatch, match=r"stand-in \(.*\) and from another \(.* cannot be compared"):
+        of(foreign)
 
 
 def test_figures_follow_from_the_windows(measured):
