@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,10 +60,16 @@ def cluster(tmp_path):
             process.wait()
 
 
-def minders(folder):
-    """Process ids of whoever started the study's runs."""
-    stats = [Path(f"/proc/{pid}/stat") for pid in trainers(folder)]
-    return [int(stat.read_text(encoding="utf-8").rpartition(")")[2].split()[1]) for stat in stats if stat.exists()]
+def minder(folder):
+    """Process id of whoever started a run that trains and has a checkpoint to go on from; None where there is none."""
+    for pid in trainers(folder):
+        process = Path(f"/proc/{pid}")
+        with suppress(OSError):  # it has ended meanwhile
+            command = (process / "cmdline").read_text(encoding="utf-8")
+            runs = [state.parents[1].parts for state in folder.out.glob("runs/*/*/s*/checkpoint/state.json")]
+            if any(f'"env": "{run[-3]}"' in command and f'"method": "{run[-2]}"' in command for run in runs):
+                return int((process / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+    return None
 
 
 def test_a_worker_killed_mid_run_changes_no_number(cluster, folder):
@@ -73,13 +80,12 @@ def test_a_worker_killed_mid_run_changes_no_number(cluster, folder):
 
     workers = {process.pid: process for process in (cluster.worker("one"), cluster.worker("two"))}
     process = folder.start("--scheduler", cluster.address)
-    folder.wait_for_step(250)
     minding = []
-    wait_until(lambda: minding.extend(pid for pid in minders(folder) if pid in workers) or minding)
-    os.kill(minding[0], signal.SIGKILL)
+    wait_until(lambda: minding.append(minder(folder)) or minding[-1] in workers)
+    os.kill(minding[-1], signal.SIGKILL)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, out + err
-    assert workers[minding[0]].wait(10) == -signal.SIGKILL
+    assert workers[minding[-1]].wait(10) == -signal.SIGKILL
     assert "4 of 4 runs are finished" in out
     assert "FAILED" not in out
     assert all(summary(run)["finished"] for run in folder.runs().values())
