@@ -296,6 +296,7 @@ class MujocoHost:
     def __init__(self, library: str, model_file: str, task: str, state_bits: dict[str, int]) -> None: ...
     observation_size: int
     action_size: int
+    step_seconds: float
     @property
     def observation(self) -> memoryview[float]:
         """(n,) float64, format 'd': the host's own buffer, overwritten by reset and step."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgedst.errors import BoardFileError, UnknownDevice
+from edgedst.folders import folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -109,10 +110,8 @@ class Recognised:
 
 
 def devices_folder() -> Path:
-    """`edgedst/devices` in an installed wheel, `devices` beside the package in a checkout."""
-    package = Path(__file__).resolve().parent
-    installed = package / "devices"
-    return installed if installed.is_dir() else package.parent / "devices"
+    """Where the boards are described."""
+    return folder("devices")
 
 
 def names() -> list[str]:

@@ -8,17 +8,21 @@ import typer
 
 def evaluate(
     target: Annotated[
-        Path | None, typer.Argument(help="Run folder or .onnx file; by default the newest run below --run-dir.")
+        Path | None, typer.Argument(help="Run folder, .onnx file or bundle; by default the newest run below --run-dir.")
     ] = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to play.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Episode i is reset with seed + i.")] = 0,
+    checkpoint: Annotated[
+        str, typer.Option(help="Of a run. last: the actor as training left it. best: that of the best evaluation.")
+    ] = "last",
     run_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Play whole episodes without exploration noise; print mean and standard deviation of their returns.
 
-    A run folder is played by the native actor, an .onnx file by onnxruntime.
+    A run folder is played by the native actor, an .onnx file by onnxruntime. Of a bundle, the folder that
+    `edgedst export --bundle` makes, the .onnx file is played, after its checksums and golden pairs have come out.
     """
     import json
 
@@ -28,7 +32,7 @@ def evaluate(
     from edgedst.deploy.evaluate import evaluate as play
 
     chosen = target or newest_run(run_dir)
-    result = play(chosen, episodes, seed)
+    result = play(chosen, episodes, seed, checkpoint)
     if as_json:
         about = {"target": str(chosen), "environment": result.environment, "actor": result.source, "seed": seed}
         numbers = {"mean": result.mean, "sd": result.sd, "returns": result.returns, "lengths": result.lengths}

@@ -43,6 +43,7 @@ void bind_mujoco(nb::module_& module) {
       .def_prop_ro("observation_size",
                    [](MujocoHost& host) { return host.task().observation_size; })
       .def_prop_ro("action_size", [](MujocoHost& host) { return host.task().action_size; })
+      .def_prop_ro("step_seconds", [](MujocoHost& host) { return host.task().step_seconds(); })
       .def_prop_ro("observation",
                    [](nb::handle_t<MujocoHost> self) {
                      auto& host = nb::cast<MujocoHost&>(self);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,8 @@ from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.native_actor import NativeActor
 from edgedst.errors import ExportError
 
-TOLERANCE = 1e-5  # float32 sums of some hundred terms in another order stay near 1e-6
+TOLERANCE = 1e-5  # float32 sums of some hundred terms in another order stay near 1e-6, but not in every actor
+OTHER_ORDERS = 8  # times the native actor's rounding that another order of sums may differ by: up to 3.2 was seen
 RECORDED_ROWS = 512
 RANDOM_ROWS = 512
 BATCH_SIZE = 64
@@ -24,8 +26,23 @@ class Reference:
     observations: FloatArray  # (rows, n)
     actions: FloatArray  # (rows, m), one observation at a time, as on the device
     batched: FloatArray  # (rows, m), through the forward that training uses: sums in another order
+    rounding: npt.NDArray[np.float64]  # (rows,) how far both are from float64 arithmetic, as a share of the bound
     recorded: int
     random: int
+
+    @property
+    def tolerance(self) -> float:
+        """How far a right export may be from the native actor, as a share of the bound.
+
+        Where large sums cancel, two orders of them differ by more than TOLERANCE: the trained actor's own two do.
+        """
+        return max(TOLERANCE, OTHER_ORDERS * float(np.max(self.rounding)))
+
+    @property
+    def limit_told(self) -> str:
+        """The tolerance, and why it is above the usual one."""
+        told = f"limit {self.tolerance:.2g}"
+        return told if self.tolerance <= TOLERANCE else f"{told}, {OTHER_ORDERS} times the native actor's own rounding"
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,10 @@ def reference_actions(weights: ActorWeights, recorded: FloatArray) -> Reference:
     observations = np.ascontiguousarray(np.concatenate([recorded, drawn]), dtype=np.float32)
     native = NativeActor(weights, BATCH_SIZE)
     actions = np.stack([native.act(row.astype(np.float64).data) for row in observations])
-    return Reference(observations, actions, native.actions(observations), len(recorded), len(drawn))
+    batched = native.actions(observations)
+    exact = _exact_actions(weights, observations)
+    rounding = np.maximum(_shares(actions, exact, weights), _shares(batched, exact, weights)).max(axis=1)
+    return Reference(observations, actions, batched, rounding, len(recorded), len(drawn))
 
 
 def largest_difference(actions: FloatArray, expected: FloatArray, weights: ActorWeights) -> Difference:
@@ -75,13 +95,13 @@ def largest_difference(actions: FloatArray, expected: FloatArray, weights: Actor
 
 
 def check_agreement(
-    actions: FloatArray, expected: FloatArray, weights: ActorWeights, what: str, other: str, where: str = ""
+    actions: FloatArray, reference: Reference, weights: ActorWeights, what: str, other: str, where: str = ""
 ) -> float:
-    """The largest difference, which may be `TOLERANCE`.
+    """The largest difference from either of the native actor's, which may be the reference's tolerance.
 
     Args:
-        actions: (rows, m) of the exported actor.
-        expected: (rows, m) of the native one.
+        actions: (rows, m) of the exported actor, for the first rows of the reference.
+        reference: what the native one does.
         weights: whose bounds differences are shares of.
         what: computed the actions, for a sentence: "onnxruntime 1.32.0".
         other: what to try another one of, for that sentence: "onnxruntime".
@@ -90,11 +110,12 @@ def check_agreement(
     Raises:
         ExportError: when an action differs by more.
     """
-    worst = largest_difference(actions, expected, weights)
-    if not worst.share <= TOLERANCE:
+    natives = (reference.actions[: len(actions)], reference.batched[: len(actions)])
+    worst = max((largest_difference(actions, native, weights) for native in natives), key=lambda found: found.share)
+    if not worst.share <= reference.tolerance:
         raise ExportError(
-            f"The exported actor is not the trained one: action {worst.dimension} differs by {worst.share:.1e} (limit "
-            f"{TOLERANCE:.0e}) at observation {worst.row}{where}: {worst.action:.7g} from {what}, "
+            f"The exported actor is not the trained one: action {worst.dimension} differs by {worst.share:.1e} "
+            f"({reference.limit_told}) at observation {worst.row}{where}: {worst.action:.7g} from {what}, "
             f"{worst.expected:.7g} natively. No file was written; please report this with the run folder, or try "
             f"another {other}."
         )
@@ -117,7 +138,18 @@ def movements(weights: ActorWeights, dtype: str, reference: Reference) -> dict[s
     return {name: Movement(float(part.max()), float(part.mean())) for name, part in parts.items() if part.size}
 
 
-def _shares(actions: FloatArray, expected: FloatArray, weights: ActorWeights) -> npt.NDArray[np.float64]:
+def _exact_actions(weights: ActorWeights, observations: FloatArray) -> npt.NDArray[np.float64]:
+    """(rows, n) float32 to (rows, m) actions in float64 arithmetic: float32's rounding is 9 digits coarser."""
+    x = observations.astype(np.float64)
+    for layer in weights.layers:
+        x = x @ layer.weight.T.astype(np.float64) + layer.bias
+        x = np.tanh(x) if layer is weights.layers[-1] else np.maximum(x, 0.0)
+    low, high = np.array(weights.action_low), np.array(weights.action_high)
+    exact: npt.NDArray[np.float64] = low + (x + 1.0) / 2.0 * (high - low)
+    return exact
+
+
+def _shares(actions: npt.NDArray[Any], expected: npt.NDArray[Any], weights: ActorWeights) -> npt.NDArray[np.float64]:
     """(rows, m) differences, each as a share of its action's larger bound."""
     magnitude = np.maximum(np.abs(weights.action_low), np.abs(weights.action_high))
     differences: npt.NDArray[np.float64] = np.abs(actions.astype(np.float64) - expected)

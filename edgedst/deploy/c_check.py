@@ -44,7 +44,7 @@ def check_source(code: str, header: str, name: str, weights: ActorWeights, refer
 
     Raises:
         ExportError: when the file does not compile or load, or an action is outside its bounds or differs by more than
-            `agreement.TOLERANCE`.
+            the reference's tolerance.
     """
     compiler = next((name for name in COMPILERS if shutil.which(name)), None)
     if compiler is None:
@@ -63,10 +63,7 @@ def check_source(code: str, header: str, name: str, weights: ActorWeights, refer
             f"The actor in C gave an action outside its bounds {list(weights.action_low)} to "
             f"{list(weights.action_high)}. No file was written; please report this with the run folder."
         )
-    largest = max(
-        check_agreement(actions, expected, weights, f"C ({compiler})", "compiler")
-        for expected in (reference.actions, reference.batched)
-    )
+    largest = check_agreement(actions, reference, weights, f"C ({compiler})", "compiler")
     return Check(compiler, largest, code_bytes)
 
 

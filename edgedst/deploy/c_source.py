@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 import edgedst
 from edgedst.deploy import c_parts
-from edgedst.deploy.agreement import TOLERANCE, Reference, reference_actions
+from edgedst.deploy.agreement import Reference, reference_actions
 from edgedst.deploy.c_check import COMPILERS, Check, check_source
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.packing import PackedLayer, Values, check_dtype, pack_layer, quantised
@@ -66,8 +66,9 @@ class CExport:
             code = f"{self.check.code_bytes:,} bytes of code ({self.check.compiler} -Os for this machine)"
         return (
             f"{size}, {code}",
-            f"largest difference from the native actor: {self.check.largest_difference:.1e} (limit {TOLERANCE:.0e}; "
-            f"{self.reference.recorded} recorded and {self.reference.random} random observations)",
+            f"largest difference from the native actor: {self.check.largest_difference:.1e} "
+            f"({self.reference.limit_told}; {self.reference.recorded} recorded and {self.reference.random} random "
+            "observations)",
         )
 
 

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of returns, from a run's checkpoint or from an exported file through onnxruntime."""
+"""Mean and standard deviation of returns, from a run's checkpoint, or through onnxruntime from a file or a bundle."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgedst.deploy.bundle import check_bundle, check_golden, is_bundle
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray, read_actor
 from edgedst.envs import registry
 from edgedst.errors import CheckpointError, ConfigError
@@ -36,16 +37,33 @@ class Evaluation:
         return float(np.std(self.returns))
 
 
-def evaluate(target: Path, episodes: int = 10, seed: int = 0) -> Evaluation:
-    """Play `episodes` episodes with the actor of a run folder or an .onnx file; episode i is reset with seed + i.
+def evaluate(target: Path, episodes: int = 10, seed: int = 0, checkpoint: str = "last") -> Evaluation:
+    """Play `episodes` episodes with the actor of a run folder, an .onnx file or a bundle.
+
+    Episode i is reset with seed + i. A bundle's checksums and golden pairs have to come out first.
+
+    Args:
+        target: a run folder, an .onnx file, or a folder that `edgedst export --bundle` made.
+        episodes: how many are played.
+        seed: of the first one.
+        checkpoint: of a run, which actor: "last" or "best"; a file has the one that it was exported from.
 
     Raises:
+        ConfigError: when `checkpoint` is neither, or given for a file.
         CheckpointError: when the target is missing, damaged, foreign, or does not fit its environment.
         UnknownEnvironment: when its environment is not installed here.
         EnvironmentFault: when the environment fails.
     """
-    exported = target.is_file() or target.suffix == ".onnx"
-    environment, sizes, policy = _exported_policy(target) if exported else _native_policy(read_actor(target))
+    bundle = is_bundle(target)
+    exported = bundle or target.is_file() or target.suffix == ".onnx"
+    if exported and checkpoint != "last":
+        raise ConfigError(f"`--checkpoint` is of a run, and `{target}` holds one actor. Leave it out.")
+    if bundle:
+        environment, sizes, policy = _exported_policy(check_bundle(target), target)
+    else:
+        environment, sizes, policy = (
+            _exported_policy(target) if exported else _native_policy(read_actor(target, checkpoint))
+        )
     source = "onnxruntime" if exported else "native"
     return _play(f"`{target}`", source, environment, sizes, policy, episodes, seed)
 
@@ -95,7 +113,7 @@ def _native_policy(weights: ActorWeights) -> tuple[str, tuple[int, int], Policy]
     return weights.environment, (weights.sizes[0], weights.sizes[-1]), NativeActor(weights).act
 
 
-def _exported_policy(path: Path) -> tuple[str, tuple[int, int], Policy]:
+def _exported_policy(path: Path, bundle: Path | None = None) -> tuple[str, tuple[int, int], Policy]:
     from edgedst.deploy.session import open_session, run
 
     if not path.is_file():
@@ -110,6 +128,8 @@ def _exported_policy(path: Path) -> tuple[str, tuple[int, int], Policy]:
             f"`{path}` was not exported by edgedst: its metadata has no usable key `edgedst`, so its environment is "
             "not known. Expected a file made by `edgedst export`."
         ) from error
+    if bundle:
+        check_golden(bundle, lambda observations: run(session, observations)[0], about)
 
     def policy(observation: memoryview[float]) -> FloatArray:
         row = np.asarray(observation, dtype=np.float32)

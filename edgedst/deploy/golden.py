@@ -1,8 +1,7 @@
 """Golden pairs: observations with the trained actor's actions, as the text that every runner in `export/` reads.
 
-A name that ends in .npz gives arrays `obs` and `actions` for Python instead. In the text a line is a
-pair: n observations, then m actions, each number followed by a comma; lines that begin with `//` are comments. So a C
-file takes the pairs in with `#include` (a microcontroller has no files), and others split lines.
+A line is a pair: n observations, then m actions, each number followed by a comma; lines that begin with `//` are
+comments. So a C file takes the pairs in with `#include` (a microcontroller has no files), and others split lines.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedst.deploy.agreement import Reference
-from edgedst.deploy.checkpoint import ActorWeights
+from edgedst.deploy.agreement import OTHER_ORDERS, TOLERANCE, Reference
+from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.writing import writing
+from edgedst.errors import CheckpointError, ExportError
 
 PAIRS = 64
 
@@ -21,18 +21,23 @@ PAIRS = 64
 def write_golden(weights: ActorWeights, reference: Reference, path: Path, count: int = PAIRS) -> int:
     """Write `count` pairs of the actor that `reference` was asked of: half recorded observations, half random ones.
 
+    Left out are observations where rounding alone could pass the runners' limit, TOLERANCE.
+
     Returns:
         How many pairs were written: `count`, or fewer when the reference has fewer.
 
     Raises:
-        ExportError: when the file cannot be written.
+        ExportError: when the file cannot be written, or rounding spoils every pair.
     """
-    recorded = min(reference.recorded, count // 2)
-    rows = [*range(recorded), *range(reference.recorded, reference.recorded + min(reference.random, count - recorded))]
-    if path.suffix == ".npz":
-        with writing(path), path.open("wb") as file:
-            np.savez(file, obs=reference.observations[rows], actions=reference.actions[rows])
-        return len(rows)
+    calm = np.flatnonzero(OTHER_ORDERS * reference.rounding <= TOLERANCE)
+    recorded, random = calm[calm < reference.recorded], calm[calm >= reference.recorded]
+    recorded = recorded[: count // 2]
+    rows = [*recorded, *random[: count - len(recorded)]]
+    if not rows:
+        raise ExportError(
+            f"No golden pairs can be written: in float32 every action is off by {reference.rounding.min():.0e} of its "
+            f"bound or more, and runners allow {TOLERANCE:.0e}. The weights may have diverged: try `--checkpoint best`."
+        )
     lines = [
         f"// Golden pairs of edgedst {weights.version}, format 1: {weights.sizes[0]} observations, then "
         f"{weights.sizes[-1]} actions, a line a pair.",
@@ -44,3 +49,23 @@ def write_golden(weights: ActorWeights, reference: Reference, path: Path, count:
     with writing(path):
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return len(rows)
+
+
+def read_golden(path: Path, observation_size: int, action_size: int) -> tuple[FloatArray, FloatArray]:
+    """(rows, n) observations and (rows, m) actions of a file that `write_golden` made.
+
+    Raises:
+        CheckpointError: it cannot be read, or is not of actors of these sizes.
+    """
+    width = observation_size + action_size
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("//")]
+        pairs = np.array([line.rstrip(",").split(",") for line in lines], dtype=np.float32).reshape(-1, width)
+        if not len(pairs) or not np.isfinite(pairs).all():
+            raise ValueError("no pairs, or a number that is not finite")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"`{path}` holds no golden pairs of {observation_size} observations and {action_size} actions ({error}). "
+            "Write it with `edgedst export --golden`."
+        ) from error
+    return pairs[:, :observation_size], pairs[:, observation_size:]

@@ -43,6 +43,10 @@ class GymnasiumEnvironment(Environment):
         self.action_low = tuple(float(low) for low in np.ravel(action_space.low))
         self.action_high = tuple(float(high) for high in np.ravel(action_space.high))
         self.max_episode_steps = self._env.spec.max_episode_steps if self._env.spec is not None else None
+        dt = getattr(
+            self._env.unwrapped, "dt", None
+        )  # MuJoCo's tasks and Pendulum have it; render_fps is another thing
+        self.step_seconds = float(dt) if isinstance(dt, int | float) and dt > 0 else None
         self.observation = memoryview(bytearray(8 * self.observation_size)).cast("d")
         self._observation = np.asarray(self.observation)
         self._episode_seed = -1

@@ -30,6 +30,7 @@ class MujocoEnvironment(Environment):
         self.action_low = task.action_low
         self.action_high = task.action_high
         self.max_episode_steps = task.max_episode_steps
+        self.step_seconds = self._host.step_seconds
         self.observation = self._host.observation
         self.constants = self._host.constants
         self._time_limit = task.max_episode_steps

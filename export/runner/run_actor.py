@@ -3,18 +3,22 @@
 
 Needs onnxruntime and numpy only; imports nothing of edgedst, so this one file can be copied onto a device.
 
-    python run_actor.py actor.onnx --golden golden.npz
+    python run_actor.py actor.onnx --golden golden.csv
     python run_actor.py actor.onnx --observations observations.npy --actions actions.npy
 """
 
 import argparse
 import json
 import pathlib
+import resource
 import sys
 import time
 
-import numpy as np
-import onnxruntime
+try:
+    import numpy as np
+    import onnxruntime
+except ImportError as error:
+    sys.exit(f"run_actor: {error}. It needs two packages: pip install onnxruntime numpy")
 
 TOLERANCE = 1e-5  # of each action's largest magnitude, as in `edgedst export`
 
@@ -23,22 +27,26 @@ def main() -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="file made by `edgedst export`")
-    parser.add_argument("--golden", help="pairs that `edgedst export --golden` made: .csv, or .npz")
+    parser.add_argument("--golden", help="pairs that `edgedst export --golden` made")
     parser.add_argument("--observations", help=".npy of shape (rows, n): step through these instead of random ones")
     parser.add_argument("--actions", help=".npy to write the actions of --observations to")
     parser.add_argument("--steps", type=int, default=1000, help="steps to time, batch 1 (default 1000)")
     parser.add_argument("--threads", type=int, default=1, help="onnxruntime's threads (default 1)")
     arguments = parser.parse_args()
     try:
+        start = time.perf_counter()
         session = open_session(arguments.model, arguments.threads)
+        load_seconds = time.perf_counter() - start
         about = read_metadata(session)
         print_metadata(about)
+        print(f"{'session':20} made in {1e3 * load_seconds:.1f} ms, onnxruntime {onnxruntime.__version__}")
         if arguments.golden:
             check_golden(session, about, arguments.golden)
         observations = read_observations(arguments.observations, about["observation_size"])
         if arguments.observations:
             report_actions(session, observations, arguments.actions)
         print_times(session, observations, arguments.steps)
+        print_memory()
     except (OSError, ValueError) as error:
         print(f"run_actor: {error}", file=sys.stderr)
         return 1
@@ -87,9 +95,6 @@ def check_golden(session, about, path):
 
 def read_golden(path, observation_size, action_size):
     """(rows, n) observations and (rows, m) actions, float32; of a text, a line is a pair, `//` begins a comment."""
-    if path.endswith(".npz"):
-        with np.load(path) as golden:
-            return golden["obs"], golden["actions"]
     text = pathlib.Path(path).read_text(encoding="utf-8")
     lines = [line.strip().rstrip(",").split(",") for line in text.splitlines() if not line.startswith("//")]
     if not lines or {len(line) for line in lines} != {observation_size + action_size}:
@@ -132,6 +137,12 @@ def print_times(session, observations, steps):
         times[i] = (time.perf_counter_ns() - start) / 1000
     p50, p99 = np.percentile(times, [50, 99])
     print(f"{'step microseconds':20} p50 {p50:.1f}, p99 {p99:.1f}, max {times.max():.1f} ({len(times)} steps, batch 1)")
+
+
+def print_memory():
+    """What the process took at its peak; most of it is Python and onnxruntime."""
+    peak_bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # Linux counts it in KiB
+    print(f"{'memory':20} {peak_bytes / 1e6:.1f} MB resident at the peak (1 MB = 1,000,000 bytes)")
 
 
 def act(session, observations):

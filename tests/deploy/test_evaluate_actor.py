@@ -71,3 +71,16 @@ def test_bad_arguments_are_sentences(run, tmp_path):
         evaluate(run, episodes=0)
     with pytest.raises(CheckpointError, match="There is no file"):
         evaluate(tmp_path / "missing.onnx")
+
+
+def test_of_a_run_the_best_actor_is_played_on_request_and_a_file_has_but_one(run, tmp_path, reference, registry):
+    best = read_actor(run, "best")
+    obs = np.array([[[seed, step, 1.0] for step in range(5)] for seed in (0, 1)])
+    result = evaluate(run, episodes=2, checkpoint="best")
+    np.testing.assert_allclose(result.returns, reference(best, obs).sum(axis=(1, 2)), atol=5e-5)
+    assert result.returns != evaluate(run, episodes=2).returns
+    with pytest.raises(ConfigError, match="`--checkpoint first` is unknown"):
+        evaluate(run, checkpoint="first")
+    (tmp_path / "actor.onnx").write_bytes(build_model(best).SerializeToString())
+    with pytest.raises(ConfigError, match=r"`--checkpoint` is of a run, and `.*actor\.onnx` holds one actor"):
+        evaluate(tmp_path / "actor.onnx", checkpoint="best")

@@ -9,7 +9,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from edgedst.deploy.checkpoint import read_actor
-from edgedst.deploy.golden import write_golden
+from edgedst.deploy.golden import read_golden, write_golden
 from edgedst.deploy.onnx import build_model, export_actor, scale_and_offset
 from edgedst.deploy.recorded import recorded_observations
 from edgedst.deploy.session import open_session
@@ -75,10 +75,10 @@ def test_export_checks_against_the_native_actor(run, tmp_path, reference):
     assert (ref.recorded, ref.random) == (40, 512)
     assert exported.file_bytes == (tmp_path / "actor.onnx").stat().st_size
     np.testing.assert_allclose(ref.actions, reference(actor, ref.observations), atol=4e-6)
-    assert write_golden(actor, ref, tmp_path / "golden.npz") == 64
-    with np.load(tmp_path / "golden.npz") as golden:
-        assert golden["obs"].shape == (64, 3)
-        assert golden["actions"].shape == (64, 2)
+    assert write_golden(actor, ref, tmp_path / "golden.csv") == 64
+    observations, actions = read_golden(tmp_path / "golden.csv", 3, 2)
+    assert (observations == ref.observations[[*range(32), *range(40, 72)]]).all()
+    assert (actions == ref.actions[[*range(32), *range(40, 72)]]).all()
 
 
 def test_a_file_that_acts_differently_is_not_left_behind(run, tmp_path, monkeypatch):

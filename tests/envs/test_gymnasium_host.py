@@ -59,6 +59,11 @@ def act(env, rng):
     return memoryview(rng.uniform(env.action_low, env.action_high).astype(np.float32))
 
 
+@pytest.mark.parametrize(("env", "seconds"), [("Pendulum-v1", 0.05), ("MountainCarContinuous-v0", None)])
+def test_a_step_takes_what_the_environment_says_and_nothing_where_it_says_nothing(env, seconds):
+    assert GymnasiumEnvironment(env).step_seconds == seconds  # Pendulum's render_fps says 30
+
+
 def test_pendulum_resumes_exactly(host):
     rng = np.random.default_rng(0)
     first, fresh = host("Pendulum-v1"), host("Pendulum-v1")

@@ -107,11 +107,12 @@ def test_constants_of_a_task_never_move_in_gymnasium_either(task, count):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_bounds_and_time_limit_are_gymnasiums(task):
+def test_bounds_time_limit_and_step_are_gymnasiums(task):
     env, reference = make(task), gymnasium.make(task)
     assert env.action_low == tuple(reference.action_space.low)
     assert env.action_high == tuple(reference.action_space.high)
     assert env.max_episode_steps == reference.spec.max_episode_steps
+    assert env.step_seconds == reference.unwrapped.dt
 
 
 @pytest.mark.parametrize("task", TASKS)

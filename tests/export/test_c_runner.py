@@ -1,13 +1,14 @@
 """The actor in C and its runner, compiled for each kind of machine and run there, emulated where it is another."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from actors import random_actor
 
-from edgedst.deploy.agreement import Reference, largest_difference, reference_actions
+from edgedst.deploy.agreement import largest_difference, reference_actions
 from edgedst.deploy.c_source import build_source
 from edgedst.deploy.golden import write_golden
 from edgedst.deploy.packing import DTYPES, quantised
@@ -110,7 +111,7 @@ def test_the_runner_refuses_to_run_when_golden_pairs_differ(tmp_path, rng):
     reference = write_export(tmp_path, actor)
     other = reference.actions.copy()
     other[:, 1] += 4 * 2e-5  # of a bound of 4
-    pairs = Reference(reference.observations, other, other, reference.recorded, reference.random)
+    pairs = replace(reference, actions=other, batched=other)
     write_golden(actor, pairs, tmp_path / "golden.csv")
     assert make(tmp_path).returncode == 0
     for arguments in ((), ("-",)):

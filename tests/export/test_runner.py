@@ -24,6 +24,12 @@ def exported(tmp_path):
     return tmp_path, obs, 1 + 2 * np.tanh(obs[:, :1] - obs[:, 1:])
 
 
+def write_pairs(folder, obs, actions):
+    lines = [f"{a:.9g},{b:.9g},{action:.9g}," for (a, b), (action,) in zip(obs, actions, strict=True)]
+    (folder / "golden.csv").write_text("\n".join(["// a comment", *lines]) + "\n")
+    return lines
+
+
 def run(folder, *arguments):
     command = [sys.executable, "-I", str(RUNNER), "actor.onnx", "--steps", "20", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
@@ -31,29 +37,27 @@ def run(folder, *arguments):
 
 def test_runner_shows_metadata_checks_golden_pairs_and_times(exported):
     folder, obs, actions = exported
-    np.savez(folder / "golden.npz", obs=obs, actions=actions)
-    result = run(folder, "--golden", "golden.npz")
+    write_pairs(folder, obs, actions)
+    result = run(folder, "--golden", "golden.csv")
     assert result.returncode == 0, result.stderr
     assert 'environment          "Fake-v0"' in result.stdout
     assert "10 equal" in result.stdout
     assert "p99" in result.stdout
+    assert "session              made in " in result.stdout
+    assert "MB resident at the peak" in result.stdout
 
 
 def test_runner_fails_when_golden_pairs_differ(exported):
     folder, obs, actions = exported
-    np.savez(folder / "golden.npz", obs=obs, actions=actions + np.float32(1e-3))
-    result = run(folder, "--golden", "golden.npz")
+    write_pairs(folder, obs, actions + np.float32(1e-3))
+    result = run(folder, "--golden", "golden.csv")
     assert result.returncode == 1
     assert "an action differs by 3.3e-04, limit 1e-05" in result.stderr
 
 
-def test_runner_reads_the_golden_pairs_that_the_runners_in_c_read(exported):
+def test_runner_refuses_golden_pairs_that_are_none(exported):
     folder, obs, actions = exported
-    lines = [f"{a:.9g},{b:.9g},{action:.9g}," for (a, b), (action,) in zip(obs, actions, strict=True)]
-    (folder / "golden.csv").write_text("\n".join(["// a comment", *lines]) + "\n")
-    result = run(folder, "--golden", "golden.csv")
-    assert result.returncode == 0, result.stderr
-    assert "10 equal" in result.stdout
+    lines = write_pairs(folder, obs, actions)
     for spoiled, said in (("nan", "not finite"), ("x", "not convert"), ("0,1", "not of 2"), ("3", "differs by")):
         (folder / "golden.csv").write_text("\n".join([f"0,0,{spoiled},", *lines]) + "\n")
         result = run(folder, "--golden", "golden.csv")

@@ -1,0 +1,189 @@
+"""What `edgedst export` does: reads the actor of a run, writes a file or a bundle, tells what was checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from edgedst.cli.board import asked_board
+from edgedst.deploy.agreement import RECORDED_ROWS, Reference, movements
+from edgedst.deploy.bundle import (
+    C_SOURCE,
+    GOLDEN,
+    MODEL,
+    add_kit,
+    check_bundle_place,
+    filling,
+    training_rate,
+)
+from edgedst.deploy.c_source import export_c
+from edgedst.deploy.checkpoint import ActorWeights, FloatArray, best_evaluation, newest_run, read_actor
+from edgedst.deploy.golden import write_golden
+from edgedst.deploy.onnx import Format, export_actor
+from edgedst.deploy.recorded import recorded_observations
+from edgedst.deploy.return_drop import ReturnDrop, check_return_drop, parse_share
+from edgedst.deploy.writing import check_place
+from edgedst.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which actor is wanted, and how."""
+
+    run: Path | None
+    run_dir: Path
+    checkpoint: str
+    format: Format
+    max_return_drop: str | None
+    episodes: int
+
+    @cached_property
+    def folder(self) -> Path:
+        """The run."""
+        return self.run or newest_run(self.run_dir)
+
+    @cached_property
+    def actor(self) -> ActorWeights:
+        """Its actor."""
+        return read_actor(self.folder, self.checkpoint)
+
+    @cached_property
+    def recorded(self) -> FloatArray:
+        """Observations of its replay."""
+        return recorded_observations(self.folder, RECORDED_ROWS, self.actor.sizes[0], self.actor.sizes[-1])
+
+    @property
+    def told(self) -> str:
+        """What the actor is, in half a sentence."""
+        step = f"step {self.actor.step:,}" + (" of the best evaluation" if self.checkpoint == "best" else "")
+        return f"{self.actor.method} on {self.actor.environment}, {step}, from {self.folder}"
+
+
+@dataclass(frozen=True)
+class Written:
+    """One form of the actor."""
+
+    lines: list[str]
+    size: str
+    reference: Reference  # what it was compared with
+
+
+def export_file(request: Request, path: Path, golden: Path | None) -> list[str]:
+    """Write actor.onnx or actor.c, and its golden pairs where they are wanted; returns what to tell.
+
+    Raises:
+        ConfigError: the name or an option fits no form.
+        CheckpointError: there is no such run, or its checkpoint cannot be used.
+        ExportError: the file failed a check or cannot be written.
+    """
+    if path.suffix not in (".onnx", ".c"):
+        raise ConfigError(f"`{path}` has no ending that tells a format. Expected a name such as actor.onnx or actor.c.")
+    in_c = path.suffix == ".c"
+    if in_c and (request.max_return_drop is not None or request.format != Format(dtype=request.format.dtype)):
+        raise ConfigError(
+            f"`{path}` is to be C, and `--weights`, `--opset`, `--stochastic` and `--max-return-drop` are of ONNX. "
+            "Leave them out, or export to a name that ends in .onnx."
+        )
+    for file in (path, golden):
+        if file is not None:
+            check_place(file)
+    written = _write_c(request, path) if in_c else _write_onnx(request, path)
+    files = f"{path}, {path.with_suffix('.h').name}" if in_c else f"{path}"
+    lines = [f"{files}: {request.told}", *(f"  {line}" for line in (*written.lines, *_better(request)))]
+    if golden is not None:
+        lines.append(f"{golden}: {write_golden(request.actor, written.reference, golden)} observations and actions")
+    return lines
+
+
+def export_bundle(request: Request, path: Path, device: str | None, rate: float | None) -> list[str]:
+    """Fill a folder for a board; returns what to tell.
+
+    Raises:
+        ConfigError: the rate is none, or not known and not said; an option fits no form.
+        UnknownDevice: there is no such board.
+        CheckpointError, ExportError: as `export_file`.
+    """
+    if rate is not None and not 0 < rate < float("inf"):
+        raise ConfigError(f"`--rate {rate:g}` is no rate. Expected steps a second, above 0.")
+    check_bundle_place(path)
+    recognised = asked_board(device)
+    hz = training_rate(request.actor.environment) if rate is None else rate
+    with filling(path) as folder:
+        onnx, c = _write_onnx(request, folder / MODEL), _write_c(request, folder / C_SOURCE)
+        pairs = write_golden(request.actor, onnx.reference, folder / GOLDEN)
+        told = {"onnx_size": onnx.size, "c_size": c.size, "pairs": pairs}
+        add_kit(folder, path.absolute().name, request.actor, recognised.board, hz, told)
+        files = list(folder.iterdir())
+        total_bytes = sum(file.stat().st_size for file in files)
+    forms = ((MODEL, onnx), (f"{C_SOURCE}, {Path(C_SOURCE).with_suffix('.h')}", c))
+    return [
+        f"{path}: {len(files)} files, {total_bytes:,} bytes: {request.told}",
+        *(f"  {line}" for line in _better(request)),
+        *(line for name, form in forms for line in (f"  {name}", *(f"    {line}" for line in form.lines))),
+        f"  {GOLDEN}: {pairs} observations and actions",
+        f"  board: {recognised.board.title}. {recognised.why}",
+        f"  loop: {hz:.10g} steps a second, {'as the environment takes' if rate is None else '`--rate` says so'}",
+        f"  next: {path / 'README.md'}",
+    ]
+
+
+def _write_onnx(request: Request, path: Path) -> Written:
+    limit = None if request.max_return_drop is None else parse_share(request.max_return_drop)
+    actor, format = request.actor, request.format
+    drops: list[ReturnDrop] = []
+
+    def accept(file: Path) -> None:
+        if limit is not None:
+            drops.append(check_return_drop(actor, file, limit, request.episodes))
+
+    exported = export_actor(actor, path, request.recorded, format, accept)
+    encodings = ", ".join(layer["encoding"] for layer in exported.about["layers"])
+    outputs = "`actions`, `log_std`" if format.stochastic else "`actions`"
+    size = f"{exported.file_bytes:,} bytes"
+    lines = [
+        f"{_connections(actor)}, {size}; `obs` -> {outputs}",
+        f"{format.weights} {format.dtype} ({encodings}), opset {format.opset}",
+        *exported.parity.told,
+        *_moved(actor, format.dtype, exported.parity.reference),
+        *(f"return: {drop.told}" for drop in drops),
+    ]
+    return Written(lines, size, exported.parity.reference)
+
+
+def _write_c(request: Request, path: Path) -> Written:
+    actor, dtype = request.actor, request.format.dtype
+    exported = export_c(actor, path, request.recorded, dtype)
+    lines = [
+        f"{_connections(actor)}, {dtype}; `edgedst_act(obs, action)`",
+        *exported.told,
+        *_moved(actor, dtype, exported.reference),
+    ]
+    size = f"{exported.constant_bytes:,} bytes of constants and {exported.ram_bytes:,} bytes of RAM"
+    return Written(lines, size, exported.reference)
+
+
+def _better(request: Request) -> list[str]:
+    """That another checkpoint of the run did better, where it did."""
+    if request.checkpoint != "last":
+        return []
+    last, best = request.actor.evaluation_return, best_evaluation(request.folder)
+    if best is None or last is None or best[1] <= last:
+        return []
+    return [
+        f"its last evaluation gave {last:,.1f}, the best one {best[1]:,.1f} at step {best[0]:,}: `--checkpoint best` "
+        "exports that actor"
+    ]
+
+
+def _connections(actor: ActorWeights) -> str:
+    return f"{'-'.join(map(str, actor.sizes))}, {sum(layer.nnz for layer in actor.layers):,} connections"
+
+
+def _moved(actor: ActorWeights, dtype: str, reference: Reference) -> list[str]:
+    """How far the dtype's rounding moves the action; nothing of float32."""
+    return [
+        f"{dtype} moves the action by up to {moved.largest:.1e} of its bound, {moved.mean:.1e} on average "
+        f"({where} observations)"
+        for where, moved in movements(actor, dtype, reference).items()
+    ]

@@ -1,0 +1,183 @@
+"""The loop at a fixed rate, run as it is on a board: between a robot.py of its owner's and the exported actor."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgedst.deploy.checkpoint import ActorLayer, ActorWeights
+from edgedst.deploy.onnx import build_model
+
+RUNNER = Path(__file__).parents[2] / "export" / "runner"
+
+# Writes down what happens to it; `observe` is the body of read_observation.
+ROBOT = """
+import time
+log = open("robot.log", "a", buffering=1)
+print("import", file=log)
+steps = 0
+
+def read_observation(size):
+    global steps
+    steps += 1
+    print(f"read {{time.monotonic()}}", file=log)
+    {observe}
+
+def apply_action(action):
+    print("act", *action, file=log)
+
+def stop():
+    print("stop", file=log)
+"""
+
+
+@pytest.fixture
+def board(tmp_path):
+    """A folder as it is on a board: action = 1 + 2 tanh(obs[0] - obs[1])."""
+    weight = np.array([1.0, -1.0], dtype=np.float32)
+    layer = ActorLayer(2, 1, np.array([0, 1], dtype=np.uint32), weight, np.zeros(1, dtype=np.float32))
+    actor = ActorWeights("Fake-v0", "ds-td3", 0, 10, "0.1.0", (layer,), (-1.0,), (3.0,), None, None)
+    (tmp_path / "actor.onnx").write_bytes(build_model(actor).SerializeToString())
+    (tmp_path / "golden.csv").write_text("0,0,1,\n1,0,2.52318831,\n")
+    for name in ("run_actor.py", "control_loop.py", "robot.py"):
+        shutil.copy(RUNNER / name, tmp_path)
+    return tmp_path
+
+
+def robot(board, observe="return [1.0, 0.0]"):
+    (board / "robot.py").write_text(ROBOT.format(observe=observe))
+
+
+def start(board, *arguments, notify=None):
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    if notify:
+        environment["NOTIFY_SOCKET"] = str(notify)
+    command = [sys.executable, "-I", "control_loop.py", "actor.onnx", "--golden", "golden.csv", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=board, env=environment, **pipes)
+
+
+def run(board, *arguments):
+    process = start(board, *arguments)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def log(board):
+    path = board / "robot.log"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_the_robot_as_it_is_shipped_tries_the_loop_and_moves_nothing(board):
+    code, out, err = run(board, "--rate", "200", "--steps", "10")
+    assert (code, err) == (0, "")
+    assert "2 equal" in out
+    assert "step 10: p50 " in out
+
+
+def test_each_step_reads_acts_and_keeps_to_the_rate(board):
+    robot(board)
+    code, _, err = run(board, "--rate", "50", "--steps", "20")
+    assert (code, err) == (0, "")
+    lines = log(board)
+    assert lines[0] == "import"
+    assert [line.split()[0] for line in lines[1:]] == [*["read", "act"] * 20, "stop"]
+    assert all(float(line.split()[1]) == pytest.approx(1 + 2 * np.tanh(1), rel=1e-6) for line in lines[2:-1:2])
+    times = [float(line.split()[1]) for line in lines[1:-1:2]]
+    # However late this machine's steps are, none comes before its time: the 20th begins 19 periods after the first.
+    assert times[-1] - times[0] > 19 / 50 - 0.1
+
+
+def test_a_late_step_is_told_and_its_periods_are_left_out(board):
+    robot(board, "time.sleep(0.6 if steps == 2 else 0); return [0.0, 0.0]")
+    code, out, _ = run(board, "--rate", "2", "--steps", "4")
+    assert code == 0
+    assert int(out.rpartition("steps, ")[2].split()[0]) >= 1
+    times = [float(line.split()[1]) for line in log(board) if line.startswith("read")]
+    assert times[3] - times[0] > 1.8  # 0, 0.5, 1.5, 2; caught up with, the fourth would come at 1.5
+
+
+@pytest.mark.parametrize(
+    ("observe", "said"),
+    [
+        ("return [1.0]", "gave an array of shape (1,); expected (2,)."),
+        ("return [1.0, float('nan')]", "gave nan at index 1."),
+        ("return [1e39, 0.0]", "gave inf at index 0."),  # too large for float32
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_an_observation_that_is_none_gets_no_action_and_stops_the_robot(observe, said, board):
+    robot(board, f"if steps < 3: return [0.0, 0.0]\n    {observe}")
+    code, _, err = run(board, "--rate", "100")
+    assert code == 1
+    assert f"control_loop: robot.read_observation() {said} No action was given; the robot is stopped." in err
+    assert "Traceback" not in err
+    lines = log(board)
+    assert sum(line.startswith("act") for line in lines) == 2
+    assert lines[-1] == "stop"
+
+
+def test_a_robot_that_raises_is_stopped_and_shows_where(board):
+    robot(board, "raise OSError('the bus is gone')")
+    code, _, err = run(board, "--rate", "100")
+    assert code == 1
+    assert "robot.py" in err
+    assert "the bus is gone" in err
+    assert log(board)[-1] == "stop"
+
+
+def test_nothing_moves_when_the_golden_pairs_differ_or_the_model_is_none(board):
+    robot(board)
+    (board / "golden.csv").write_text("0,0,1.1,\n")
+    code, _, err = run(board, "--rate", "100")
+    assert code == 1
+    assert "an action differs by 3.3e-02, limit 1e-05" in err
+    (board / "actor.onnx").write_bytes(b"truncated")
+    code, _, err = run(board, "--rate", "100")
+    assert code == 1
+    assert "cannot load `actor.onnx`" in err
+    assert log(board) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_loop_after_its_step_and_the_service_is_told_it_lives(number, board):
+    robot(board)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service:
+        service.bind(str(board / "notify"))
+        service.settimeout(60)
+        process = start(board, "--rate", "50", notify=board / "notify")
+        assert [service.recv(100), service.recv(100)] == [b"READY=1", b"WATCHDOG=1"]
+        assert service.recv(100) == b"WATCHDOG=1"  # a second later
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "periods missed" in out
+    assert [line.split()[0] for line in log(board)][-2:] == ["act", "stop"]
+
+
+def test_stop_alone_stops_the_robot_without_a_model(board):
+    robot(board)
+    (board / "actor.onnx").unlink()
+    done = subprocess.run([sys.executable, "-I", "control_loop.py", "--stop"], cwd=board, timeout=60, check=True)
+    assert done.returncode == 0
+    assert log(board) == ["import", "stop"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--rate", "0"), ("--rate", "-5")])
+def test_without_a_rate_the_usage_is_shown(arguments, board):
+    code, _, err = run(board, *arguments)
+    assert code == 2
+    assert "expected a model, --golden, and a --rate above 0" in err
+
+
+def test_the_loop_imports_nothing_of_edgedst():
+    for name in ("control_loop.py", "robot.py"):
+        assert "edgedst " not in "".join(
+            line for line in (RUNNER / name).read_text().splitlines() if line.lstrip().startswith(("import ", "from "))
+        )
