@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tools import require_tool
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
@@ -50,7 +52,19 @@ def test_scaling_fits_time_against_connections_beside_the_measured_peak(tmp_path
     assert len(result["layers"]) == 6
 
 
-@pytest.mark.parametrize("script", ["update_step.py", "kernels.py", "scaling.py", "end_to_end.py"])
+def test_exported_actor_runs_every_form_as_on_a_device():
+    require_tool("cc")
+    require_tool("size")
+    result = run_json("exported_actor.py", "--sparsity", "0.9", "--rounds", "1", "--steps", "20", "--json")
+    rows = {row["form"]: row for row in result["results"]}
+    assert len(rows) == 9
+    assert rows["onnxruntime, compact int8"]["bytes"] < rows["onnxruntime, dense int8"]["bytes"] / 3
+    # C has neither Python nor onnxruntime in its process.
+    assert rows["C, fp32"]["peak_bytes"] < 5e6 < rows["onnxruntime, dense fp32"]["peak_bytes"]
+    assert all(0 < row["p50_us"] <= row["p99_us"] and row["load_ms"] > 0 for row in rows.values())
+
+
+@pytest.mark.parametrize("script", ["update_step.py", "kernels.py", "scaling.py", "end_to_end.py", "exported_actor.py"])
 def test_help_tells_how_to_get_json(script):
     done = subprocess.run([sys.executable, str(BENCHMARKS / script), "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
