@@ -111,7 +111,11 @@ def read_observations(path, size):
     observations = np.load(path)
     if observations.ndim != 2 or observations.shape[1] != size or not len(observations):
         raise ValueError(f"`{path}` has shape {observations.shape}; the actor wants (rows, {size}), one row at least")
-    return observations.astype(np.float32)
+    observations = observations.astype(np.float32)
+    if not np.isfinite(observations).all():
+        row, place = (int(index[0]) for index in np.nonzero(~np.isfinite(observations)))
+        raise ValueError(f"`{path}` has {observations[row, place]} in row {row}, place {place}; nothing was run")
+    return observations
 
 
 def report_actions(session, observations, path):

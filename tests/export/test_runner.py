@@ -72,6 +72,13 @@ def test_runner_writes_the_actions_of_given_observations(exported):
     np.testing.assert_allclose(np.load(folder / "actions.npy"), actions, atol=2e-6)
     np.save(folder / "observations.npy", obs[:, :1])
     assert "the actor wants (rows, 2)" in run(folder, "--observations", "observations.npy").stderr
+    obs[3, 1] = np.nan
+    np.save(folder / "observations.npy", obs)
+    (folder / "actions.npy").unlink()
+    refused = run(folder, "--observations", "observations.npy", "--actions", "actions.npy")
+    assert refused.returncode == 1
+    assert "has nan in row 3, place 1; nothing was run" in refused.stderr
+    assert not (folder / "actions.npy").exists()
 
 
 def test_runner_imports_nothing_of_edgedst():
