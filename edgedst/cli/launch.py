@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import edgedst
+from edgedst.boards import Board
 from edgedst.budget.guard import memory
 from edgedst.cli.board import asked_board, board_note, kernels_for, kernels_of_run, usual_settings
 from edgedst.cli.settings import configured
@@ -69,6 +70,7 @@ def start_training(
         progress=progress,
         debug=debug,
         note=note,
+        board=board,
         config_toml=f"# Board: {board.name}. {asked.why}\n{settings.toml()}",
     )
     arguments, variables = command(job, isa)
@@ -76,15 +78,21 @@ def start_training(
     os.execve(arguments[0], arguments, variables)
 
 
-def job_for(config: TrainConfig, note: str = "", **rest: Any) -> dict[str, Any]:
-    """What the trainer is told; `note` is for the user, who sees it at the start.
+def job_for(config: TrainConfig, note: str = "", board: Board | None = None, **rest: Any) -> dict[str, Any]:
+    """What the trainer is told.
+
+    Args:
+        config: the run's settings.
+        note: for the user, who sees it at the start.
+        board: whose power sensor is read; None: that of the one that this is.
+        rest: what the job holds besides.
 
     Raises:
         EdgedstError: what `registry.locate` raises for an environment that cannot be.
         EnergyUnavailable: the energy source that was asked for cannot be read.
     """
     spec = registry.locate(config.env, config.env_process)
-    energy, energy_note = energy_spec(config)
+    energy, energy_note = energy_spec(config, board)
     notes = [text for text in (preset_note(config), note, energy_note) if text]
     job: dict[str, Any] = {"plan_only": False, "resume": None, "run_dir": "runs", "progress": None, "debug": False}
     # The kernel's ru_maxrss survives exec, VmHWM does not: the summary tells both processes' peaks.
@@ -121,14 +129,13 @@ def command(job: dict[str, Any], isa: str | None = None) -> tuple[list[str], dic
     return [sys.executable, *flags, "-c", boot, json.dumps(job)], {**variables, **os.environ}
 
 
-def energy_spec(config: TrainConfig) -> tuple[dict[str, Any] | None, str]:
+def energy_spec(config: TrainConfig, board: Board | None) -> tuple[dict[str, Any] | None, str]:
     """What the trainer's meter is told, and a sentence where nothing can be metered that was asked for."""
     if config.energy == "none":
         return None, ""
-    from edgedst import boards
     from edgedst.energy import sources
 
-    board = boards.detect().board
+    board = board or asked_board(None).board
     spec = sources.choose(config.energy, board)
     if spec is not None:
         return spec, ""

@@ -25,16 +25,5 @@ def check_comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
         )
 
 
-def ratio(numerator: Mapping[str, Any], denominator: Mapping[str, Any]) -> float | None:
-    """Joules of one for one joule of the other; None where either is not known.
-
-    Raises:
-        EnergyMismatch: they are of another source or scope.
-    """
-    check_comparable(numerator, denominator)
-    above, below = numerator["joules"], denominator["joules"]
-    return above / below if above is not None and below else None
-
-
 def _told(figure: Mapping[str, Any]) -> str:
     return f"{figure['source']} ({figure['scope']}, {'measured' if figure['measured'] else 'modelled'})"

@@ -8,6 +8,7 @@ import time
 import pytest
 from power_tree import board, ina3221
 
+from edgedst import boards
 from edgedst.cli import launch
 from edgedst.config import TrainConfig
 from edgedst.energy import sources
@@ -175,6 +176,13 @@ def test_auto_on_a_host_with_nothing_says_aloud_that_nothing_is_measured(monkeyp
     job = launch.job_for(TrainConfig(energy="auto").resolved())
     assert job["energy"] is None
     assert "energy: not measured: " in job["note"]
+
+
+def test_the_board_that_the_user_names_gives_the_model_where_this_machine_hides_its_own():
+    named = boards.load("raspberry-pi-3b-plus")
+    job = launch.job_for(TrainConfig(energy="model").resolved(), board=named)
+    assert named.model is not None
+    assert job["energy"]["idle_watts"] == named.model.idle_watts
 
 
 def test_a_source_that_does_not_exist_is_refused_with_the_nearest():
