@@ -29,3 +29,13 @@ def random_actor(rng, sizes, densities, environment="Fake-v0"):
     ]
     low, high = (bounds[: sizes[-1]] for bounds in BOUNDS)
     return ActorWeights(environment, "ds-td3", 3, 1000, "0.1.0", tuple(layers), low, high, 12.5, 0.5)
+
+
+def overflowing_actor():
+    """2-2-1: observing (3e38, -3e38), which is finite, both hidden sums are infinite, and their difference NaN."""
+    values = (np.array([2, 0, 0, -2], np.float32), np.array([1, -1], np.float32))
+    layers = tuple(
+        ActorLayer(2, outputs, np.arange(2 * outputs, dtype=np.uint32), weights, np.zeros(outputs, np.float32))
+        for outputs, weights in zip((2, 1), values, strict=True)
+    )
+    return ActorWeights("Fake-v0", "ds-td3", 0, 10, "0.1.0", layers, (-1.0,), (3.0,), None, None)

@@ -15,7 +15,7 @@ from edgedst.deploy.bundle import (
     add_kit,
     check_bundle_place,
     filling,
-    training_rate,
+    rate_for,
 )
 from edgedst.deploy.c_source import export_c
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray, best_evaluation, newest_run, read_actor
@@ -104,16 +104,15 @@ def export_bundle(request: Request, path: Path, device: str | None, rate: float 
         UnknownDevice: there is no such board.
         CheckpointError, ExportError: as `export_file`.
     """
-    if rate is not None and not 0 < rate < float("inf"):
-        raise ConfigError(f"`--rate {rate:g}` is no rate. Expected steps a second, above 0.")
-    check_bundle_place(path)
+    place = path.resolve()
+    check_bundle_place(place)
     recognised = asked_board(device)
-    hz = training_rate(request.actor.environment) if rate is None else rate
-    with filling(path) as folder:
+    loop = rate_for(request.actor.environment, rate)
+    with filling(place) as folder:
         onnx, c = _write_onnx(request, folder / MODEL), _write_c(request, folder / C_SOURCE)
         pairs = write_golden(request.actor, onnx.reference, folder / GOLDEN)
-        told = {"onnx_size": onnx.size, "c_size": c.size, "pairs": pairs}
-        add_kit(folder, path.absolute().name, request.actor, recognised.board, hz, told)
+        told = {"dtype": request.format.dtype, "onnx_size": onnx.size, "c_size": c.size, "pairs": pairs}
+        add_kit(folder, place.name, request.actor, recognised.board, loop, told)
         files = list(folder.iterdir())
         total_bytes = sum(file.stat().st_size for file in files)
     forms = ((MODEL, onnx), (f"{C_SOURCE}, {Path(C_SOURCE).with_suffix('.h')}", c))
@@ -123,7 +122,7 @@ def export_bundle(request: Request, path: Path, device: str | None, rate: float 
         *(line for name, form in forms for line in (f"  {name}", *(f"    {line}" for line in form.lines))),
         f"  {GOLDEN}: {pairs} observations and actions",
         f"  board: {recognised.board.title}. {recognised.why}",
-        f"  loop: {hz:.10g} steps a second, {'as the environment takes' if rate is None else '`--rate` says so'}",
+        f"  loop: {loop.told}",
         f"  next: {path / 'README.md'}",
     ]
 

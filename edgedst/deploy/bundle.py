@@ -9,19 +9,18 @@ from __future__ import annotations
 import errno
 import hashlib
 import math
+import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import requires
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
 
-import numpy as np
-
 from edgedst.boards import Board
-from edgedst.deploy.agreement import TOLERANCE
+from edgedst.deploy.agreement import TOLERANCE, shares_of_bound
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.golden import read_golden
 from edgedst.deploy.writing import check_place, writing
@@ -30,33 +29,68 @@ from edgedst.errors import CheckpointError, ConfigError, EdgedstError, ExportErr
 from edgedst.folders import folder as folder_of
 
 MODEL, C_SOURCE, GOLDEN, CHECKSUMS = "actor.onnx", "actor.c", "golden.csv", "SHA256SUMS"
-YOURS = "robot.py"  # the owner writes it: it has no checksum
+YOURS = ("robot.py", "edgedst-actor.service")  # the owner writes them: they have no checksum
+COPIED = (  # from export/
+    *("runner/run_actor.py", "runner/control_loop.py", "runner/robot.py"),
+    *("runner/main.c", "runner/run_actor.cpp", "runner/Makefile", "ONNX.md", "C.md"),
+)
+FILLED_IN = ("README.md", "edgedst-actor.service", "requirements.txt")  # from export/bundle/
+SLOWEST, FASTEST = 0.01, 10_000.0  # steps a second that control_loop.py takes
 LEAST_WATCHDOG_SECONDS = 5
 
 
-def training_rate(environment: str) -> float:
-    """Steps a second of the robot's time in this environment, to four decimals.
+@dataclass(frozen=True)
+class Rate:
+    """Steps a second of a bundle's loop."""
+
+    hz: float
+    training_hz: float | None  # of the environment's own time; None: it does not say
+    why_not: str = ""  # it does not say
+
+    @property
+    def told(self) -> str:
+        """In words, for a README."""
+        if self.hz == self.training_hz:
+            return f"{self} times a second, as in training"
+        trained = "is not known" if self.training_hz is None else f"was {self.training_hz:.6g}"
+        return f"{self} times a second, because `--rate` said so; the rate of training {trained}"
+
+    def __str__(self) -> str:
+        """The number."""
+        return f"{self.hz:.6g}"
+
+
+def rate_for(environment: str, wanted: float | None) -> Rate:
+    """The rate that is wanted, or that of the environment's own time (six digits).
 
     Raises:
-        ConfigError: the environment does not say, or is not installed here.
+        ConfigError: a rate that the loop does not take; or none is wanted, and the environment does not say or is not
+            installed here.
     """
+    if wanted is not None and not SLOWEST <= wanted <= FASTEST:
+        raise ConfigError(f"`--rate {wanted:g}` is no rate. Expected {SLOWEST:g} to {FASTEST:g} steps a second.")
+    why = "it does not say"
     try:
         host = registry.make(registry.locate(environment))
         seconds = host.step_seconds
         host.close()
-        why = "it does not say"
     except EdgedstError as error:
         seconds, why = None, str(error)
-    if seconds is None:
+    training = float(f"{1 / seconds:.6g}") if seconds else None
+    if training is not None and not SLOWEST <= training <= FASTEST:
+        training, why = None, f"its steps take {seconds:g} s, which the loop cannot keep"
+    if wanted is not None:
+        return Rate(wanted, training)
+    if training is None:
         raise ConfigError(
             f"How many steps a second `{environment}` takes is not known ({why}). Say it, for example `--rate 50`: an "
             "actor has to run at the rate that it was trained with."
         )
-    return round(1.0 / seconds, 4)
+    return Rate(training, training)
 
 
 def check_bundle_place(folder: Path) -> None:
-    """Find out before any work whether a bundle can be written there.
+    """Find out before any work whether a bundle can be written there; `folder` is absolute, without links.
 
     Raises:
         ExportError: it cannot, or something is there already.
@@ -64,10 +98,11 @@ def check_bundle_place(folder: Path) -> None:
     with writing(folder):
         if folder.is_file():
             raise FileExistsError(errno.EEXIST, "a file has that name")
-        if folder.is_dir() and any(folder.iterdir()):
+        if folder.is_dir() and (any(folder.iterdir()) or folder.is_mount() or folder == Path.cwd()):
+            what = "is not empty" if any(folder.iterdir()) else "is the current folder or a mount"
             raise ExportError(
-                f"`{folder}` is not empty, and a bundle is never written over one, whose robot.py is yours. Name a "
-                "folder that does not exist yet, or an empty one."
+                f"`{folder}` {what}. A bundle is never written over anything: name a folder that does not exist yet, "
+                "or an empty one."
             )
     check_place(folder.parent / f".{folder.name}.tmp")
 
@@ -80,24 +115,19 @@ def filling(folder: Path) -> Iterator[Path]:
         ExportError: it cannot be written.
     """
     with writing(folder):
-        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.absolute().parent))
+        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         yield made
         with writing(folder):
-            made.chmod(0o755)  # mkdtemp's is closed to others, and the service is another user
+            made.chmod(0o755)  # the service is another user, whatever the umask here
+            for file in made.iterdir():
+                file.chmod(0o644)
             made.replace(folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def add_kit(
-    folder: Path,
-    name: str,
-    weights: ActorWeights,
-    board: Board,
-    rate: float,
-    told: dict[str, Any],
-) -> None:
+def add_kit(folder: Path, name: str, weights: ActorWeights, board: Board, rate: Rate, told: dict[str, Any]) -> None:
     """Add to a folder with MODEL, C_SOURCE and GOLDEN all else that a bundle has; checksums come last.
 
     Args:
@@ -105,14 +135,13 @@ def add_kit(
         name: that it will have.
         weights: the trained actor.
         board: whose notes go with it.
-        rate: steps a second.
-        told: for the README: `onnx_size` and `c_size`, what the actor takes, and `pairs`, how many golden ones.
+        rate: of the loop.
+        told: for the README: `dtype`, `onnx_size` and `c_size` (what the actor takes), `pairs` (how many golden ones).
 
     Raises:
         ExportError: a file cannot be written.
     """
-    kit = folder_of("export")
-    rate_text = f"{rate:.10g}"
+    watchdog_seconds = max(LEAST_WATCHDOG_SECONDS, math.ceil(3.0 / rate.hz))
     values = {
         **told,
         "method": weights.method,
@@ -125,33 +154,34 @@ def add_kit(
         "action_size": weights.sizes[-1],
         "bounds": _bounds(weights),
         "board": board.title,
-        "rate": rate_text,
-        "watchdog_seconds": max(LEAST_WATCHDOG_SECONDS, math.ceil(3.0 / rate)),
-        "folder": name,
+        "rate": rate,
+        "rate_told": rate.told,
+        "watchdog_seconds": watchdog_seconds,
+        "start_limit_seconds": 60 + 6 * watchdog_seconds,  # three hangs and their starts
+        "folder": shlex.quote(name),
     }
+    kit = folder_of("export")
     with writing(folder):
-        for source in (*sorted((kit / "runner").iterdir()), kit / "ONNX.md", kit / "C.md"):
-            if source.is_file():
-                shutil.copyfile(source, folder / source.name)
-        for source in sorted((kit / "bundle").iterdir()):
-            text = Template(source.read_text(encoding="utf-8")).substitute(values)
-            (folder / source.name).write_text(text, encoding="utf-8")
+        for source in COPIED:
+            shutil.copyfile(kit / source, folder / Path(source).name)
+        for source in FILLED_IN:
+            text = Template((kit / "bundle" / source).read_text(encoding="utf-8")).substitute(values)
+            (folder / source).write_text(text, encoding="utf-8")
         shutil.copyfile(board.bringup, folder / "BOARD.md")
-        (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in _requirements()), encoding="utf-8")
-        sums = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir()) if path.name != YOURS]
+        sums = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir()) if path.name not in YOURS]
         (folder / CHECKSUMS).write_text("".join(sums), encoding="utf-8")
 
 
 def is_bundle(target: Path) -> bool:
-    """Whether a folder is one that `add_kit` filled."""
-    return (target / CHECKSUMS).is_file() and (target / GOLDEN).is_file()
+    """Whether a folder is one that `add_kit` filled, whole or not, rather than a run's."""
+    return not (target / "config.toml").is_file() and any((target / name).is_file() for name in (MODEL, CHECKSUMS))
 
 
 def check_bundle(folder: Path) -> Path:
-    """The bundle's ONNX file, after checksums and golden pairs have come out.
+    """The bundle's ONNX file, after the checksums have come out.
 
     Raises:
-        CheckpointError: a file is missing or not as it was exported, or the actor acts otherwise here.
+        CheckpointError: a file is missing, or not as it was exported.
     """
     try:
         lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
@@ -170,21 +200,19 @@ def check_bundle(folder: Path) -> Path:
     return folder / MODEL
 
 
-def check_golden(folder: Path, actions_of: Any, about: dict[str, Any]) -> None:
+def check_golden(folder: Path, act: Callable[[FloatArray], FloatArray], about: dict[str, Any]) -> None:
     """Ask the bundle's actor for the golden pairs.
 
     Args:
         folder: the bundle.
-        actions_of: (rows, n) float32 to (rows, m).
+        act: (rows, n) float32 to (rows, m).
         about: the model's metadata.
 
     Raises:
         CheckpointError: an action differs by more than the tolerance.
     """
     observations, expected = read_golden(folder / GOLDEN, about["observation_size"], about["action_size"])
-    magnitude = np.maximum(np.abs(about["action_low"]), np.abs(about["action_high"]))
-    actions: FloatArray = actions_of(observations)
-    share = float(np.max(np.abs(actions - expected) / np.where(magnitude > 0, magnitude, 1.0)))
+    share = float(shares_of_bound(act(observations), expected, about["action_low"], about["action_high"]).max())
     if not share <= TOLERANCE:
         raise CheckpointError(
             f"The actor in `{folder}` differs from its golden pairs by {share:.1e} here (limit {TOLERANCE:.0e}). Try "
@@ -198,12 +226,6 @@ def _spoiled(path: Path, what: str) -> CheckpointError:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _requirements() -> list[str]:
-    """What `run_actor.py` needs, as this edgedst needs it."""
-    wanted = [line for line in requires("edgedst") or [] if ";" not in line]
-    return [line for line in wanted if line.startswith(("numpy", "onnxruntime"))]
 
 
 def _evaluated(weights: ActorWeights) -> str:

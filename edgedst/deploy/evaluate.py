@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,20 +113,12 @@ def _native_policy(weights: ActorWeights) -> tuple[str, tuple[int, int], Policy]
 
 
 def _exported_policy(path: Path, bundle: Path | None = None) -> tuple[str, tuple[int, int], Policy]:
-    from edgedst.deploy.session import open_session, run
+    from edgedst.deploy.session import open_session, read_about, run
 
     if not path.is_file():
         raise CheckpointError(f"There is no file `{path}`. Make it with `edgedst export {path}`, or name a run folder.")
     session = open_session(path)
-    try:
-        about = json.loads(session.get_modelmeta().custom_metadata_map["edgedst"])
-        environment = str(about["environment"])
-        sizes = int(about["observation_size"]), int(about["action_size"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"`{path}` was not exported by edgedst: its metadata has no usable key `edgedst`, so its environment is "
-            "not known. Expected a file made by `edgedst export`."
-        ) from error
+    about = read_about(session, path)
     if bundle:
         check_golden(bundle, lambda observations: run(session, observations)[0], about)
 
@@ -136,4 +127,4 @@ def _exported_policy(path: Path, bundle: Path | None = None) -> tuple[str, tuple
         actions: FloatArray = run(session, row[None, :])[0][0]
         return actions
 
-    return environment, sizes, policy
+    return about["environment"], (about["observation_size"], about["action_size"]), policy

@@ -6,6 +6,7 @@ comments. So a C file takes the pairs in with `#include` (a microcontroller has 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,10 @@ def read_golden(path: Path, observation_size: int, action_size: int) -> tuple[Fl
     """
     width = observation_size + action_size
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("//")]
+        text = path.read_text(encoding="utf-8")
+        lines = [line for line in text.splitlines() if not line.startswith("//")]
+        if (told := re.search(r"^//.* (\d+) pairs", text, re.MULTILINE)) and int(told[1]) != len(lines):
+            raise ValueError(f"{len(lines)} of {told[1]} pairs")
         pairs = np.array([line.rstrip(",").split(",") for line in lines], dtype=np.float32).reshape(-1, width)
         if not len(pairs) or not np.isfinite(pairs).all():
             raise ValueError("no pairs, or a number that is not finite")

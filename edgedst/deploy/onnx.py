@@ -21,6 +21,7 @@ from edgedst.deploy.native_actor import LOG_STD_BOUNDS
 from edgedst.deploy.onnx_weights import FORMS, Graph, add_weights
 from edgedst.deploy.packing import check_dtype, quantised
 from edgedst.deploy.parity import Parity, check_parity
+from edgedst.deploy.session import FORMAT
 from edgedst.deploy.writing import writing
 from edgedst.errors import ConfigError
 
@@ -169,7 +170,7 @@ def metadata(weights: ActorWeights, format: Format, encodings: list[str]) -> dic
     `encodings` are those of the layers, in their order; a head of log sigma comes last and is left out.
     """
     return {
-        "format": 1,
+        "format": FORMAT,
         "edgedst": weights.version,
         "environment": weights.environment,
         "method": weights.method,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +11,9 @@ import numpy as np
 import onnxruntime
 
 from edgedst.deploy.checkpoint import FloatArray
-from edgedst.errors import ExportError
+from edgedst.errors import CheckpointError, ExportError
+
+FORMAT = 1  # of the metadata
 
 
 class Runs(Protocol):
@@ -37,6 +40,30 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
             f"onnxruntime {onnxruntime.__version__} cannot load `{path.name}` ({first_line(error)}). Expected an ONNX "
             "file that `edgedst export` made: export it again, with a lower `--opset` for an older onnxruntime."
         ) from error
+
+
+def read_about(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:
+    """What the file says about itself: its metadata key `edgedst`, format 1 (export/ONNX.md).
+
+    Raises:
+        CheckpointError: there is none, or it is of another format or not whole.
+    """
+    try:
+        about: dict[str, Any] = json.loads(session.get_modelmeta().custom_metadata_map["edgedst"])
+        if about["format"] != FORMAT:
+            raise ValueError(f"its format is {about['format']}, and {FORMAT} is read here")
+        about["environment"] = str(about["environment"])
+        for key in ("observation_size", "action_size"):
+            about[key] = int(about[key])
+        for key in ("action_low", "action_high"):
+            about[key] = [float(bound) for bound in about[key]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"`{path}` was not exported by this edgedst: its metadata key `edgedst` cannot be used "
+            f"({type(error).__name__}: {error}), so its environment is not known. Expected a file made by `edgedst "
+            "export`."
+        ) from error
+    return about
 
 
 def run_in_batches(

@@ -5,11 +5,14 @@
     python control_loop.py actor.onnx --golden golden.csv --rate 20 --steps 100
     python control_loop.py --stop
 
-It starts only when the golden pairs come out, and calls robot.stop() however it ends. The rate is that of training: an
-actor knows no other. Needs onnxruntime, numpy, and run_actor.py and robot.py beside it.
+It starts only when the golden pairs come out, and calls robot.stop() when it ends: after --steps, Ctrl-C, SIGTERM, a
+lost terminal, a bad observation, an exception in robot.py. What cannot be caught (a kill, a crash of Python) is
+systemd's part, which runs `--stop`. The rate is that of training: an actor knows no other. Needs onnxruntime, numpy,
+and run_actor.py and robot.py beside it.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import signal
@@ -18,6 +21,10 @@ import sys
 import time
 
 REPORT_SECONDS = 10.0
+SLOWEST, FASTEST = 0.01, 10_000.0  # steps a second
+SLEEP_SECONDS = 0.1  # at most: a signal is looked for in between
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ROBOT = ("start", "read_observation", "apply_action", "stop")
 
 
 def main() -> int:
@@ -35,8 +42,8 @@ def main() -> int:
 
         robot.stop()
         return 0
-    if not (arguments.model and arguments.golden and arguments.rate and arguments.rate > 0):
-        parser.error("expected a model, --golden, and a --rate above 0")
+    if not (arguments.model and arguments.golden and arguments.rate and SLOWEST <= arguments.rate <= FASTEST):
+        parser.error(f"expected a model, --golden, and a --rate from {SLOWEST:g} to {FASTEST:g}")
     from run_actor import check_golden, open_session, read_metadata
 
     try:
@@ -46,74 +53,119 @@ def main() -> int:
     except (OSError, ValueError) as error:
         print(f"control_loop: {error}", file=sys.stderr)
         return 1
-    import robot  # not before: it may move something
+    ended = Ended()
+    import robot
 
-    ended = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: ended.append(number))
+    if missing := [name for name in ROBOT if not callable(getattr(robot, name, None))]:
+        print(f"control_loop: robot.py has no function {', '.join(missing)}. Nothing was started.", file=sys.stderr)
+        return 1
     try:
+        robot.start()
         loop(session, about["observation_size"], robot, arguments.rate, arguments.steps, ended)
-    except BadObservation as error:
+    except Unusable as error:
         print(f"control_loop: {error} No action was given; the robot is stopped.", file=sys.stderr)
         return 1
     finally:
+        ended.ignore()
         robot.stop()
     return 0
 
 
-class BadObservation(Exception):
-    """robot.read_observation() gave what the actor cannot take."""
+class Unusable(Exception):
+    """An observation that the actor cannot take, or an action that no motor may get."""
+
+
+class Ended:
+    """Whether a signal has asked for the end; true after the step that it came in. A second one ends at once."""
+
+    def __init__(self):
+        self.asked = False
+        self.numbers = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]  # nohup's stays ignored
+        for number in self.numbers:
+            signal.signal(number, self.ask)
+
+    def ask(self, number, _frame):
+        """The handler: Python goes on with whatever was blocked, unless this raises."""
+        if self.asked:
+            raise SystemExit(128 + number)
+        self.asked = True
+
+    def ignore(self):
+        """From here on nothing may interrupt: the robot is coming to rest."""
+        for number in self.numbers:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def loop(session, size, robot, rate, steps, ended):
-    """Step at `rate` until `steps` are done or a signal is in `ended`.
+    """Step at `rate` until `steps` are done or the end is asked for.
 
     Steps keep to the clock: a late one moves no other, and a period that has passed is left out, not caught up with.
     """
-    import numpy as np
-
     period = 1.0 / rate
     service, report = Service(), Report(rate)
     service.tell("READY=1")
     due, done = time.monotonic(), 0
-    while not ended and (steps is None or done < steps):
+    while not ended.asked and (steps is None or done < steps):
         began = time.monotonic()
-        observation = np.asarray(robot.read_observation(size), dtype=np.float32)
-        if observation.shape != (size,):
-            raise BadObservation(
-                f"robot.read_observation() gave an array of shape {observation.shape}; expected ({size},)."
-            )
-        if not np.isfinite(observation).all():
-            place = int(np.flatnonzero(~np.isfinite(observation))[0])
-            raise BadObservation(f"robot.read_observation() gave {observation[place]} at index {place}.")
-        robot.apply_action(session.run(["actions"], {"obs": observation[None, :]})[0][0].tolist())
+        robot.apply_action(act(session, read(robot, size)))
         done += 1
         now = time.monotonic()
         due += period
         missed = max(0, int((now - due) // period) + 1) if now > due else 0
         due += missed * period
-        report.add(now - began, missed)
+        report.add(now, now - began, missed)
         service.alive(now)
-        if now < due:
-            time.sleep(due - now)
+        while now < due and not ended.asked:
+            time.sleep(min(due - now, SLEEP_SECONDS))
+            now = time.monotonic()
+            service.alive(now)
     report.show()
+
+
+def read(robot, size):
+    """The robot's observation, (1, size) float32."""
+    import numpy as np
+
+    given = robot.read_observation(size)
+    try:
+        observation = np.asarray(given, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise Unusable(f"robot.read_observation() gave what is no list of numbers ({error}).") from None
+    if observation.shape != (size,):
+        raise Unusable(f"robot.read_observation() gave an array of shape {observation.shape}; expected ({size},).")
+    if not np.isfinite(observation).all():
+        place = int(np.flatnonzero(~np.isfinite(observation))[0])
+        raise Unusable(f"robot.read_observation() gave {observation[place]} at index {place}.")
+    return observation[None, :]
+
+
+def act(session, observation):
+    """The actor's action, a list of floats."""
+    import numpy as np
+
+    action = session.run(["actions"], {"obs": observation})[0][0]
+    if not np.isfinite(action).all():
+        raise Unusable(f"The actor gave {action.tolist()}: the observation is far outside of what it was trained with.")
+    return action.tolist()
 
 
 class Report:
     """Every REPORT_SECONDS a line: steps, missed periods, and how long reading, acting and applying took."""
 
     def __init__(self, rate):
-        self.times = [0.0] * max(1, round(rate * REPORT_SECONDS))  # the loop allocates nothing that grows
+        self.times = [0.0] * (1 + round(rate * REPORT_SECONDS))  # the loop allocates nothing that grows
         self.count = self.missed = self.total = 0
+        self.next = time.monotonic() + REPORT_SECONDS
 
-    def add(self, seconds, missed):
+    def add(self, now, seconds, missed):
         """A step, and the periods that it was late by."""
         self.times[self.count] = seconds
         self.count += 1
         self.total += 1
         self.missed += missed
-        if self.count == len(self.times):
+        if now >= self.next or self.count == len(self.times):
             self.show()
+            self.next = now + REPORT_SECONDS
 
     def show(self):
         """Print the line, and begin anew."""
@@ -121,11 +173,12 @@ class Report:
             return
         times = sorted(self.times[: self.count])
         p50, p99 = (1e3 * times[int(share * (self.count - 1))] for share in (0.5, 0.99))
-        print(
-            f"step {self.total:,}: p50 {p50:.2f}, p99 {p99:.2f}, max {1e3 * times[-1]:.2f} ms over {self.count:,} "
-            f"steps, {self.missed:,} periods missed",
-            flush=True,
-        )
+        with contextlib.suppress(OSError):  # whoever read this has gone: no reason to drop a robot
+            print(
+                f"step {self.total:,}: p50 {p50:.2f}, p99 {p99:.2f}, max {1e3 * times[-1]:.2f} ms over "
+                f"{self.count:,} steps, {self.missed:,} periods missed",
+                flush=True,
+            )
         self.count = self.missed = 0
 
 
@@ -138,9 +191,10 @@ class Service:
         self.next = 0.0
 
     def tell(self, state):
-        """Send one state; a name that begins with @ is an abstract one."""
+        """Send one state; an address that begins with @ is an abstract one."""
         if self.socket:
-            self.socket.sendto(state.encode(), "\0" + self.address[1:] if self.address[0] == "@" else self.address)
+            with contextlib.suppress(OSError):  # systemd's watchdog knows what to do
+                self.socket.sendto(state.encode(), "\0" + self.address[1:] if self.address[0] == "@" else self.address)
 
     def alive(self, now):
         """Once a second."""

@@ -6,8 +6,8 @@
  *     ./run_c - < observations.csv > actions.csv          a row an observation
  *
  * It goes on only when every golden action comes out within 1e-5 of the action's larger bound, and
- * refuses observations that are not finite. The pairs are compiled in, so that it also runs where
- * there are no files; without a POSIX clock no step is timed. */
+ * refuses observations and actions that are not finite. The pairs are compiled in, so that it also
+ * runs where there are no files; without a POSIX clock no step is timed. */
 #define _POSIX_C_SOURCE 199309L
 #include <math.h>
 #include <stdio.h>
@@ -103,6 +103,14 @@ static int act_on_input(void) {
       return 1;
     }
     edgedst_act(observation, action);
+    for (int i = 0; i < ACTIONS; i++) {
+      if (isfinite(action[i])) continue;
+      fprintf(stderr,
+              "run_c: action %d of row %lu is not finite: the observation is far outside of what "
+              "the actor was trained with; no action was given for it.\n",
+              i + 1, row);
+      return 1;
+    }
     for (int i = 0; i < ACTIONS; i++) printf("%.9g%c", action[i], i + 1 < ACTIONS ? ',' : '\n');
     fflush(stdout);
   }

@@ -66,6 +66,8 @@ class Actor {
     check(ort->CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &memory));
     memory_.reset(memory);
     about_ = metadata();
+    if (numbers("format").at(0) != 1)
+      throw Failure("`" + path + "` has a format that this runner does not read; it reads 1.");
     observation_size = static_cast<size_t>(numbers("observation_size").at(0));
     action_size = static_cast<size_t>(numbers("action_size").at(0));
     const std::vector<double> low = numbers("action_low"), high = numbers("action_high");
@@ -230,6 +232,11 @@ void act_on_input(const Actor& actor) {
   for (size_t row = 1; std::getline(std::cin, line); row++) {
     const std::vector<float> action =
         actor.act(row_of(line, actor.observation_size, "row " + std::to_string(row)));
+    for (const float value : action)
+      if (!std::isfinite(value))
+        throw Failure("row " + std::to_string(row) +
+                      ": an action is not finite, for the observation is far outside of what the "
+                      "actor was trained with.");
     std::ostringstream text;
     text.precision(std::numeric_limits<float>::max_digits10);
     for (size_t i = 0; i < action.size(); i++) text << (i == 0 ? "" : ",") << action[i];

@@ -10,6 +10,7 @@ Needs onnxruntime and numpy only; imports nothing of edgedst, so this one file c
 import argparse
 import json
 import pathlib
+import re
 import sys
 import time
 
@@ -19,6 +20,8 @@ try:
 except ImportError as error:
     sys.exit(f"run_actor: {error}. It needs two packages: pip install onnxruntime numpy")
 
+FORMAT = 1
+NEEDED = ("observation_size", "action_size", "action_low", "action_high")
 TOLERANCE = 1e-5  # of each action's largest magnitude, as in `edgedst export`
 
 
@@ -69,7 +72,14 @@ def read_metadata(session):
     text = session.get_modelmeta().custom_metadata_map.get("edgedst")
     if text is None:
         raise ValueError("the model has no metadata key `edgedst`; expected a file made by `edgedst export`")
-    return json.loads(text)
+    about = json.loads(text)
+    if about.get("format") != FORMAT:
+        raise ValueError(
+            f"the model has format {about.get('format')}; this runner reads {FORMAT}: take both from one edgedst"
+        )
+    if missing := [key for key in NEEDED if key not in about]:
+        raise ValueError(f"the model's metadata has no {', '.join(missing)}; expected a file made by `edgedst export`")
+    return about
 
 
 def print_metadata(about):
@@ -98,6 +108,8 @@ def read_golden(path, observation_size, action_size):
     lines = [line.strip().rstrip(",").split(",") for line in text.splitlines() if not line.startswith("//")]
     if not lines or {len(line) for line in lines} != {observation_size + action_size}:
         raise ValueError(f"`{path}` is not of {observation_size} observations and {action_size} actions a line")
+    if (told := re.search(r"^//.* (\d+) pairs", text, re.MULTILINE)) and int(told[1]) != len(lines):
+        raise ValueError(f"`{path}` says that it has {told[1]} pairs, and has {len(lines)}; copy it again")
     pairs = np.array(lines, dtype=np.float32)
     if not np.isfinite(pairs).all():
         raise ValueError(f"`{path}` has a number that is not finite; export it again")

@@ -104,8 +104,12 @@ class FakeEnvironment:
 
     def __init__(self, observation_size=3):
         self.observation_size, self.action_size = observation_size, 2
+        self.step_seconds = 0.02
         self._buffer = np.zeros(observation_size)
         self.observation = memoryview(self._buffer)
+
+    def close(self):
+        pass
 
     def reset(self, seed):
         self._buffer[:] = [seed, 0.0, 1.0]

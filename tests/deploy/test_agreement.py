@@ -8,6 +8,7 @@ from actors import random_actor
 
 from edgedst.deploy.agreement import OTHER_ORDERS, TOLERANCE, check_agreement, reference_actions
 from edgedst.deploy.golden import read_golden, write_golden
+from edgedst.deploy.native_actor import NativeActor
 from edgedst.errors import CheckpointError, ExportError
 
 NOTHING_RECORDED = np.zeros((0, 17), dtype=np.float32)
@@ -45,12 +46,29 @@ def test_where_sums_cancel_the_limit_is_that_of_the_native_actors_own_rounding(r
     reference = reference_actions(actor, NOTHING_RECORDED)
     assert reference.rounding.max() > TOLERANCE
     assert reference.tolerance == OTHER_ORDERS * reference.rounding.max()
-    assert "8 times the native actor's own rounding" in reference.limit_told
+    assert "8 times what float32 rounds here" in reference.limit_told
     # The trained actor's own second order of sums passes; another actor does not.
     assert check_agreement(reference.batched, reference, actor, "itself", "order") <= reference.tolerance
     magnitude = np.maximum(np.abs(actor.action_low), np.abs(actor.action_high)).astype(np.float32)
-    with pytest.raises(ExportError, match="8 times the native actor's own rounding"):
+    with pytest.raises(ExportError, match="8 times what float32 rounds here"):
         check_agreement(reference.actions + 2 * reference.tolerance * magnitude, reference, actor, "another", "actor")
+
+
+def test_a_wrong_native_core_widens_no_limit(rng, monkeypatch):
+    actor = random_actor(rng, (17, 64, 6), (0.5, 1.0))
+    right = reference_actions(actor, NOTHING_RECORDED)
+    layer = actor.layers[0]
+    spoiled = replace(actor, layers=(replace(layer, values=np.roll(layer.values, 1)), actor.layers[1]))
+    monkeypatch.setattr("edgedst.deploy.agreement.NativeActor", lambda _, *more: NativeActor(spoiled, *more))
+    wrong = reference_actions(actor, NOTHING_RECORDED)
+    assert wrong.tolerance == right.tolerance == TOLERANCE
+    with pytest.raises(ExportError, match="The exported actor is not the trained one"):
+        check_agreement(right.actions, wrong, actor, "C", "compiler")
+
+
+def test_an_actor_that_float32_cannot_tell_from_another_is_refused(rng):
+    with pytest.raises(ExportError, match=r"Float32 rounding alone moves .* an export cannot be told from a wrong one"):
+        reference_actions(rough_actor(rng, 3e4), NOTHING_RECORDED)
 
 
 def test_an_action_that_is_no_number_is_no_agreement(rng):
@@ -77,7 +95,17 @@ def test_golden_pairs_leave_out_observations_that_rounding_spoils(tmp_path, rng)
     assert not (tmp_path / "other.csv").exists()
 
 
-@pytest.mark.parametrize("text", ["", "// only a comment\n", "1,2,3\n", "1,2,nan,4,5,\n", "a,b,c,d,e,\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "// seed 3, step 10; 2 pairs.\n1,2,3,4,5,\n",
+        "// only a comment\n",
+        "1,2,3\n",
+        "1,2,nan,4,5,\n",
+        "a,b,c,d,e,\n",
+    ],
+)
 def test_golden_pairs_that_are_none_are_one_sentence(text, tmp_path):
     (tmp_path / "golden.csv").write_text(text)
     with pytest.raises(CheckpointError, match="holds no golden pairs of 3 observations and 2 actions"):

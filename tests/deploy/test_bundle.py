@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edgedst.cli import verbs
-from edgedst.deploy.bundle import training_rate
+from edgedst.deploy.bundle import YOURS, rate_for
 from edgedst.deploy.evaluate import evaluate
 from edgedst.errors import CheckpointError, ConfigError, ExportError, UnknownDevice
 from tools import require_tool
@@ -45,19 +46,26 @@ def test_the_folder_has_all_that_a_board_needs_and_says_what_it_is(run, tmp_path
     assert f"{folder}: {len(FILES)} files, {total:,} bytes: ds-td3 on Fake-v0, step 1,000, from {run}" in told
     assert told.count("int8 moves the action by up to ") == 4  # ONNX and C, recorded and random
     assert "board: Raspberry Pi Zero 2 W. `--device` names it." in told
-    assert "loop: 50 steps a second, `--rate` says so" in told
+    assert "loop: 50 times a second, because `--rate` said so; the rate of training is not known" in told
     readme = (folder / "README.md").read_text(encoding="utf-8")
     assert "an evaluation return of 12.3 ± 0.5" in readme
-    assert "from -1 to 1, -0.25 to 4, 50 times a second" in readme
+    assert "from -1 to 1, -0.25 to 4: 50 times a second, because `--rate` said so" in readme
+    assert readme.count("int8") == 2
     assert f"| `actor.onnx` | the actor, {(folder / 'actor.onnx').stat().st_size:,} bytes" in readme
     assert "$" not in readme
     for name in re.findall(r"`([\w-]+\.(?:py|c|h|cpp|md|csv|onnx|service))`", readme):
         assert name in FILES
     assert (folder / "BOARD.md").read_text(encoding="utf-8").startswith("# Bringing up a Raspberry Pi Zero 2 W")
-    assert re.fullmatch(
-        r"numpy>=[\d.]+\nonnxruntime\S*!=1\.21\.0\S*\n", (folder / "requirements.txt").read_text(encoding="utf-8")
-    )
     assert folder.stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
+
+
+def test_the_runner_needs_the_onnxruntime_that_edgedst_needs(run, tmp_path):
+    bundle(run, tmp_path / "kit")
+    numpy, onnxruntime = (tmp_path / "kit" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert numpy == "numpy"  # any: the system's, which the packages of its cameras and buses were built for
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'"{onnxruntime.partition(" ")[0]}"' in project
 
 
 def test_the_readme_s_commands_work_in_the_copied_folder(run, tmp_path):
@@ -70,23 +78,35 @@ def test_the_readme_s_commands_work_in_the_copied_folder(run, tmp_path):
     python.chmod(0o755)
     readme = (folder / "README.md").read_text(encoding="utf-8")
     commands = [line.strip() for line in readme.splitlines() if line.startswith("    ")]
-    assert len(commands) == 6
-    copy, check, make_venv, try_it, loop, enable = commands
-    assert copy.startswith("scp -r kit ")
+    assert len(commands) == 7
+    copy, check, make_venv, try_it, loop, enable, renew = commands
+    assert copy == "scp -r kit USER@BOARD:edgedst-actor"
     assert make_venv.endswith("venv/bin/pip install -r requirements.txt")
-    assert enable == "sudo systemctl enable --now /opt/edgedst-actor/edgedst-actor.service"
+    assert enable.endswith("sudo systemctl enable --now /opt/edgedst-actor/edgedst-actor.service")
     assert "make run_c && ./run_c" in readme
     check = check.rpartition("&& ")[2]
     for command in (check, try_it, loop, f"{require_tool('make')} run_c && ./run_c"):
         done = subprocess.run(command, cwd=folder, shell=True, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     assert "64 equal" in subprocess.run(try_it, cwd=folder, shell=True, capture_output=True, text=True).stdout
+    # A newer actor: what the owner wrote stays.
+    bundle(run, tmp_path / "newer", "--checkpoint", "best")
+    for name in YOURS:
+        (folder / name).write_text("# mine\n")
+    renew = renew.rpartition(" && ")[0].replace("/opt/edgedst-actor", str(folder))
+    subprocess.run(renew, cwd=tmp_path, shell=True, check=True)
+    assert subprocess.run(check, cwd=folder, shell=True, check=False).returncode == 0
+    assert all((folder / name).read_text() == "# mine\n" for name in YOURS)
+    assert (
+        "step                 500"
+        in subprocess.run(try_it, cwd=folder, shell=True, capture_output=True, text=True).stdout
+    )
 
 
 def test_checksums_name_every_file_but_the_owner_s(run, tmp_path):
     bundle(run, tmp_path / "kit")
     sums = dict(reversed(line.split("  ")) for line in (tmp_path / "kit" / "SHA256SUMS").read_text().splitlines())
-    assert set(sums) == FILES - {"SHA256SUMS", "robot.py"}
+    assert set(sums) == FILES - {"SHA256SUMS", *YOURS}
     for name, expected in sums.items():
         assert hashlib.sha256((tmp_path / "kit" / name).read_bytes()).hexdigest() == expected
 
@@ -97,6 +117,8 @@ def test_the_unit_is_one_that_systemd_takes(run, tmp_path):
     text = unit.read_text(encoding="utf-8")
     assert "control_loop.py actor.onnx --golden golden.csv --rate 0.5\n" in text
     assert "WatchdogSec=6\n" in text  # three periods of two seconds
+    assert "StartLimitIntervalSec=96\n" in text
+    assert "$" not in text
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd here")
     text = text.replace("/opt/edgedst-actor/venv/bin/python", sys.executable)
@@ -106,18 +128,59 @@ def test_the_unit_is_one_that_systemd_takes(run, tmp_path):
 
 
 def test_the_rate_is_that_of_the_environment():
-    assert training_rate("HalfCheetah-v4") == 20.0
-    assert training_rate("Humanoid-v4") == 66.6667
+    assert rate_for("HalfCheetah-v4", None).told == "20 times a second, as in training"
+    assert str(rate_for("Humanoid-v4", None)) == "66.6667"
+    told = rate_for("HalfCheetah-v4", 50).told
+    assert told == "50 times a second, because `--rate` said so; the rate of training was 20"
     with pytest.raises(ConfigError, match=r"`MountainCarContinuous-v0` takes is not known \(it does not say\)"):
-        training_rate("MountainCarContinuous-v0")
+        rate_for("MountainCarContinuous-v0", None)
     with pytest.raises(ConfigError, match=r"`Fake-v0` takes is not known .* Say it, for example `--rate 50`"):
-        training_rate("Fake-v0")
+        rate_for("Fake-v0", None)
+
+
+def test_a_rate_that_the_loop_cannot_keep_is_none(registry):
+    registry.step_seconds = 86_400.0
+    with pytest.raises(ConfigError, match=r"its steps take 86400 s, which the loop cannot keep"):
+        rate_for("Fake-v0", None)
+    registry.step_seconds = 0.05
+    assert rate_for("Fake-v0", None).hz == 20
+    for wanted in (1e-310, 1e12, float("inf")):
+        with pytest.raises(ConfigError, match=r"is no rate\. Expected 0\.01 to 10000 steps a second"):
+            rate_for("Fake-v0", wanted)
+
+
+def test_stray_files_beside_the_runners_stay_out(run, tmp_path, monkeypatch):
+    stray = Path(shutil.copytree(Path(__file__).parents[2] / "export", tmp_path / "export"))
+    (stray / "runner" / "actor.onnx").write_text("stale")
+    monkeypatch.setattr("edgedst.deploy.bundle.folder_of", lambda name: tmp_path / name)
+    bundle(run, tmp_path / "kit")
+    assert {path.name for path in (tmp_path / "kit").iterdir()} == FILES
+    assert (tmp_path / "kit" / "actor.onnx").read_bytes() != b"stale"
+
+
+@pytest.mark.parametrize("name", ["my kit", "$kit", "k\u00fcche"])
+def test_any_name_is_one_that_the_readme_s_commands_take(name, run, tmp_path):
+    bundle(run, tmp_path / name)
+    readme = (tmp_path / name / "README.md").read_text(encoding="utf-8")
+    (copy,) = [line for line in readme.splitlines() if line.startswith("    scp")]
+    assert shlex.split(copy) == ["scp", "-r", name, "USER@BOARD:edgedst-actor"]
+
+
+def test_a_link_is_followed_and_a_trailing_slash_is_none(run, tmp_path):
+    (tmp_path / "place").mkdir()
+    (tmp_path / "link").symlink_to("place")
+    bundle(run, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert {path.name for path in (tmp_path / "place").iterdir()} == FILES
+    bundle(run, f"{tmp_path}/other/")
+    assert (tmp_path / "other" / "README.md").is_file()
 
 
 @pytest.mark.usefixtures("registry")
 def test_a_bundle_is_evaluated_through_its_onnx_file(run, tmp_path):
     bundle(run, tmp_path / "kit")
-    (tmp_path / "kit" / "robot.py").write_text("# the owner's\n")
+    for name in YOURS:
+        (tmp_path / "kit" / name).write_text("# the owner's\n")
     played, file = evaluate(tmp_path / "kit", 3), evaluate(tmp_path / "kit" / "actor.onnx", 3)
     assert played == file
     assert played.source == "onnxruntime"
@@ -135,6 +198,8 @@ def test_a_bundle_is_evaluated_through_its_onnx_file(run, tmp_path):
         ("actor.onnx", Path.unlink, r"actor\.onnx` is missing"),
         ("main.c", Path.unlink, r"main\.c` is missing"),
         ("README.md", lambda path: path.write_text("mine"), r"README\.md` is not as it was exported"),
+        ("golden.csv", Path.unlink, r"golden\.csv` is missing"),
+        ("SHA256SUMS", Path.unlink, r"SHA256SUMS` cannot be read"),
         ("SHA256SUMS", lambda path: path.write_text("none"), r"SHA256SUMS` cannot be read"),
         ("SHA256SUMS", lambda path: path.write_text(""), r"SHA256SUMS` does not name actor\.onnx"),
     ],
@@ -175,7 +240,8 @@ def test_a_bundle_whose_actor_acts_otherwise_here_is_one_sentence(run, tmp_path)
         (("--bundle", "kit", "--rate", "20", "--device", "jetson"), UnknownDevice, "no device `jetson`"),
         (("--bundle", "kit", "--rate", "20", "--dtype", "bf16"), ConfigError, "`--dtype bf16` is unknown"),
         (("--bundle", "nowhere/kit", "--rate", "20"), ExportError, "cannot be written"),
-        (("--bundle", "full", "--rate", "20"), ExportError, "is not empty, and a bundle is never written over one"),
+        (("--bundle", "full", "--rate", "20"), ExportError, "is not empty. A bundle is never written over anything"),
+        (("--bundle", "full/..", "--rate", "20"), ExportError, "is not empty. A bundle is never written over anything"),
         (("--bundle", "file", "--rate", "20"), ExportError, "a file has that name"),
     ],
 )
@@ -190,6 +256,14 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(arguments, error, word
     assert words in str(done.exception)
     assert len(str(done.exception).splitlines()) == 1
     assert listed(tmp_path) == before
+
+
+def test_the_current_folder_is_not_replaced(run, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    done = export("--bundle", ".", "--run", run, "--rate", "50")
+    assert isinstance(done.exception, ExportError)
+    assert "is the current folder or a mount" in str(done.exception)
 
 
 def test_a_check_that_fails_leaves_no_folder(run, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Returns of a run and of its exported file, on an environment small enough to add up by hand."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -62,8 +64,26 @@ def test_a_foreign_onnx_file_is_refused(run, tmp_path):
     model = build_model(read_actor(run))
     del model.metadata_props[:]
     (tmp_path / "foreign.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(CheckpointError, match="was not exported by edgedst"):
+    with pytest.raises(CheckpointError, match="was not exported by this edgedst"):
         evaluate(tmp_path / "foreign.onnx")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 2}, "its format is 2, and 1 is read here"),
+        ({"action_low": None}, "action_low"),
+        (None, "JSONDecodeError"),
+    ],
+)
+def test_a_file_of_another_format_is_refused(change, said, run, tmp_path):
+    model = build_model(read_actor(run))
+    about = {**json.loads(model.metadata_props[0].value), **(change or {})}
+    text = json.dumps({key: value for key, value in about.items() if value is not None})
+    model.metadata_props[0].value = text if change else text[:50]
+    (tmp_path / "other.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(CheckpointError, match="was not exported by this edgedst.*" + said):
+        evaluate(tmp_path / "other.onnx")
 
 
 def test_bad_arguments_are_sentences(run, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from actors import random_actor
+from actors import overflowing_actor, random_actor
 
 from edgedst.deploy.agreement import largest_difference, reference_actions
 from edgedst.deploy.c_source import build_source
@@ -152,3 +152,12 @@ def test_the_runner_refuses_observations_that_are_not_numbers(text, said, tmp_pa
     assert said in result.stderr
     assert len(result.stdout.splitlines()) == 1
     assert run(tmp_path, "--help").returncode == 2
+
+
+def test_the_runner_passes_on_no_action_that_is_not_finite(tmp_path):
+    write_export(tmp_path, overflowing_actor())
+    assert make(tmp_path).returncode == 0
+    result = run(tmp_path, "-", text="0 0\n3e38 -3e38\n")
+    assert result.returncode == 1
+    assert "action 1 of row 2 is not finite" in result.stderr
+    assert result.stdout == "1\n"

@@ -1,6 +1,7 @@
 """The loop at a fixed rate, run as it is on a board: between a robot.py of its owner's and the exported actor."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from actors import overflowing_actor
+from study_folder import wait_until
 
 from edgedst.deploy.checkpoint import ActorLayer, ActorWeights
 from edgedst.deploy.onnx import build_model
@@ -22,6 +25,9 @@ import time
 log = open("robot.log", "a", buffering=1)
 print("import", file=log)
 steps = 0
+
+def start():
+    print("start", file=log)
 
 def read_observation(size):
     global steps
@@ -54,7 +60,7 @@ def robot(board, observe="return [1.0, 0.0]"):
     (board / "robot.py").write_text(ROBOT.format(observe=observe))
 
 
-def start(board, *arguments, notify=None):
+def begin(board, *arguments, notify=None):
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     if notify:
         environment["NOTIFY_SOCKET"] = str(notify)
@@ -64,9 +70,13 @@ def start(board, *arguments, notify=None):
 
 
 def run(board, *arguments):
-    process = start(board, *arguments)
+    process = begin(board, *arguments)
     out, err = process.communicate(timeout=60)
     return process.returncode, out, err
+
+
+def wait_for(board, word):
+    wait_until(lambda: any(line.startswith(word) for line in log(board)))
 
 
 def log(board):
@@ -86,10 +96,10 @@ def test_each_step_reads_acts_and_keeps_to_the_rate(board):
     code, _, err = run(board, "--rate", "50", "--steps", "20")
     assert (code, err) == (0, "")
     lines = log(board)
-    assert lines[0] == "import"
-    assert [line.split()[0] for line in lines[1:]] == [*["read", "act"] * 20, "stop"]
-    assert all(float(line.split()[1]) == pytest.approx(1 + 2 * np.tanh(1), rel=1e-6) for line in lines[2:-1:2])
-    times = [float(line.split()[1]) for line in lines[1:-1:2]]
+    assert lines[:2] == ["import", "start"]
+    assert [line.split()[0] for line in lines[2:]] == [*["read", "act"] * 20, "stop"]
+    assert all(float(line.split()[1]) == pytest.approx(1 + 2 * np.tanh(1), rel=1e-6) for line in lines[3:-1:2])
+    times = [float(line.split()[1]) for line in lines[2:-1:2]]
     # However late this machine's steps are, none comes before its time: the 20th begins 19 periods after the first.
     assert times[-1] - times[0] > 19 / 50 - 0.1
 
@@ -109,18 +119,41 @@ def test_a_late_step_is_told_and_its_periods_are_left_out(board):
         ("return [1.0]", "gave an array of shape (1,); expected (2,)."),
         ("return [1.0, float('nan')]", "gave nan at index 1."),
         ("return [1e39, 0.0]", "gave inf at index 0."),  # too large for float32
+        ("return ['fast', 0.0]", "gave what is no list of numbers (could not convert string to float: 'fast')."),
+        ("return [[1.0], [1.0, 2.0]]", "gave what is no list of numbers"),
+        ("return None", "gave an array of shape (); expected (2,)."),
     ],
 )
-@pytest.mark.filterwarnings("error")
 def test_an_observation_that_is_none_gets_no_action_and_stops_the_robot(observe, said, board):
     robot(board, f"if steps < 3: return [0.0, 0.0]\n    {observe}")
     code, _, err = run(board, "--rate", "100")
     assert code == 1
-    assert f"control_loop: robot.read_observation() {said} No action was given; the robot is stopped." in err
+    assert f"control_loop: robot.read_observation() {said}" in err
+    assert err.endswith(" No action was given; the robot is stopped.\n")
     assert "Traceback" not in err
     lines = log(board)
     assert sum(line.startswith("act") for line in lines) == 2
     assert lines[-1] == "stop"
+
+
+def test_an_action_that_is_not_finite_reaches_no_motor(board):
+    robot(board, "return [3e38, -3e38]")  # finite, and their difference is not
+    (board / "actor.onnx").write_bytes(build_model(overflowing_actor()).SerializeToString())
+    (board / "golden.csv").write_text("0,0,1,\n")
+    code, _, err = run(board, "--rate", "100")
+    assert code == 1
+    assert "control_loop: The actor gave [nan]: the observation is far outside of what it was trained with." in err
+    assert not [line for line in log(board) if line.startswith("act")]
+    assert log(board)[-1] == "stop"
+
+
+def test_a_robot_without_its_functions_is_told_before_it_starts(board):
+    (board / "robot.py").write_text("def start():\n    raise SystemExit('started')\n")
+    code, _, err = run(board, "--rate", "100")
+    assert code == 1
+    assert err == (
+        "control_loop: robot.py has no function read_observation, apply_action, stop. Nothing was started.\n"
+    )
 
 
 def test_a_robot_that_raises_is_stopped_and_shows_where(board):
@@ -145,13 +178,13 @@ def test_nothing_moves_when_the_golden_pairs_differ_or_the_model_is_none(board):
     assert log(board) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_loop_after_its_step_and_the_service_is_told_it_lives(number, board):
     robot(board)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service:
         service.bind(str(board / "notify"))
         service.settimeout(60)
-        process = start(board, "--rate", "50", notify=board / "notify")
+        process = begin(board, "--rate", "50", notify=board / "notify")
         assert [service.recv(100), service.recv(100)] == [b"READY=1", b"WATCHDOG=1"]
         assert service.recv(100) == b"WATCHDOG=1"  # a second later
         process.send_signal(number)
@@ -159,6 +192,40 @@ def test_a_signal_ends_the_loop_after_its_step_and_the_service_is_told_it_lives(
     assert (process.returncode, err) == (0, "")
     assert "periods missed" in out
     assert [line.split()[0] for line in log(board)][-2:] == ["act", "stop"]
+
+
+def test_a_signal_is_seen_within_a_long_period(board):
+    robot(board)
+    process = begin(board, "--rate", "0.01")
+    wait_for(board, "act")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)  # of the 100 s until the next step
+    assert process.returncode == 0
+    assert log(board)[-1] == "stop"
+
+
+def test_a_second_signal_ends_a_read_that_blocks(board):
+    robot(board, "import socket; a, b = socket.socketpair(); a.recv(1)")
+    process = begin(board, "--rate", "10")
+    wait_for(board, "read")
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert log(board)[-1] == "stop"
+
+
+def test_whoever_read_its_reports_may_go_and_the_loop_goes_on(board):
+    robot(board)
+    process = begin(board, "--rate", "100")
+    process.stdout.close()
+    wait_for(board, "act")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) is not None
+    process.stderr.close()
+    assert log(board)[-1] == "stop"
 
 
 def test_stop_alone_stops_the_robot_without_a_model(board):
@@ -169,15 +236,13 @@ def test_stop_alone_stops_the_robot_without_a_model(board):
     assert log(board) == ["import", "stop"]
 
 
-@pytest.mark.parametrize("arguments", [(), ("--rate", "0"), ("--rate", "-5")])
+@pytest.mark.parametrize("arguments", [(), *(("--rate", rate) for rate in ("0", "-5", "1e-300", "inf", "nan", "1e12"))])
 def test_without_a_rate_the_usage_is_shown(arguments, board):
     code, _, err = run(board, *arguments)
     assert code == 2
-    assert "expected a model, --golden, and a --rate above 0" in err
+    assert "expected a model, --golden, and a --rate from 0.01 to 10000" in err
 
 
-def test_the_loop_imports_nothing_of_edgedst():
-    for name in ("control_loop.py", "robot.py"):
-        assert "edgedst " not in "".join(
-            line for line in (RUNNER / name).read_text().splitlines() if line.lstrip().startswith(("import ", "from "))
-        )
+def test_what_runs_on_the_board_imports_nothing_of_edgedst():
+    for path in RUNNER.glob("*.py"):
+        assert not re.search(r"^\s*(import|from)\s+edgedst\b", path.read_text(encoding="utf-8"), re.MULTILINE)

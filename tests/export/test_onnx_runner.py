@@ -6,9 +6,10 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
-from actors import random_actor
+from actors import overflowing_actor, random_actor
 
 from edgedst.deploy.agreement import largest_difference, reference_actions
 from edgedst.deploy.golden import write_golden
@@ -119,3 +120,23 @@ def test_the_runner_refuses_observations_and_files_that_it_cannot_use(runner, ex
     assert result.returncode == 1
     assert f"onnxruntime {onnxruntime.__version__}:" in result.stderr
     assert run(runner, folder, "actor.onnx").returncode == 2
+
+
+def test_the_runner_passes_on_no_action_that_is_not_finite(runner, tmp_path):
+    (tmp_path / "actor.onnx").write_bytes(build_model(overflowing_actor()).SerializeToString())
+    (tmp_path / "golden.csv").write_text("0,0,1,\n")
+    result = run(runner, tmp_path, "actor.onnx", "golden.csv", "-", text="0 0\n3e38 -3e38\n")
+    assert result.returncode == 1
+    assert "row 2: an action is not finite" in result.stderr
+    assert result.stdout == "1\n"
+
+
+def test_the_runner_refuses_another_format(runner, exported):
+    folder, _, _ = exported
+    model = onnx.load(folder / "actor.onnx")
+    about = json.loads(model.metadata_props[0].value)
+    model.metadata_props[0].value = json.dumps({**about, "format": 2}, separators=(",", ":"))
+    onnx.save(model, folder / "actor.onnx")
+    result = run(runner, folder, "actor.onnx", "golden.csv")
+    assert result.returncode == 1
+    assert "has a format that this runner does not read" in result.stderr

@@ -1,10 +1,12 @@
 """The runner that is copied onto a device, run as it is there: a script without edgedst."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from edgedst.deploy.checkpoint import ActorLayer, ActorWeights
@@ -81,6 +83,28 @@ def test_runner_writes_the_actions_of_given_observations(exported):
     assert not (folder / "actions.npy").exists()
 
 
-def test_runner_imports_nothing_of_edgedst():
-    assert "import edgedst" not in RUNNER.read_text()
-    assert "from edgedst" not in RUNNER.read_text()
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 2}, "the model has format 2; this runner reads 1"),
+        ({"action_low": None}, "the model's metadata has no action_low"),
+    ],
+)
+def test_runner_refuses_a_model_that_it_does_not_know(change, said, exported):
+    folder, _, _ = exported
+    model = onnx.load(folder / "actor.onnx")
+    about = {**json.loads(model.metadata_props[0].value), **change}
+    model.metadata_props[0].value = json.dumps({key: value for key, value in about.items() if value is not None})
+    onnx.save(model, folder / "actor.onnx")
+    result = run(folder)
+    assert result.returncode == 1
+    assert said in result.stderr
+
+
+def test_runner_refuses_golden_pairs_that_lost_some(exported):
+    folder, obs, actions = exported
+    lines = write_pairs(folder, obs, actions)
+    (folder / "golden.csv").write_text("\n".join(["// seed 0, step 10; 10 pairs.", *lines[:9]]) + "\n")
+    result = run(folder, "--golden", "golden.csv")
+    assert result.returncode == 1
+    assert "says that it has 10 pairs, and has 9" in result.stderr
