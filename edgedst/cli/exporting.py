@@ -13,7 +13,7 @@ from edgedst.deploy.bundle import (
     GOLDEN,
     MODEL,
     add_kit,
-    check_bundle_place,
+    bundle_place,
     filling,
     rate_for,
 )
@@ -104,8 +104,7 @@ def export_bundle(request: Request, path: Path, device: str | None, rate: float 
         UnknownDevice: there is no such board.
         CheckpointError, ExportError: as `export_file`.
     """
-    place = path.resolve()
-    check_bundle_place(place)
+    place = bundle_place(path)
     recognised = asked_board(device)
     loop = rate_for(request.actor.environment, rate)
     with filling(place) as folder:

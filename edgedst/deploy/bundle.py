@@ -23,7 +23,7 @@ from edgedst.boards import Board
 from edgedst.deploy.agreement import TOLERANCE, shares_of_bound
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.golden import read_golden
-from edgedst.deploy.writing import check_place, writing
+from edgedst.deploy.writing import writing
 from edgedst.envs import registry
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError, ExportError
 from edgedst.folders import folder as folder_of
@@ -74,7 +74,7 @@ def rate_for(environment: str, wanted: float | None) -> Rate:
         host = registry.make(registry.locate(environment))
         seconds = host.step_seconds
         host.close()
-    except EdgedstError as error:
+    except (EdgedstError, OSError) as error:
         seconds, why = None, str(error)
     training = float(f"{1 / seconds:.6g}") if seconds else None
     if training is not None and not SLOWEST <= training <= FASTEST:
@@ -89,13 +89,17 @@ def rate_for(environment: str, wanted: float | None) -> Rate:
     return Rate(training, training)
 
 
-def check_bundle_place(folder: Path) -> None:
-    """Find out before any work whether a bundle can be written there; `folder` is absolute, without links.
+def bundle_place(named: Path) -> Path:
+    """Find out before any work whether a bundle can be written there; returns the path without links.
 
     Raises:
         ExportError: it cannot, or something is there already.
     """
-    with writing(folder):
+    with writing(named):
+        try:
+            folder = named.resolve()
+        except RuntimeError as error:  # Python 3.12 and older
+            raise OSError(errno.ELOOP, "its links lead in a circle") from error
         if folder.is_file():
             raise FileExistsError(errno.EEXIST, "a file has that name")
         if folder.is_dir() and (any(folder.iterdir()) or folder.is_mount() or folder == Path.cwd()):
@@ -104,7 +108,9 @@ def check_bundle_place(folder: Path) -> None:
                 f"`{folder}` {what}. A bundle is never written over anything: name a folder that does not exist yet, "
                 "or an empty one."
             )
-    check_place(folder.parent / f".{folder.name}.tmp")
+        with tempfile.TemporaryFile(dir=folder.parent):
+            pass
+    return folder
 
 
 @contextmanager
@@ -157,7 +163,7 @@ def add_kit(folder: Path, name: str, weights: ActorWeights, board: Board, rate: 
         "rate": rate,
         "rate_told": rate.told,
         "watchdog_seconds": watchdog_seconds,
-        "start_limit_seconds": 60 + 6 * watchdog_seconds,  # three hangs and their starts
+        "start_limit_seconds": 240 + 6 * watchdog_seconds,  # three slow starts and hangs
         "folder": shlex.quote(name),
     }
     kit = folder_of("export")
@@ -174,7 +180,8 @@ def add_kit(folder: Path, name: str, weights: ActorWeights, board: Board, rate: 
 
 def is_bundle(target: Path) -> bool:
     """Whether a folder is one that `add_kit` filled, whole or not, rather than a run's."""
-    return not (target / "config.toml").is_file() and any((target / name).is_file() for name in (MODEL, CHECKSUMS))
+    both = all((target / name).is_file() for name in (MODEL, GOLDEN)) and not (target / "config.toml").is_file()
+    return both or (target / CHECKSUMS).is_file()
 
 
 def check_bundle(folder: Path) -> Path:

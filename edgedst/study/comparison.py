@@ -217,10 +217,9 @@ class Comparison:
                     f"{printed['flops_ratio'][key]:g} ×" if key else NOTHING,
                     f"{printed['connections'][key]:,}" if key else NOTHING,
                 ]
-                peaks, speeds = (
-                    [value for r in runs if r.run and (value := r.run.number(name)) is not None]
-                    for name in ("peak_rss_bytes", "steps_per_second")
-                )
+                found = [r.run for r in runs if r.run]
+                peaks = [value for run in found if (value := run.peak_bytes) is not None]
+                speeds = [value for run in found if (value := run.number("steps_per_second")) is not None]
                 peak = f"{max(peaks) / 1e6:.1f}" if peaks else NOTHING
                 speed = f"{median(speeds):,.0f}" if speeds else NOTHING
                 rows.append([task, variant.name, here[0], here[1], theirs[0], here[2], theirs[1], peak, speed])

@@ -54,6 +54,13 @@ class Run:
         value = self.summary.get(name)
         return value if _is_number(value) else None
 
+    @property
+    def peak_bytes(self) -> float | None:
+        """The largest of its processes' peaks: it may have gone on several times, and its summary knows the last."""
+        told = [line.get("peak_rss_bytes") for line in evaluations(self.folder)]
+        peaks = [float(peak) for peak in (self.summary.get("peak_rss_bytes"), *told) if _is_number(peak)]
+        return max(peaks, default=None)
+
     def evaluations(self) -> list[tuple[int, float]]:
         """(step, mean return) of every evaluation that can be read."""
         found = []

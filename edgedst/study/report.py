@@ -97,7 +97,7 @@ def _runs(results: Results) -> list[Block]:
         cells = [config.env, results.variant_of(result).name, str(config.seed), result.short_state]
         if not (run and result.finished):
             return [*cells, *[NOTHING] * 4]
-        peak, budget, seconds = (run.number(name) for name in ("peak_rss_bytes", "budget_bytes", "seconds"))
+        peak, budget, seconds = run.peak_bytes, run.number("budget_bytes"), run.number("seconds")
         reason = run.summary.get("exit_reason", "finished")
         over = "" if reason == "finished" else f" ({reason})"
         memory = f"{peak / 1e6:.1f} of {budget / 1e6:g}{over}" if peak and budget else NOTHING

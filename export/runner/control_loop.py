@@ -59,15 +59,20 @@ def main() -> int:
     if missing := [name for name in ROBOT if not callable(getattr(robot, name, None))]:
         print(f"control_loop: robot.py has no function {', '.join(missing)}. Nothing was started.", file=sys.stderr)
         return 1
+    if ended.asked:
+        return 0
     try:
         robot.start()
         loop(session, about["observation_size"], robot, arguments.rate, arguments.steps, ended)
     except Unusable as error:
-        print(f"control_loop: {error} No action was given; the robot is stopped.", file=sys.stderr)
+        print(f"control_loop: {error} No action was given; stopping the robot.", file=sys.stderr)
         return 1
     finally:
-        ended.ignore()
-        robot.stop()
+        ended.handle(signal.SIG_IGN)  # nothing may interrupt: the robot is coming to rest
+        try:
+            robot.stop()
+        finally:
+            ended.handle(signal.SIG_DFL)  # should a thread of robot.py's keep the process
     return 0
 
 
@@ -81,8 +86,7 @@ class Ended:
     def __init__(self):
         self.asked = False
         self.numbers = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]  # nohup's stays ignored
-        for number in self.numbers:
-            signal.signal(number, self.ask)
+        self.handle(self.ask)
 
     def ask(self, number, _frame):
         """The handler: Python goes on with whatever was blocked, unless this raises."""
@@ -90,10 +94,10 @@ class Ended:
             raise SystemExit(128 + number)
         self.asked = True
 
-    def ignore(self):
-        """From here on nothing may interrupt: the robot is coming to rest."""
+    def handle(self, handler):
+        """Let the signals do something else."""
         for number in self.numbers:
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, handler)
 
 
 def loop(session, size, robot, rate, steps, ended):
@@ -173,12 +177,14 @@ class Report:
             return
         times = sorted(self.times[: self.count])
         p50, p99 = (1e3 * times[int(share * (self.count - 1))] for share in (0.5, 0.99))
-        with contextlib.suppress(OSError):  # whoever read this has gone: no reason to drop a robot
+        try:
             print(
                 f"step {self.total:,}: p50 {p50:.2f}, p99 {p99:.2f}, max {1e3 * times[-1]:.2f} ms over "
                 f"{self.count:,} steps, {self.missed:,} periods missed",
                 flush=True,
             )
+        except OSError:  # whoever read this has gone: no reason to drop a robot
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         self.count = self.missed = 0
 
 

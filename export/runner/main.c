@@ -93,7 +93,8 @@ static int act_on_input(void) {
                 OBSERVATIONS);
         return 1;
       }
-      got = scanf(" ,"); /* a comma, where there is one */
+      got = scanf("%*[ \t]"); /* no newline: the answer must not wait for the next row */
+      got = scanf("%*1[,]");
       (void)got;
     }
     int spoiled = first_not_finite(observation);

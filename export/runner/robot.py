@@ -14,7 +14,8 @@ def read_observation(size):
     """`size` numbers, in the order and the units that the actor was trained with; called at the start of each step.
 
     Return the newest sample at once. To wait for the next one costs its time: with a sensor that is a little slower
-    than the loop every second period would be missed. Read it in a thread, and give its last value here.
+    than the loop every second period would be missed. Read it in a `threading.Thread(..., daemon=True)` and give its
+    last value here; a thread that is no daemon would keep the loop from ending.
     """
     return [0.0] * size
 

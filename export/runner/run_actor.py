@@ -18,7 +18,7 @@ try:
     import numpy as np
     import onnxruntime
 except ImportError as error:
-    sys.exit(f"run_actor: {error}. It needs two packages: pip install onnxruntime numpy")
+    sys.exit(f"run_actor: {error}. It needs numpy and onnxruntime, most easily in a venv: README.md has the commands")
 
 FORMAT = 1
 NEEDED = ("observation_size", "action_size", "action_low", "action_high")

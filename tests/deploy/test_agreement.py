@@ -71,6 +71,13 @@ def test_an_actor_that_float32_cannot_tell_from_another_is_refused(rng):
         reference_actions(rough_actor(rng, 3e4), NOTHING_RECORDED)
 
 
+def test_an_actor_whose_sums_overflow_is_refused(rng):
+    actor = random_actor(rng, (17, 8, 2), (1.0, 1.0))
+    spoiled = replace(actor.layers[0], values=np.full(17 * 8, 3e38, dtype=np.float32))
+    with pytest.raises(ExportError, match="The weights have probably diverged"):
+        reference_actions(replace(actor, layers=(spoiled, actor.layers[1])), NOTHING_RECORDED)
+
+
 def test_an_action_that_is_no_number_is_no_agreement(rng):
     actor = random_actor(rng, (17, 8, 2), (1.0, 1.0))
     reference = reference_actions(actor, NOTHING_RECORDED)

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edgedst.cli import verbs
-from edgedst.deploy.bundle import YOURS, rate_for
+from edgedst.deploy.bundle import YOURS, is_bundle, rate_for
 from edgedst.deploy.evaluate import evaluate
 from edgedst.errors import CheckpointError, ConfigError, ExportError, UnknownDevice
 from tools import require_tool
@@ -78,8 +78,8 @@ def test_the_readme_s_commands_work_in_the_copied_folder(run, tmp_path):
     python.chmod(0o755)
     readme = (folder / "README.md").read_text(encoding="utf-8")
     commands = [line.strip() for line in readme.splitlines() if line.startswith("    ")]
-    assert len(commands) == 7
-    copy, check, make_venv, try_it, loop, enable, renew = commands
+    assert len(commands) == 8
+    copy, check, make_venv, try_it, loop, enable, renew, restart = commands
     assert copy == "scp -r kit USER@BOARD:edgedst-actor"
     assert make_venv.endswith("venv/bin/pip install -r requirements.txt")
     assert enable.endswith("sudo systemctl enable --now /opt/edgedst-actor/edgedst-actor.service")
@@ -93,8 +93,9 @@ def test_the_readme_s_commands_work_in_the_copied_folder(run, tmp_path):
     bundle(run, tmp_path / "newer", "--checkpoint", "best")
     for name in YOURS:
         (folder / name).write_text("# mine\n")
-    renew = renew.rpartition(" && ")[0].replace("/opt/edgedst-actor", str(folder))
-    subprocess.run(renew, cwd=tmp_path, shell=True, check=True)
+    subprocess.run(renew.replace("/opt/edgedst-actor", str(folder)), cwd=tmp_path, shell=True, check=True)
+    assert restart == "sudo systemctl restart edgedst-actor"
+    assert not (tmp_path / "newer").exists()
     assert subprocess.run(check, cwd=folder, shell=True, check=False).returncode == 0
     assert all((folder / name).read_text() == "# mine\n" for name in YOURS)
     assert (
@@ -117,7 +118,7 @@ def test_the_unit_is_one_that_systemd_takes(run, tmp_path):
     text = unit.read_text(encoding="utf-8")
     assert "control_loop.py actor.onnx --golden golden.csv --rate 0.5\n" in text
     assert "WatchdogSec=6\n" in text  # three periods of two seconds
-    assert "StartLimitIntervalSec=96\n" in text
+    assert "StartLimitIntervalSec=276\n" in text  # three starts of 60 s, three hangs, three stops
     assert "$" not in text
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd here")
@@ -164,6 +165,23 @@ def test_any_name_is_one_that_the_readme_s_commands_take(name, run, tmp_path):
     readme = (tmp_path / name / "README.md").read_text(encoding="utf-8")
     (copy,) = [line for line in readme.splitlines() if line.startswith("    scp")]
     assert shlex.split(copy) == ["scp", "-r", name, "USER@BOARD:edgedst-actor"]
+
+
+def test_a_run_with_an_actor_in_it_is_a_run_and_a_bundle_with_settings_a_bundle(run, tmp_path):
+    assert export(run / "actor.onnx", "--run", run, "--golden", run / "golden.csv").exit_code == 0
+    (run / "config.toml").touch()
+    assert not is_bundle(run)
+    bundle(run, tmp_path / "kit")
+    (tmp_path / "kit" / "config.toml").write_text("# the robot's\n")
+    assert is_bundle(tmp_path / "kit")
+    assert not is_bundle(tmp_path)
+
+
+def test_links_that_lead_in_a_circle_are_one_sentence(run, tmp_path):
+    (tmp_path / "circle").symlink_to("circle")
+    done = export("--bundle", tmp_path / "circle", "--run", run, "--rate", "50")
+    assert isinstance(done.exception, ExportError)
+    assert "cannot be written" in str(done.exception)
 
 
 def test_a_link_is_followed_and_a_trailing_slash_is_none(run, tmp_path):

@@ -1,5 +1,6 @@
 """The actor in C and its runner, compiled for each kind of machine and run there, emulated where it is another."""
 
+import select
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -161,3 +162,18 @@ def test_the_runner_passes_on_no_action_that_is_not_finite(tmp_path):
     assert result.returncode == 1
     assert "action 1 of row 2 is not finite" in result.stderr
     assert result.stdout == "1\n"
+
+
+def test_the_runner_answers_a_row_before_the_next_one_comes(tmp_path, rng):
+    write_export(tmp_path, random_actor(rng, (3, 8, 2), (0.5, 1.0)))
+    assert make(tmp_path).returncode == 0
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([tmp_path / "run_c", "-"], text=True, bufsize=1, **pipes) as process:
+        answers = []
+        for row in ("0.1,0.2,0.3", "0.1 0.2 0.3", "0.1, 0.2, 0.3,", "\t0.1 ,0.2\t0.3 ,"):
+            process.stdin.write(f"{row}\n")
+            assert select.select([process.stdout], [], [], 60)[0], f"no answer to {row!r}"
+            answers.append(process.stdout.readline())
+        process.stdin.close()
+    assert process.returncode == 0
+    assert len(set(answers)) == 1

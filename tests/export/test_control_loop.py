@@ -27,7 +27,7 @@ print("import", file=log)
 steps = 0
 
 def start():
-    print("start", file=log)
+    print(f"start {{time.monotonic()}}", file=log)
 
 def read_observation(size):
     global steps
@@ -43,6 +43,9 @@ def stop():
 """
 
 
+STARTED = []  # that no failed test leaves a loop behind
+
+
 @pytest.fixture
 def board(tmp_path):
     """A folder as it is on a board: action = 1 + 2 tanh(obs[0] - obs[1])."""
@@ -53,7 +56,13 @@ def board(tmp_path):
     (tmp_path / "golden.csv").write_text("0,0,1,\n1,0,2.52318831,\n")
     for name in ("run_actor.py", "control_loop.py", "robot.py"):
         shutil.copy(RUNNER / name, tmp_path)
-    return tmp_path
+    yield tmp_path
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+        with process:  # closes its pipes, waits
+            pass
 
 
 def robot(board, observe="return [1.0, 0.0]"):
@@ -66,7 +75,12 @@ def begin(board, *arguments, notify=None):
         environment["NOTIFY_SOCKET"] = str(notify)
     command = [sys.executable, "-I", "control_loop.py", "actor.onnx", "--golden", "golden.csv", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=board, env=environment, **pipes)
+    # Whatever started the tests may ignore signals, as nohup does, and the loop would, too.
+    process = subprocess.Popen(
+        ["sh", "-c", 'exec env --default-signal "$@"', "sh", *command], cwd=board, env=environment, **pipes
+    )
+    STARTED.append(process)
+    return process
 
 
 def run(board, *arguments):
@@ -96,12 +110,11 @@ def test_each_step_reads_acts_and_keeps_to_the_rate(board):
     code, _, err = run(board, "--rate", "50", "--steps", "20")
     assert (code, err) == (0, "")
     lines = log(board)
-    assert lines[:2] == ["import", "start"]
+    assert [line.split()[0] for line in lines[:2]] == ["import", "start"]
     assert [line.split()[0] for line in lines[2:]] == [*["read", "act"] * 20, "stop"]
     assert all(float(line.split()[1]) == pytest.approx(1 + 2 * np.tanh(1), rel=1e-6) for line in lines[3:-1:2])
-    times = [float(line.split()[1]) for line in lines[2:-1:2]]
-    # However late this machine's steps are, none comes before its time: the 20th begins 19 periods after the first.
-    assert times[-1] - times[0] > 19 / 50 - 0.1
+    # However late this machine's steps are, none comes before its time: the 20th is due 19 periods after the start.
+    assert float(lines[-3].split()[1]) - float(lines[1].split()[1]) >= 19 / 50
 
 
 def test_a_late_step_is_told_and_its_periods_are_left_out(board):
@@ -109,8 +122,8 @@ def test_a_late_step_is_told_and_its_periods_are_left_out(board):
     code, out, _ = run(board, "--rate", "2", "--steps", "4")
     assert code == 0
     assert int(out.rpartition("steps, ")[2].split()[0]) >= 1
-    times = [float(line.split()[1]) for line in log(board) if line.startswith("read")]
-    assert times[3] - times[0] > 1.8  # 0, 0.5, 1.5, 2; caught up with, the fourth would come at 1.5
+    times = [float(line.split()[1]) for line in log(board) if line.startswith(("start", "read"))]
+    assert times[4] - times[0] >= 2  # due at 0, 0.5, 1.5, 2; caught up with, the fourth would come at 1.5
 
 
 @pytest.mark.parametrize(
@@ -129,7 +142,7 @@ def test_an_observation_that_is_none_gets_no_action_and_stops_the_robot(observe,
     code, _, err = run(board, "--rate", "100")
     assert code == 1
     assert f"control_loop: robot.read_observation() {said}" in err
-    assert err.endswith(" No action was given; the robot is stopped.\n")
+    assert err.endswith(" No action was given; stopping the robot.\n")
     assert "Traceback" not in err
     lines = log(board)
     assert sum(line.startswith("act") for line in lines) == 2
@@ -219,13 +232,37 @@ def test_a_second_signal_ends_a_read_that_blocks(board):
 
 def test_whoever_read_its_reports_may_go_and_the_loop_goes_on(board):
     robot(board)
+    program = board / "control_loop.py"
+    program.write_text(program.read_text().replace("REPORT_SECONDS = 10.0", "REPORT_SECONDS = 0.05"))
     process = begin(board, "--rate", "100")
+    assert "equal" in process.stdout.readline()
+    assert "periods missed" in process.stdout.readline()
     process.stdout.close()
-    wait_for(board, "act")
+    seen = len(log(board))
+    wait_until(lambda: len(log(board)) > seen + 100)  # fifty steps, ten reports that nobody reads
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) is not None
-    process.stderr.close()
+    assert (process.wait(60), process.stderr.read()) == (0, "")
     assert log(board)[-1] == "stop"
+
+
+def test_a_signal_before_the_start_starts_nothing(board):
+    robot(board)
+    text = (board / "robot.py").read_text()
+    (board / "robot.py").write_text(f"{text}\nimport os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
+    code, _, err = run(board, "--rate", "100")
+    assert (code, err) == (0, "")
+    assert log(board) == ["import"]
+
+
+def test_a_thread_that_keeps_the_process_can_be_ended(board):
+    robot(board)
+    with (board / "robot.py").open("a") as file:
+        file.write("\nimport threading\nthreading.Thread(target=time.sleep, args=(600,)).start()\n")
+    process = begin(board, "--rate", "100", "--steps", "2")
+    wait_for(board, "stop")
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    assert process.returncode == -signal.SIGTERM
 
 
 def test_stop_alone_stops_the_robot_without_a_model(board):

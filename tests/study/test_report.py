@@ -336,3 +336,15 @@ def test_the_command_writes_the_report_and_names_its_files(study):
     command = [sys.executable, "-m", "edgedst.cli.main", "study", "report", str(out), "--out", str(out / "page")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0] == str(out / "page" / "index.html")
+
+
+def test_a_run_s_peak_is_the_largest_of_all_its_processes(study):
+    out, points = study('[[grid]]\nenv = "Hopper-v4"\nmethod = "td3"\nseed = [0, 1]')
+    runs = [write_run(out, point, [1.0, 2.0], sizes=HOPPER) for point in points.values()]
+    metrics = runs[0] / "metrics.jsonl"  # its first process took more than the one that went on and wrote the summary
+    first, second = metrics.read_text(encoding="utf-8").splitlines()
+    first = json.dumps({**json.loads(first), "peak_rss_bytes": 49_600_000})
+    metrics.write_text(f"{first}\n{second}\n", encoding="utf-8")
+    _, tables = written(out)
+    peaks = [row[6] for row in tables["Every run"] if row[0] == "Hopper-v4"]
+    assert peaks == ["49.6 of 50", "49.0 of 50"]
