@@ -31,6 +31,13 @@ def random_actor(rng, sizes, densities, environment="Fake-v0"):
     return ActorWeights(environment, "ds-td3", 3, 1000, "0.1.0", tuple(layers), low, high, 12.5, 0.5)
 
 
+def difference_actor():
+    """2-1: action = 1 + 2 tanh(obs[0] - obs[1]), bounds -1 and 3."""
+    weight = np.array([1.0, -1.0], dtype=np.float32)
+    layer = ActorLayer(2, 1, np.array([0, 1], dtype=np.uint32), weight, np.zeros(1, dtype=np.float32))
+    return ActorWeights("Fake-v0", "ds-td3", 0, 10, "0.1.0", (layer,), (-1.0,), (3.0,), None, None)
+
+
 def overflowing_actor():
     """2-2-1: observing (3e38, -3e38), which is finite, both hidden sums are infinite, and their difference NaN."""
     values = (np.array([2, 0, 0, -2], np.float32), np.array([1, -1], np.float32))

@@ -78,20 +78,19 @@ def export(
 
     format = Format(weights, dtype, opset, stochastic)
     request = Request(run, run_dir, checkpoint, format, max_return_drop, episodes)
-    if (path is None) == (bundle is None):
+    if bundle is not None and path is None:
+        if golden is not None:
+            raise ConfigError("A bundle has its golden pairs already: leave out `--golden`.")
+        lines = export_bundle(request, bundle, device, rate)
+    elif path is not None and bundle is None:
+        if device is not None or rate is not None:
+            raise ConfigError("`--device` and `--rate` are of a bundle: `edgedst export --bundle DIR`.")
+        lines = export_file(request, path, golden)
+    else:
         raise ConfigError(
             "Expected one thing to write: a file, `edgedst export actor.onnx` or `actor.c`, or a folder for a board, "
             "`edgedst export --bundle DIR`."
         )
-    if bundle is not None:
-        if golden is not None:
-            raise ConfigError("A bundle has its golden pairs already: leave out `--golden`.")
-        lines = export_bundle(request, bundle, device, rate)
-    else:
-        assert path is not None
-        if device is not None or rate is not None:
-            raise ConfigError("`--device` and `--rate` are of a bundle: `edgedst export --bundle DIR`.")
-        lines = export_file(request, path, golden)
     console = Console(highlight=False, soft_wrap=True)
     for line in lines:
         console.print(line, markup=False)

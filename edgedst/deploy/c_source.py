@@ -6,7 +6,6 @@ compiled and compared with the native actor before, where this machine has a C c
 
 from __future__ import annotations
 
-import os
 import re
 import zlib
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from edgedst.deploy.agreement import Reference, reference_actions
 from edgedst.deploy.c_check import COMPILERS, Check, check_source
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.packing import PackedLayer, Values, check_dtype, pack_layer, quantised
-from edgedst.deploy.writing import writing
+from edgedst.deploy.writing import replacing, writing
 from edgedst.errors import ExportError
 
 LINE_LENGTH = 100
@@ -94,19 +93,11 @@ def export_c(weights: ActorWeights, path: Path, recorded: FloatArray, dtype: str
             raise ExportError(f"`{name}` is a folder, and a file of that name is to be written. Choose another name.")
     written = quantised(weights, dtype)
     source = build_source(weights, path.stem, dtype)
-    names = {path: source.code, header: source.header}
-    temporary = {name: name.with_name(f".{name.name}.{os.getpid()}.tmp") for name in names}
-    try:
-        with writing(path):
-            for name, text in names.items():
-                temporary[name].write_text(text, encoding="ascii")
-            reference = reference_actions(written, recorded)
-            check = check_source(source.code, source.header, path.stem, written, reference)
-            for name, checked in temporary.items():
-                checked.replace(name)
-    finally:
-        for left in temporary.values():
-            left.unlink(missing_ok=True)
+    with writing(path), replacing(path, header) as temporary:
+        for name, text in zip(temporary, (source.code, source.header), strict=True):
+            name.write_text(text, encoding="ascii")
+        reference = reference_actions(written, recorded)
+        check = check_source(source.code, source.header, path.stem, written, reference)
     file_bytes = len(source.code) + len(source.header)
     return CExport(path, header, file_bytes, source.constant_bytes, source.ram_bytes, check, reference)
 

@@ -7,7 +7,6 @@ name is `parity`'s. `export/ONNX.md` is the contract with whoever runs the file.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from edgedst.deploy.onnx_weights import FORMS, Graph, add_weights
 from edgedst.deploy.packing import check_dtype, quantised
 from edgedst.deploy.parity import Parity, check_parity
 from edgedst.deploy.session import FORMAT
-from edgedst.deploy.writing import writing
+from edgedst.deploy.writing import replacing, writing
 from edgedst.errors import ConfigError
 
 OPSETS = range(11, 24)  # 11 brought BitShift and CumSum
@@ -94,17 +93,12 @@ def export_actor(
         weights = replace(weights, log_std_head=None)
     written = quantised(weights, format.dtype)
     model = build_model(weights, format)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as (temporary,):
         with writing(path):
             file_bytes = temporary.write_bytes(model.SerializeToString())
         parity = check_parity(temporary, written, recorded, sparse=bool(model.graph.sparse_initializer))
         if accept is not None:
             accept(temporary)
-        with writing(path):
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return Exported(path, file_bytes, parity, json.loads(model.metadata_props[0].value))
 
 

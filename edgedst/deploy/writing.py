@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,24 @@ def writing(path: Path) -> Iterator[None]:
             f"`{path}` cannot be written ({error.strerror or error}). "
             "Choose a folder that exists, is writable and has room."
         ) from error
+
+
+@contextmanager
+def replacing(*paths: Path) -> Iterator[tuple[Path, ...]]:
+    """Other names beside `paths`, whose files get theirs when the block is through, and are removed when it raises.
+
+    Raises:
+        ExportError: when a file cannot get its name.
+    """
+    temporary = tuple(path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in paths)
+    try:
+        yield temporary
+        for made, path in zip(temporary, paths, strict=True):
+            with writing(path):
+                made.replace(path)
+    finally:
+        for left in temporary:
+            left.unlink(missing_ok=True)
 
 
 def check_place(path: Path) -> None:

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from actors import overflowing_actor
+from actors import difference_actor, overflowing_actor
 from study_folder import wait_until
 
-from edgedst.deploy.checkpoint import ActorLayer, ActorWeights
 from edgedst.deploy.onnx import build_model
 
 RUNNER = Path(__file__).parents[2] / "export" / "runner"
@@ -49,10 +48,7 @@ STARTED = []  # that no failed test leaves a loop behind
 @pytest.fixture
 def board(tmp_path):
     """A folder as it is on a board: action = 1 + 2 tanh(obs[0] - obs[1])."""
-    weight = np.array([1.0, -1.0], dtype=np.float32)
-    layer = ActorLayer(2, 1, np.array([0, 1], dtype=np.uint32), weight, np.zeros(1, dtype=np.float32))
-    actor = ActorWeights("Fake-v0", "ds-td3", 0, 10, "0.1.0", (layer,), (-1.0,), (3.0,), None, None)
-    (tmp_path / "actor.onnx").write_bytes(build_model(actor).SerializeToString())
+    (tmp_path / "actor.onnx").write_bytes(build_model(difference_actor()).SerializeToString())
     (tmp_path / "golden.csv").write_text("0,0,1,\n1,0,2.52318831,\n")
     for name in ("run_actor.py", "control_loop.py", "robot.py"):
         shutil.copy(RUNNER / name, tmp_path)

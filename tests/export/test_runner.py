@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from actors import difference_actor
 
-from edgedst.deploy.checkpoint import ActorLayer, ActorWeights
 from edgedst.deploy.onnx import build_model
 
 RUNNER = Path(__file__).parents[2] / "export" / "runner" / "run_actor.py"
@@ -18,10 +18,7 @@ RUNNER = Path(__file__).parents[2] / "export" / "runner" / "run_actor.py"
 @pytest.fixture
 def exported(tmp_path):
     """A 2-1 actor: action = 1 + 2 tanh(obs[0] - obs[1]), bounds -1 and 3."""
-    weight = np.array([1.0, -1.0], dtype=np.float32)
-    layer = ActorLayer(2, 1, np.array([0, 1], dtype=np.uint32), weight, np.zeros(1, dtype=np.float32))
-    actor = ActorWeights("Fake-v0", "ds-td3", 0, 10, "0.1.0", (layer,), (-1.0,), (3.0,), None, None)
-    (tmp_path / "actor.onnx").write_bytes(build_model(actor).SerializeToString())
+    (tmp_path / "actor.onnx").write_bytes(build_model(difference_actor()).SerializeToString())
     obs = np.linspace(-2, 2, 20, dtype=np.float32).reshape(10, 2)
     return tmp_path, obs, 1 + 2 * np.tanh(obs[:, :1] - obs[:, 1:])
 
