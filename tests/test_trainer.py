@@ -121,20 +121,21 @@ def test_ds_sac_stays_below_50_mb_with_400_000_transitions_of_replay(finished_sa
 
 
 def test_ds_sac_stays_within_its_budget_on_a_gymnasium_task(tmp_path):
+    # NumPy and Gymnasium take 40 to 47 MB here, by how the kernel cached their files (docs/performance.md).
     arguments = (
         "--env",
         "Pendulum-v1",
         "--method",
         "ds-sac",
         "--budget-mb",
-        "50",
+        "60",
         "--steps",
         "1200",
         "--hidden",
         "128",
     )
     train(tmp_path, *arguments, "--start-steps", "1000", "--eval-every", "600", "--eval-episodes", "1")
-    assert summary(run_in(tmp_path))["peak_rss_bytes"] <= 50_000_000
+    assert summary(run_in(tmp_path))["peak_rss_bytes"] <= 60_000_000
 
 
 def test_the_actor_that_ds_sac_trained_is_exported_as_it_acts(finished_sac, tmp_path):
