@@ -389,9 +389,12 @@ class Run:
             if self.energy:
                 self.progress.say(self.energy.summed_up())
 
-    def request_stop(self, _number: int, _frame: object) -> None:
-        """SIGTERM or Ctrl-C: the step under way is finished, then a checkpoint is written. A second ends at once."""
-        if self.stop:
+    def request_stop(self, number: int, _frame: object) -> None:
+        """SIGTERM or Ctrl-C: the step under way is finished, then a checkpoint is written. Ctrl-C then ends at once.
+
+        Not another SIGTERM: the kernel sends one for each thread of a parent that dies (prctl's PR_SET_PDEATHSIG).
+        """
+        if self.stop and number == SIGINT:
             raise KeyboardInterrupt
         self.stop = True
 

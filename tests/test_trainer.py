@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
 
 from edgedst.cli import launch
 from edgedst.config import TrainConfig
+from edgedst.trainer import Run
 
 SMALL = (
     "--hidden",
@@ -307,6 +309,16 @@ def test_a_signal_saves_and_names_the_command_that_goes_on(number, tmp_path):
     assert (
         json.loads((run / "checkpoint" / "state.json").read_text(encoding="utf-8"))["step"] == summary(run)["step"] > 0
     )
+
+
+def test_only_ctrl_c_ends_a_run_that_stops_already():
+    # A parent of several threads that is killed sends SIGTERM for each of them.
+    run = types.SimpleNamespace(stop=False)
+    for _ in range(3):
+        Run.request_stop(run, signal.SIGTERM, None)
+        assert run.stop
+    with pytest.raises(KeyboardInterrupt):
+        Run.request_stop(run, signal.SIGINT, None)
 
 
 def test_a_file_system_that_takes_no_more_is_a_sentence_and_the_last_checkpoint_is_good(tmp_path):

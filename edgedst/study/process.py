@@ -97,7 +97,7 @@ def _train(study: Path, folder: Path, lock: int) -> Outcome:
                 break
             except subprocess.TimeoutExpired:
                 if not asked and (study / "stop").exists():
-                    process.terminate()  # once: a second signal would end it without a checkpoint
+                    process.terminate()
                     asked = True
     lines = log.read_bytes()[begin:].decode("utf-8", "replace").split("\n")
     return Outcome(folder.name, code, next((line.strip() for line in reversed(lines) if line.strip()), ""))
