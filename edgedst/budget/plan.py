@@ -20,8 +20,8 @@ MB = 1_000_000
 # evaluations, checkpoints and evolutions. A simulator of Python allocates more as it goes.
 HEADROOM_BYTES = 1_000_000
 HEADROOM_BYTES_GYMNASIUM = 3_000_000
-# The interpreter's own share differs by this much from start to start (address layout). It differs by more when the
-# kernel has cached the libraries' files anew, in between: docs/performance.md, "What the libraries count".
+# The interpreter's own share differs by this much from start to start (address layout), and by more where the kernel
+# has cached the libraries' files in another way since: docs/performance.md, "What the libraries count".
 JITTER_BYTES = 300_000
 SMALLEST_USEFUL_ROWS = 10_000
 PROTOCOL_STEPS = 1_000_000  # the paper's runs, whose whole history its replay holds

@@ -23,7 +23,7 @@ from edgedst.boards import Board
 from edgedst.deploy.agreement import TOLERANCE, shares_of_bound
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.golden import read_golden
-from edgedst.deploy.writing import writing
+from edgedst.deploy.writing import try_folder, writing
 from edgedst.envs import registry
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError, ExportError
 from edgedst.folders import folder as folder_of
@@ -108,8 +108,7 @@ def bundle_place(named: Path) -> Path:
                 f"`{folder}` {what}. A bundle is never written over anything: name a folder that does not exist yet, "
                 "or an empty one."
             )
-        with tempfile.TemporaryFile(dir=folder.parent):
-            pass
+        try_folder(folder.parent)
     return folder
 
 

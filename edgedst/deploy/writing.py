@@ -55,5 +55,14 @@ def check_place(path: Path) -> None:
     with writing(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder has that name")
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        try_folder(path.parent)
+
+
+def try_folder(folder: Path) -> None:
+    """Make a file there that is gone at once.
+
+    Raises:
+        OSError: when that cannot be.
+    """
+    with tempfile.TemporaryFile(dir=folder):
+        pass
