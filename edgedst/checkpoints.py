@@ -14,8 +14,8 @@ from binascii import crc32
 
 from edgedst import __version__
 from edgedst.errors import CheckpointError, RunFolderError
+from edgedst.files import folder_error, remove, sync, write_whole
 from edgedst.plain_json import dumps, loads, pretty
-from edgedst.runs import folder_error, remove, sync_folder, write_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Checkpoints:
                 path, name = path[: -len(name)] + "again-" + name, "again-" + name
             networks = self._write_networks(path, about)
             segments = self._append_rows()
-            sync_folder(self.folder)
+            sync(self.folder)
         except OSError as error:
             if not isinstance(error, RunFolderError):
                 raise folder_error(error, self.folder) from error

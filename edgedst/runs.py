@@ -8,6 +8,7 @@ import os
 import time
 
 from edgedst.errors import RunFolderError
+from edgedst.files import folder_error, locked, make_folder, write_whole
 from edgedst.plain_json import dumps, pretty
 
 TYPE_CHECKING = False
@@ -38,15 +39,14 @@ class RunFolder:
         parent = os.path.join(run_dir, folder_name(env), method)
         name = f"s{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
         try:
-            os.makedirs(parent, exist_ok=True)
             for attempt in range(1, 1000):  # two runs that start in one second
                 path = os.path.join(parent, name if attempt == 1 else f"{name}-{attempt}")
                 try:
-                    os.mkdir(path)
+                    make_folder(path)
                     break
                 except FileExistsError:
                     continue
-            os.mkdir(os.path.join(path, "checkpoint"))
+            make_folder(os.path.join(path, "checkpoint"))
         except OSError as error:
             raise folder_error(error, parent) from error
         return RunFolder(path)
@@ -79,16 +79,10 @@ class RunFolder:
 
     def _lock(self) -> None:
         """Held until this process ends, however it ends: two trainers in one folder would spoil it."""
-        import fcntl
-
-        try:
-            fcntl.flock(self._metrics, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locked(self._metrics):
             raise RunFolderError(
                 f"`{self.path}` is being trained by another process. Wait for it, or end it with Ctrl-C and resume."
-            ) from None
-        except OSError:  # a file system without locks
-            pass
+            )
 
     def metric(self, line: "dict[str, Any]") -> None:
         """Append one line to metrics.jsonl.
@@ -120,58 +114,6 @@ class RunFolder:
 def folder_name(env: str) -> str:
     """An environment's id as a folder name: `module:Env-v0` and `Space/Env-v0` have characters that folders lack."""
     return "".join([c if c.isalnum() or c in "-_." else "-" for c in env])
-
-
-def folder_error(error: OSError, path: str, option: str = "--run-dir") -> RunFolderError:
-    """What failed to be written, why, and what to do next; `option` is the one that names another folder."""
-    if isinstance(error, RunFolderError):
-        return error
-    advice = {
-        13: f"Check its permissions, or choose another folder with `{option}`.",
-        17: f"Something else has that name: choose another folder with `{option}`.",
-        20: f"A file is in the way: choose another folder with `{option}`.",
-        27: "The file would be larger than is allowed here (`ulimit -f`).",
-        28: f"Free some space, or choose another disk with `{option}`.",
-        30: f"Choose a folder that is not mounted read-only with `{option}`.",
-        122: f"Your disk quota is used up: free some space, or choose another disk with `{option}`.",
-    }.get(error.errno or 0, f"Check the disk, or choose another folder with `{option}`.")
-    return RunFolderError(f"`{path}` cannot be written: {error.strerror or error}. {advice}")
-
-
-def write_whole(path: str, content: bytes, option: str = "--run-dir") -> None:
-    """Write a file under a temporary name, put it on the disk, then give it its name. `option`: see `folder_error`.
-
-    Raises:
-        RunFolderError: it cannot be written; what `path` was before stays.
-    """
-    temporary = path + ".tmp"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(os.path.dirname(path))
-    except OSError as error:
-        remove(temporary)
-        raise folder_error(error, path, option) from error
-
-
-def sync_folder(path: str) -> None:
-    """Put names that were made, changed or removed in a folder on the disk."""
-    descriptor = os.open(path or ".", os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def remove(path: str) -> None:
-    """Remove a file if it is there; what cannot be removed stays."""
-    try:
-        os.remove(path)
-    except OSError:
-        pass
 
 
 def host_facts() -> "dict[str, Any]":

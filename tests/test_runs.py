@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from edgedst.errors import RunFolderError
-from edgedst.runs import RunFolder, folder_name, host_facts, write_whole
+from edgedst.files import write_whole
+from edgedst.runs import RunFolder, folder_name, host_facts
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from edgedst.cli.options import Progress, training_options
 from edgedst.cli.settings import configured
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, ProfileError
-from edgedst.runs import write_whole
+from edgedst.files import write_whole
 
 if TYPE_CHECKING:
     from edgedst.boards import Board

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgedst.files import write_whole
 from edgedst.page import shell, tag
 from edgedst.profile import charts
 from edgedst.profile.headline import besides_replay, caveat, headline, why_no_energy
@@ -31,7 +32,6 @@ from edgedst.profile.shown import (
     Shown,
     Unit,
 )
-from edgedst.runs import write_whole
 
 PART_COLOURS = 8  # p0 to p7 in page.css
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgedst.errors import StudyError
-from edgedst.runs import write_whole
+from edgedst.files import write_whole
 from edgedst.study.paper import Value
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; each has a line style of its own besides.

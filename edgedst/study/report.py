@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgedst import __version__
 from edgedst.errors import StudyError
-from edgedst.runs import folder_error, write_whole
+from edgedst.files import folder_error, write_whole
 from edgedst.study.comparison import Comparison
 from edgedst.study.energy import energy_section
 from edgedst.study.grid import read_study

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 
 from edgedst.envs import registry
 from edgedst.errors import RunFolderError, StudyError
+from edgedst.files import folder_error, write_whole
 from edgedst.progress import Progress, duration
-from edgedst.runs import folder_error, write_whole
 from edgedst.study.found import Run, RunIndex
 from edgedst.study.grid import Point, Study
 from edgedst.study.process import POLL_SECONDS, Outcome, edgedst_command, run_point

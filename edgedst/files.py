@@ -1,0 +1,207 @@
+"""The one way in which edgedst writes files: whole or not at all, and on the disk before anything counts on them.
+
+A file is written under a temporary name of its own, fsynced, renamed, and its folder is fsynced. Files of one result
+get their names together: when one of them cannot, all are as they were. Standard library only, and little of it: the
+lean trainer writes with it too.
+"""
+
+import os
+
+from edgedst.errors import RunFolderError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def write_whole(path: str, content: bytes, option: str = "--run-dir") -> None:
+    """Write a file whole, or leave what was there.
+
+    Args:
+        path: of the file.
+        content: all of it.
+        option: see `folder_error`.
+
+    Raises:
+        RunFolderError: it cannot be written; what `path` was before stays.
+    """
+    name = ""
+    try:
+        descriptor, name = temporary(path)
+        with open(descriptor, "wb", buffering=0) as file:
+            write_all(file.fileno(), content)
+            put_in_place([(name, path)])
+    except OSError as error:
+        raise folder_error(error, path, option) from error
+    finally:
+        remove(name)
+
+
+def temporary(path: str) -> "tuple[int, str]":
+    """Make an empty file beside `path`, of a name that nobody can have foreseen.
+
+    Its lock says that its writer lives: it is held as long as the descriptor is open. What earlier writers of `path`
+    left behind when they were killed is removed.
+
+    Returns:
+        descriptor, to write and close; name, for `put_in_place`.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    remove_leftovers(path)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    folder, base = os.path.split(path)
+    while True:
+        # A name may have 255 bytes, and this one is longer by 14 characters.
+        name = os.path.join(folder, f".{base[:60]}.{os.urandom(4).hex()}.tmp")
+        descriptor = os.open(name, flags, 0o666)
+        locked(descriptor)
+        if os.fstat(descriptor).st_nlink:  # else it was taken for a leftover before it had its lock
+            return descriptor, name
+        os.close(descriptor)
+
+
+def remove_leftovers(path: str) -> None:
+    """Remove the temporaries of `path` that no living process writes."""
+    folder, base = os.path.split(path)
+    try:
+        names = os.listdir(folder or ".")
+    except OSError:
+        return
+    start = f".{base[:60]}."
+    for name in names:
+        if name.startswith(start) and name.endswith(".tmp") and len(name) == len(start) + 12:
+            left = os.path.join(folder, name)
+            try:
+                descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            except OSError:
+                continue
+            if locked(descriptor):
+                remove(left)
+            os.close(descriptor)
+
+
+def put_in_place(named: "Sequence[tuple[str, str]]") -> None:
+    """Give written files, or filled folders, their names: all of them, or none.
+
+    What is killed between two of the renames leaves new files beside old ones: no file system renames two at once.
+
+    Args:
+        named: (temporary name, name) of each, all on the disk in whatever state.
+
+    Raises:
+        OSError: one cannot have its name; those before it are as they were.
+    """
+    for made, _ in named:
+        sync(made)
+    kept: list[tuple[str, str]] = []
+    done: list[str] = []
+    try:
+        for made, path in named:
+            if len(named) > 1:
+                _keep(path, kept)
+            os.replace(made, path)
+            done.append(path)
+    except OSError:
+        before = {path: old for old, path in kept}
+        for path in done:
+            if path in before:
+                os.replace(before[path], path)
+            else:
+                remove(path)
+        raise
+    finally:
+        for old, _ in kept:
+            remove(old)
+    for folder in dict.fromkeys([os.path.dirname(path) for _, path in named]):
+        sync(folder or ".")
+
+
+def _keep(path: str, kept: "list[tuple[str, str]]") -> None:
+    """A second name for a file that is about to be replaced; none where the file system has no links."""
+    if os.path.lexists(path):
+        folder, base = os.path.split(path)
+        old = os.path.join(folder, f".{base[:60]}.{os.urandom(4).hex()}.tmp")
+        try:
+            os.link(path, old, follow_symlinks=False)
+        except OSError:
+            return
+        kept.append((old, path))
+
+
+def write_all(descriptor: int, content: "bytes | memoryview") -> None:
+    """Write every byte.
+
+    Raises:
+        OSError: some could not be written.
+    """
+    view = memoryview(content).cast("B")
+    while len(view):
+        view = view[os.write(descriptor, view) :]
+
+
+def sync(path: str) -> None:
+    """Put on the disk what a file holds, or which names a folder has.
+
+    Raises:
+        OSError: that failed.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: str) -> None:
+    """Make a folder and those above it that are missing; their names are on the disk afterwards.
+
+    Raises:
+        OSError: it cannot be made; FileExistsError when it, the last one, is there already.
+    """
+    parent = os.path.dirname(path.rstrip("/")) or "."
+    if not os.path.isdir(parent):
+        try:
+            make_folder(parent)
+        except FileExistsError:  # made by another process in this moment
+            pass
+    os.mkdir(path)
+    sync(parent)
+
+
+def locked(descriptor: int) -> bool:
+    """Lock a file until it is closed; False when another process holds it. True where a file system has no locks."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def remove(path: str) -> None:
+    """Remove a file if it is there; what cannot be removed stays."""
+    try:
+        os.remove(path)
+    except OSError:
+        pass
+
+
+def folder_error(error: OSError, path: str, option: str = "--run-dir") -> RunFolderError:
+    """What failed to be written, why, and what to do next; `option` is the one that names another folder."""
+    if isinstance(error, RunFolderError):
+        return error
+    advice = {
+        13: f"Check its permissions, or choose another folder with `{option}`.",
+        17: f"Something else has that name: choose another folder with `{option}`.",
+        20: f"A file is in the way: choose another folder with `{option}`.",
+        27: "The file would be larger than is allowed here (`ulimit -f`).",
+        28: f"Free some space, or choose another disk with `{option}`.",
+        30: f"Choose a folder that is not mounted read-only with `{option}`.",
+        122: f"Your disk quota is used up: free some space, or choose another disk with `{option}`.",
+    }.get(error.errno or 0, f"Check the disk, or choose another folder with `{option}`.")
+    return RunFolderError(f"`{path}` cannot be written: {error.strerror or error}. {advice}")
