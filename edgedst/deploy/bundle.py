@@ -11,9 +11,7 @@ import hashlib
 import math
 import shlex
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -110,26 +108,6 @@ def bundle_place(named: Path) -> Path:
             )
         try_folder(folder.parent)
     return folder
-
-
-@contextmanager
-def filling(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, which gets its name when the block is through, or goes when it raises.
-
-    Raises:
-        ExportError: it cannot be written.
-    """
-    with writing(folder):
-        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield made
-        with writing(folder):
-            made.chmod(0o755)  # the service is another user, whatever the umask here
-            for file in made.iterdir():
-                file.chmod(0o644)
-            made.replace(folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def add_kit(folder: Path, name: str, weights: ActorWeights, board: Board, rate: Rate, told: dict[str, Any]) -> None:

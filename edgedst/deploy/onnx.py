@@ -16,6 +16,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, defs, helper
 
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray
+from edgedst.deploy.golden import golden_text
 from edgedst.deploy.native_actor import LOG_STD_BOUNDS
 from edgedst.deploy.onnx_weights import FORMS, Graph, add_weights
 from edgedst.deploy.packing import check_dtype, quantised
@@ -66,6 +67,7 @@ class Exported:
     file_bytes: int
     parity: Parity
     about: dict[str, Any]  # its metadata
+    pairs: int  # golden ones written
 
 
 def export_actor(
@@ -74,6 +76,7 @@ def export_actor(
     recorded: FloatArray,
     format: Format = Format(),
     accept: Callable[[Path], None] | None = None,
+    golden: Path | None = None,
 ) -> Exported:
     """Write the actor to `path`, after it passed every check under a temporary name beside it.
 
@@ -83,6 +86,7 @@ def export_actor(
         recorded: (rows, n) float32 observations of the run, which the exported actor is checked on; may be empty.
         format: how it is written.
         accept: asked last, with the file under its temporary name; raises an EdgedstError to refuse it.
+        golden: where golden pairs are to be; they are replaced together with the file.
 
     Raises:
         ConfigError: when the format is none for this actor.
@@ -93,13 +97,18 @@ def export_actor(
         weights = replace(weights, log_std_head=None)
     written = quantised(weights, format.dtype)
     model = build_model(weights, format)
-    with replacing(path) as (temporary,):
+    with replacing(*([path] if golden is None else [path, golden])) as temporary:
         with writing(path):
-            file_bytes = temporary.write_bytes(model.SerializeToString())
-        parity = check_parity(temporary, written, recorded, sparse=bool(model.graph.sparse_initializer))
+            file_bytes = temporary[0].write_bytes(model.SerializeToString())
+        parity = check_parity(temporary[0], written, recorded, sparse=bool(model.graph.sparse_initializer))
+        pairs = 0
+        if golden is not None:
+            pairs, text = golden_text(weights, parity.reference)
+            with writing(golden):
+                temporary[1].write_text(text, encoding="utf-8")
         if accept is not None:
-            accept(temporary)
-    return Exported(path, file_bytes, parity, json.loads(model.metadata_props[0].value))
+            accept(temporary[0])
+    return Exported(path, file_bytes, parity, json.loads(model.metadata_props[0].value), pairs)
 
 
 def build_model(weights: ActorWeights, format: Format = Format()) -> ModelProto:
