@@ -19,6 +19,7 @@ from edgedst.deploy.bundle import (
 )
 from edgedst.deploy.c_source import export_c
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray, best_evaluation, newest_run, read_actor
+from edgedst.deploy.environment import chosen_environment
 from edgedst.deploy.onnx import Format, export_actor
 from edgedst.deploy.recorded import recorded_observations
 from edgedst.deploy.return_drop import ReturnDrop, check_return_drop, parse_share
@@ -36,6 +37,7 @@ class Request:
     format: Format
     max_return_drop: str | None
     episodes: int
+    env: str | None = None
 
     @cached_property
     def folder(self) -> Path:
@@ -107,7 +109,7 @@ def export_bundle(request: Request, path: Path, device: str | None, rate: float 
     """
     place = bundle_place(path)
     recognised = asked_board(device)
-    loop = rate_for(request.actor.environment, rate)
+    loop = rate_for(request.actor.environment, rate, request.env)
     with filling(place) as folder:
         onnx, c = _write_onnx(request, folder / MODEL, folder / GOLDEN), _write_c(request, folder / C_SOURCE, None)
         told = {"dtype": request.format.dtype, "onnx_size": onnx.size, "c_size": c.size, "pairs": onnx.pairs}
@@ -127,13 +129,15 @@ def export_bundle(request: Request, path: Path, device: str | None, rate: float 
 
 
 def _write_onnx(request: Request, path: Path, golden: Path | None) -> Written:
-    limit = None if request.max_return_drop is None else parse_share(request.max_return_drop)
     actor, format = request.actor, request.format
     drops: list[ReturnDrop] = []
+    accept = None
+    if request.max_return_drop is not None:
+        limit = parse_share(request.max_return_drop)
+        played = chosen_environment(actor.environment, request.env, of_run=True)
 
-    def accept(file: Path) -> None:
-        if limit is not None:
-            drops.append(check_return_drop(actor, file, limit, request.episodes))
+        def accept(file: Path) -> None:
+            drops.append(check_return_drop(actor, file, limit, request.episodes, played))
 
     exported = export_actor(actor, path, request.recorded, format, accept, golden)
     encodings = ", ".join(layer["encoding"] for layer in exported.about["layers"])
@@ -144,7 +148,7 @@ def _write_onnx(request: Request, path: Path, golden: Path | None) -> Written:
         f"{format.weights} {format.dtype} ({encodings}), opset {format.opset}",
         *exported.parity.told,
         *_moved(actor, format.dtype, exported.parity.reference),
-        *(f"return: {drop.told}" for drop in drops),
+        *(line for drop in drops for line in (f"return: {drop.told}", *drop.exported.notes)),
     ]
     return Written(lines, size, exported.pairs)
 

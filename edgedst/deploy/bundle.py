@@ -20,9 +20,9 @@ from typing import Any
 from edgedst.boards import Board
 from edgedst.deploy.agreement import TOLERANCE, shares_of_bound
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray
+from edgedst.deploy.environment import chosen_environment, open_environment
 from edgedst.deploy.golden import read_golden
 from edgedst.deploy.writing import try_folder, writing
-from edgedst.envs import registry
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError, ExportError
 from edgedst.folders import folder as folder_of
 
@@ -58,22 +58,26 @@ class Rate:
         return f"{self.hz:.6g}"
 
 
-def rate_for(environment: str, wanted: float | None) -> Rate:
+def rate_for(environment: str, wanted: float | None, env: str | None = None) -> Rate:
     """The rate that is wanted, or that of the environment's own time (six digits).
 
+    Args:
+        environment: that the run names.
+        wanted: `--rate`.
+        env: `--env`, which is asked instead.
+
     Raises:
-        ConfigError: a rate that the loop does not take; or none is wanted, and the environment does not say or is not
-            installed here.
+        ConfigError: a rate that the loop does not take; or none is wanted, and the environment does not say, is not
+            installed here, or may not be asked.
     """
     if wanted is not None and not SLOWEST <= wanted <= FASTEST:
         raise ConfigError(f"`--rate {wanted:g}` is no rate. Expected {SLOWEST:g} to {FASTEST:g} steps a second.")
     why = "it does not say"
     try:
-        host = registry.make(registry.locate(environment))
-        seconds = host.step_seconds
-        host.close()
+        with open_environment(chosen_environment(environment, env, of_run=True)) as host:
+            seconds = host.step_seconds
     except (EdgedstError, OSError) as error:
-        seconds, why = None, str(error)
+        seconds, why = None, str(error).rstrip(".")
     training = float(f"{1 / seconds:.6g}") if seconds else None
     if training is not None and not SLOWEST <= training <= FASTEST:
         training, why = None, f"its steps take {seconds:g} s, which the loop cannot keep"
@@ -177,9 +181,15 @@ def check_bundle(folder: Path) -> Path:
             raise _spoiled(folder / CHECKSUMS, f"does not name {name}")
     for name, expected in sums.items():
         path = folder / name
-        if not path.is_file():
+        try:
+            there, found = path.is_file(), ""
+            if there:
+                found = _sha256(path)
+        except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+            raise _spoiled(path, f"cannot be read ({error})") from error
+        if not there:
             raise _spoiled(path, "is missing")
-        if _sha256(path) != expected:
+        if found != expected:
             raise _spoiled(path, f"is not as it was exported ({CHECKSUMS})")
     return folder / MODEL
 
@@ -196,7 +206,10 @@ def check_golden(folder: Path, act: Callable[[FloatArray], FloatArray], about: d
         CheckpointError: an action differs by more than the tolerance.
     """
     observations, expected = read_golden(folder / GOLDEN, about["observation_size"], about["action_size"])
-    share = float(shares_of_bound(act(observations), expected, about["action_low"], about["action_high"]).max())
+    actions = act(observations)
+    if actions.shape != expected.shape:
+        raise _spoiled(folder / MODEL, f"gives {actions.shape[-1]} actions and says {about['action_size']}")
+    share = float(shares_of_bound(actions, expected, about["action_low"], about["action_high"]).max())
     if not share <= TOLERANCE:
         raise CheckpointError(
             f"The actor in `{folder}` differs from its golden pairs by {share:.1e} here (limit {TOLERANCE:.0e}). Try "

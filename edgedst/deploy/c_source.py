@@ -268,21 +268,11 @@ def _head(weights: ActorWeights, name: str, dtype: str, layers: list[_CLayer]) -
 
 
 def _bounds(weights: ActorWeights) -> str:
-    low, high = _bounds_inside(weights)
+    low, high = weights.bounds_inside
     return "\n".join(
         _array(f"const float edgedst_action_{side}[EDGEDST_ACTION_SIZE]", bound)
         for side, bound in (("low", low), ("high", high))
     )
-
-
-def _bounds_inside(weights: ActorWeights) -> tuple[FloatArray, FloatArray]:
-    """The bounds in float32, rounded inwards: what C compares with must not lie outside the environment's."""
-    low, high = np.array(weights.action_low), np.array(weights.action_high)
-    nearest_low, nearest_high = low.astype(np.float32), high.astype(np.float32)
-    inner_low = np.where(nearest_low < low, np.nextafter(nearest_low, np.float32(np.inf)), nearest_low)
-    inner_high = np.where(nearest_high > high, np.nextafter(nearest_high, np.float32(-np.inf)), nearest_high)
-    empty = inner_low > inner_high  # no float32 lies between them, as with 0.1 and 0.1
-    return np.where(empty, nearest_low, inner_low), np.where(empty, nearest_high, inner_high)
 
 
 def _constants(number: int, layer: _CLayer) -> str:

@@ -21,12 +21,11 @@ from edgedst.deploy.native_actor import LOG_STD_BOUNDS
 from edgedst.deploy.onnx_weights import FORMS, Graph, add_weights
 from edgedst.deploy.packing import check_dtype, quantised
 from edgedst.deploy.parity import Parity, check_parity
-from edgedst.deploy.session import FORMAT
+from edgedst.deploy.session import FORMAT, METADATA_KEY, sealed
 from edgedst.deploy.writing import replacing, writing
 from edgedst.errors import ConfigError
 
 OPSETS = range(11, 24)  # 11 brought BitShift and CumSum
-METADATA_KEY = "edgedst"
 
 
 @dataclass(frozen=True)
@@ -97,9 +96,10 @@ def export_actor(
         weights = replace(weights, log_std_head=None)
     written = quantised(weights, format.dtype)
     model = build_model(weights, format)
+    about = json.loads(model.metadata_props[0].value)
     with replacing(*([path] if golden is None else [path, golden])) as temporary:
         with writing(path):
-            file_bytes = temporary[0].write_bytes(model.SerializeToString())
+            file_bytes = temporary[0].write_bytes(sealed(model))
         parity = check_parity(temporary[0], written, recorded, sparse=bool(model.graph.sparse_initializer))
         pairs = 0
         if golden is not None:
@@ -108,7 +108,7 @@ def export_actor(
                 temporary[1].write_text(text, encoding="utf-8")
         if accept is not None:
             accept(temporary[0])
-    return Exported(path, file_bytes, parity, json.loads(model.metadata_props[0].value), pairs)
+    return Exported(path, file_bytes, parity, about, pairs)
 
 
 def build_model(weights: ActorWeights, format: Format = Format()) -> ModelProto:
@@ -203,13 +203,14 @@ def metadata(weights: ActorWeights, format: Format, encodings: list[str]) -> dic
 
 
 def scale_and_offset(weights: ActorWeights) -> tuple[FloatArray, FloatArray]:
-    """float32 (m,) each: action = tanh * scale + offset, never outside [low, high] even after rounding."""
-    low, high = np.array(weights.action_low), np.array(weights.action_high)
-    scale, offset = ((high - low) / 2).astype(np.float32), ((high + low) / 2).astype(np.float32)
-    low_f32, high_f32 = low.astype(np.float32), high.astype(np.float32)
-    # Rounded to float32, offset +- scale can pass a bound by one unit in the last place, and a strict environment or
-    # motor driver refuses that. One unit less of scale is below what tanh itself rounds.
-    for _ in range(8):
-        outside = (offset + scale > high_f32) | (offset - scale < low_f32)
-        scale = np.where(outside, np.nextafter(scale, np.float32(0)), scale)
+    """float32 (m,) each: action = tanh * scale + offset, never outside [low, high], the last bit included.
+
+    offset - scale and offset + scale lie within the bounds, and rounding to float32, also of one sum or of a fused
+    multiply-add, leads no number over a float32.
+    """
+    low, high = (bound.astype(np.float64) for bound in weights.bounds_inside)
+    offset = ((low + high) / 2).astype(np.float32).clip(low, high, dtype=np.float32, casting="same_kind")
+    room = np.minimum(high - offset, offset - low)
+    nearest = room.astype(np.float32)
+    scale: FloatArray = np.where(nearest > room, np.nextafter(nearest, np.float32(0)), nearest)
     return scale, offset

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     Spec = dict[str, Any]
 
 
-def locate(env_id: str, process: bool = False) -> "Spec":
+def locate(env_id: str, process: bool = False, max_episode_steps: int | None = None) -> "Spec":
     """Describe the host of `env_id`, in values that JSON holds.
 
     Args:
         env_id: a gymnasium id, or `module:EnvId`.
         process: put the environment into a process of its own, through gymnasium.
+        max_episode_steps: replaces the task's own time limit.
 
     Raises:
         UnknownEnvironment: no such task, where that can be told without importing gymnasium.

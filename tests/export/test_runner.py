@@ -11,7 +11,9 @@ import pytest
 from actors import difference_actor
 
 from edgedst.deploy.onnx import build_model
+from edgedst.deploy.session import sealed
 
+DEEP = "[" * 100_000
 RUNNER = Path(__file__).parents[2] / "export" / "runner" / "run_actor.py"
 
 
@@ -85,17 +87,56 @@ def test_runner_writes_the_actions_of_given_observations(exported):
     [
         ({"format": 2}, "the model has format 2; this runner reads 1"),
         ({"action_low": None}, "the model's metadata has no action_low"),
+        ({"action_low": [-1, -1]}, "the model's metadata has other observation_size, action_size"),
+        ({"action_high": ["3"]}, "the model's metadata has other observation_size, action_size"),
+        ({"layers": DEEP}, "the model's metadata cannot be read: "),
     ],
 )
 def test_runner_refuses_a_model_that_it_does_not_know(change, said, exported):
     folder, _, _ = exported
     model = onnx.load(folder / "actor.onnx")
     about = {**json.loads(model.metadata_props[0].value), **change}
-    model.metadata_props[0].value = json.dumps({key: value for key, value in about.items() if value is not None})
+    text = json.dumps({key: value for key, value in about.items() if value is not None})
+    model.metadata_props[0].value = text.replace(f'"{DEEP}"', DEEP)
     onnx.save(model, folder / "actor.onnx")
     result = run(folder)
     assert result.returncode == 1
     assert said in result.stderr
+
+
+def test_runner_refuses_a_model_with_a_flipped_bit_before_it_is_loaded(exported, rng):
+    folder, _, _ = exported
+    content = sealed(build_model(difference_actor()))
+    (folder / "actor.onnx").write_bytes(content)
+    assert run(folder).returncode == 0
+    place = content.index(b'"sha256":"')
+    for bit in [*rng.choice(8 * place, 4), 8 * place + 8 * 12]:
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        (folder / "actor.onnx").write_bytes(flipped)
+        result = run(folder)
+        assert result.returncode == 1
+        assert (
+            result.stderr
+            == "run_actor: `actor.onnx` is not as it was exported: its checksum is another one; copy it again\n"
+        )
+
+
+def test_runner_refuses_a_model_of_another_width_than_it_says(exported):
+    folder, _, _ = exported
+    model = build_model(difference_actor())
+    about = {
+        **json.loads(model.metadata_props[0].value),
+        "action_size": 2,
+        "action_low": [-1, -1],
+        "action_high": [3, 3],
+    }
+    model.metadata_props[0].value = json.dumps(about)
+    onnx.save(model, folder / "actor.onnx")
+    (folder / "golden.csv").write_text("0,0,1,1,\n")
+    result = run(folder, "--golden", "golden.csv")
+    assert result.returncode == 1
+    assert "the model gives 1 actions and says 2; export it again" in result.stderr
 
 
 def test_runner_refuses_golden_pairs_that_lost_some(exported):
