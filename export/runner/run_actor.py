@@ -10,11 +10,13 @@ Needs onnxruntime and numpy only; imports nothing of edgedst, so this one file c
 import argparse
 import hashlib
 import json
+import os
 import pathlib
 import re
 import sys
 import time
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # 1.32 writes events into the home folder and sends them
 try:
     import numpy as np
     import onnxruntime

@@ -67,7 +67,9 @@ def named(run, tmp_path, change_about, monkeypatch):
 
 def command(*arguments, **environment):
     """`edgedst` as it is typed, in the current folder."""
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    variables = {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "ORT_DISABLE_TELEMETRY")
+    }
     typed = [sys.executable, "-c", "from edgedst.cli.main import main; main()", *map(str, arguments)]
     return subprocess.run(
         typed, capture_output=True, env={**variables, "PYTHONSAFEPATH": "1", **environment}, check=False, timeout=120
@@ -142,6 +144,14 @@ def test_a_rate_is_asked_of_the_environment_that_was_typed():
     assert rate_for("elsewhere:A-v0", None, "HalfCheetah-v4").hz == 20
     told = rate_for("elsewhere:A-v0", 50).told
     assert told == "50 times a second, because `--rate` said so; the rate of training is not known"
+
+
+def test_onnxruntime_keeps_no_events_of_the_user_s(named):
+    home = named / "home"
+    home.mkdir()
+    typed = ["evaluate", "actor.onnx", "--env", "foreign_task:Slide-v0", "--max-episode-steps", "3"]
+    assert command(*typed, HOME=str(home)).returncode == 0
+    assert list(home.rglob("*")) == []
 
 
 # --- How long an episode lasts ---------------------------------------------------------------------------------------
