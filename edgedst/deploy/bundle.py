@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import math
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import Any
 
 from edgedst.boards import Board
 from edgedst.deploy.agreement import TOLERANCE, shares_of_bound
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray
+from edgedst.deploy.checkpoint import ActorWeights, FloatArray, read_regular, reason
 from edgedst.deploy.environment import chosen_environment, open_environment
 from edgedst.deploy.golden import read_golden
 from edgedst.deploy.writing import try_folder, writing
@@ -146,6 +147,7 @@ def add_kit(folder: Path, name: str, weights: ActorWeights, board: Board, rate: 
         "watchdog_seconds": watchdog_seconds,
         "start_limit_seconds": 240 + 6 * watchdog_seconds,  # three slow starts and hangs
         "folder": shlex.quote(name),
+        "env_option": f" --env {weights.environment}" if ":" in weights.environment else "",
     }
     kit = folder_of("export")
     with writing(folder):
@@ -172,8 +174,10 @@ def check_bundle(folder: Path) -> Path:
         CheckpointError: a file is missing, or not as it was exported.
     """
     try:
-        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        lines = read_regular(folder / CHECKSUMS).decode().splitlines()
         sums = {name: expected for expected, name in (line.split("  ", 1) for line in lines)}
+        if not all(re.fullmatch(r"[\w.-]{1,100}", name, re.ASCII) for name in sums):
+            raise ValueError("a name that no file of a bundle has")
     except (OSError, ValueError) as error:
         raise _spoiled(folder / CHECKSUMS, "cannot be read") from error
     for name in (MODEL, GOLDEN):
@@ -182,13 +186,11 @@ def check_bundle(folder: Path) -> Path:
     for name, expected in sums.items():
         path = folder / name
         try:
-            there, found = path.is_file(), ""
-            if there:
-                found = _sha256(path)
-        except (OSError, ValueError) as error:  # ValueError: a name with a NUL
-            raise _spoiled(path, f"cannot be read ({error})") from error
-        if not there:
-            raise _spoiled(path, "is missing")
+            found = _sha256(path)
+        except FileNotFoundError as error:
+            raise _spoiled(path, "is missing") from error
+        except OSError as error:
+            raise _spoiled(path, f"cannot be read ({reason(error)})") from error
         if found != expected:
             raise _spoiled(path, f"is not as it was exported ({CHECKSUMS})")
     return folder / MODEL
@@ -222,7 +224,7 @@ def _spoiled(path: Path, what: str) -> CheckpointError:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(read_regular(path)).hexdigest()
 
 
 def _evaluated(weights: ActorWeights) -> str:

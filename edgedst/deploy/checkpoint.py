@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +36,7 @@ Result = TypeVar("Result")
 # gets into: a C comment, a unit of systemd, a shell's command, a page.
 _ENVIRONMENT = re.compile(r"[\w.:/-]{1,200}")
 _VERSION = re.compile(r"[\w.+-]{1,60}", re.ASCII)
+LARGEST_BYTES = 2**30  # of a file that holds an actor
 _MOST_PLACES = 2**28  # of a layer; as a dense matrix they take 1 GB
 # What reading a file that somebody made may raise.
 UNREADABLE = (ArithmeticError, KeyError, TypeError, ValueError, RecursionError)
@@ -158,6 +161,21 @@ def reading(path: Path) -> Iterator[None]:
         raise CheckpointError(
             f"`{path}` cannot be read ({reason(error)}). Check its permissions and those of the folders above it."
         ) from error
+
+
+def read_regular(path: Path) -> bytes:
+    """All of a file of LARGEST_BYTES or less. A pipe or a device might never end.
+
+    Raises:
+        OSError: it is none, or cannot be read.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError("it is no regular file")
+        if about.st_size > LARGEST_BYTES:
+            raise OSError(f"it has {about.st_size:,} bytes, and no actor more than {LARGEST_BYTES:,}")
+        return file.read(LARGEST_BYTES)
 
 
 def read_actor(run: Path, checkpoint: str = "last") -> ActorWeights:
@@ -309,7 +327,7 @@ def checkpoint_file(run: Path, name: Any) -> Path:
 
 def _read_networks(path: Path, record: dict[str, Any]) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise CheckpointError(
             f"`{path}` cannot be read ({reason(error)}). Copy the whole checkpoint folder."

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgedst.deploy.agreement import OTHER_ORDERS, TOLERANCE, Reference
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray
+from edgedst.deploy.checkpoint import ActorWeights, FloatArray, read_regular
 from edgedst.deploy.writing import replacing, writing
 from edgedst.errors import CheckpointError, ExportError
 
@@ -70,7 +70,7 @@ def read_golden(path: Path, observation_size: int, action_size: int) -> tuple[Fl
     """
     width = observation_size + action_size
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path).decode()
         lines = [line for line in text.splitlines() if not line.startswith("//")]
         if (told := re.search(r"^//.* (\d+) pairs", text, re.MULTILINE)) and int(told[1]) != len(lines):
             raise ValueError(f"{len(lines)} of {told[1]} pairs")

@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,13 +16,12 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from edgedst.deploy.checkpoint import FloatArray, environment_id, finite, reason, whole
+from edgedst.deploy.checkpoint import LARGEST_BYTES, FloatArray, environment_id, finite, read_regular, reason, whole
 from edgedst.errors import CheckpointError, ExportError
 
 FORMAT = 1  # of the metadata
 METADATA_KEY, CHECKSUM = "edgedst", "sha256"
 UNSEALED = "0" * 64  # the checksum is of the file with these digits in its place
-LARGEST_BYTES = 2**30
 # What `onnx` and `onnx_weights` write, and nothing that could loop, read another file or go on for ever.
 OPERATORS = {
     *("Gemm", "Relu", "Tanh", "Clip", "Mul", "Add", "Cast", "CumSum", "BitShift", "Reshape", "NonZero"),
@@ -59,7 +56,10 @@ def open_session(path: Path, content: bytes | None = None) -> onnxruntime.Infere
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised: logged too, they would be told twice
     try:
-        return onnxruntime.InferenceSession(content or str(path), options, providers=["CPUExecutionProvider"])
+        # Without a fallback, which is the same provider once more and prints that it is tried.
+        return onnxruntime.InferenceSession(
+            content or str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:  # onnxruntime's own exceptions share no base but Exception
         raise _cannot_load(f"onnxruntime {onnxruntime.__version__}", path, error) from error
 
@@ -74,7 +74,12 @@ def open_checked(path: Path) -> tuple[onnxruntime.InferenceSession, dict[str, An
         CheckpointError: it cannot be read, was not made by edgedst, or is not as it was exported.
         ExportError: it cannot be loaded.
     """
-    content = _read(path)
+    try:
+        content = read_regular(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"`{path}` cannot be read ({reason(error)}). Name an .onnx file that `edgedst export` made."
+        ) from error
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's own
@@ -103,22 +108,6 @@ def sealed(model: onnx.ModelProto) -> bytes:
 
 def _digest(content: bytes, checksum: str) -> str:
     return hashlib.sha256(content.replace(checksum.encode(), UNSEALED.encode())).hexdigest()
-
-
-def _read(path: Path) -> bytes:
-    """All of a regular file; a pipe or a device might never end."""
-    try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            about = os.fstat(file.fileno())
-            if not stat.S_ISREG(about.st_mode):
-                raise OSError("it is no regular file")
-            if about.st_size > LARGEST_BYTES:
-                raise OSError(f"it has {about.st_size:,} bytes, and no actor more than {LARGEST_BYTES:,}")
-            return file.read(LARGEST_BYTES)
-    except OSError as error:
-        raise CheckpointError(
-            f"`{path}` cannot be read ({reason(error)}). Name an .onnx file that `edgedst export` made."
-        ) from error
 
 
 def _about(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
@@ -200,5 +189,6 @@ def run(runner: Runs, observations: FloatArray, outputs: Sequence[str] = ("actio
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, without the stack that onnxruntime and protobuf append."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What went wrong, without the stack that onnxruntime and protobuf append; a file's own names may be in it."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return "".join(character if character.isprintable() else "?" for character in line)

@@ -66,7 +66,8 @@ def open_session(path, threads):
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        # Without a fallback, which is the same provider once more and prints that it is tried.
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no base but Exception
         raise ValueError(f"onnxruntime {onnxruntime.__version__} cannot load `{path}`: {error}") from error
 

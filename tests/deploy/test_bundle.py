@@ -1,6 +1,7 @@
 """The folder for a board: everything in it works there, and nothing but a whole one is left behind."""
 
 import hashlib
+import os
 import re
 import shlex
 import shutil
@@ -32,6 +33,11 @@ def bundle(run, folder, *arguments):
     done = export("--bundle", folder, "--run", run, "--rate", "50", *arguments)
     assert done.exit_code == 0, done.output
     return done.output
+
+
+def as_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
 
 
 def listed(folder):
@@ -247,6 +253,12 @@ def test_a_bundle_is_evaluated_through_its_onnx_file(run, tmp_path):
         ("SHA256SUMS", Path.unlink, r"SHA256SUMS` cannot be read"),
         ("SHA256SUMS", lambda path: path.write_text("none"), r"SHA256SUMS` cannot be read"),
         ("SHA256SUMS", lambda path: path.write_text(""), r"SHA256SUMS` does not name actor\.onnx"),
+        ("SHA256SUMS", lambda path: path.write_bytes(b"\xff" * 99), r"SHA256SUMS` cannot be read"),
+        ("SHA256SUMS", lambda path: path.write_text(f"{'0' * 64}  ../../secret\n"), r"SHA256SUMS` cannot be read"),
+        ("SHA256SUMS", lambda path: path.write_text(f"{'0' * 64}  \x1b[2J\n"), r"SHA256SUMS` cannot be read"),
+        ("SHA256SUMS", as_pipe, r"SHA256SUMS` cannot be read"),
+        ("golden.csv", as_pipe, r"golden\.csv` cannot be read \(it is no regular file\)"),
+        ("main.c", lambda path: os.truncate(path, 2**40), r"main\.c` cannot be read \(it has 1,099,511,627,776 bytes"),
     ],
 )
 def test_a_spoiled_bundle_is_one_sentence(name, spoil, said, run, tmp_path):
