@@ -185,7 +185,7 @@ class GymnasiumEnvironment(Environment):
             pass  # told below
         if values is None or values.dtype.kind not in "fiub":
             problem = "an array of numbers was expected"
-        elif [size for size in values.shape if size != 1] != [size for size in self._observation_shape if size != 1]:
+        elif not _alike(values.shape, self._observation_shape):
             problem = f"its observation space has shape {self._observation_shape}"
         else:
             self._observation[:] = values.ravel()
@@ -204,6 +204,11 @@ def _look_here_last() -> None:
         return
     if here not in sys.path:
         sys.path.append(here)
+
+
+def _alike(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether shapes differ by nothing but sizes of 1."""
+    return shape == other or [size for size in shape if size != 1] == [size for size in other if size != 1]
 
 
 def _take_blas_buffers() -> None:

@@ -56,7 +56,7 @@ def check_actions(env_id: str, space: Any) -> None:
         f"env, lambda action: action, gymnasium.spaces.Box(-1.0, 1.0, {space.shape}))`."
     )
     for index, (low, high) in enumerate(zip(space.low.ravel(), space.high.ravel(), strict=True)):
-        bounds = f"{env_id} has actions from {low} to {high} at index {index}"
+        bounds = f"{env_id} has actions from {low!s} to {high!s} at index {index}"
         if not (np.isfinite(low) and np.isfinite(high)):
             raise UnsupportedSpace(
                 f"{bounds}, and finite bounds were expected: the actor's output is scaled to them. {other_bounds}"
@@ -67,8 +67,8 @@ def check_actions(env_id: str, space: Any) -> None:
             )
         if not ranges[index] > 0:
             raise UnsupportedSpace(
-                f"{bounds}, which leaves float32 nothing to choose. Leave that action out of the action_space, or set "
-                "its bounds apart."
+                f"{bounds}, and low < high was expected, in float32 too. Leave that action out of the action_space, or "
+                "set its bounds apart."
             )
 
 

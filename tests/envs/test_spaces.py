@@ -33,7 +33,10 @@ def register(space, **keywords):
     [
         (bounds([-1, -np.inf], [1, np.inf]), "from -inf to inf at index 1, and finite bounds were expected"),
         (bounds([[-1, 0]], [[1, np.inf]]), "from 0.0 to inf at index 1, and finite bounds"),
-        (bounds([-LARGEST], [LARGEST]), r"from -3\.4\S+ to 3\.4\S+ at index 0, a range that float32 cannot hold"),
+        (
+            bounds([-LARGEST], [LARGEST]),
+            r"from -3\.4028235e\+38 to 3\.4028235e\+38 at index 0, a range that float32 cannot hold",
+        ),
         (bounds([0], [1e300], np.float64), "from 0.0 to 1e.300 at index 0, a range that float32 cannot hold"),
         (bounds([1e39], [2e39], np.float64), "a range that float32 cannot hold"),
     ],
@@ -62,7 +65,7 @@ def test_bounds_that_are_too_wide_are_told_and_can_be_given_as_is_advised(space,
 )
 def test_bounds_that_leave_nothing_to_choose_are_told_with_their_index(space):
     with pytest.raises(
-        UnsupportedSpace, match=r"at index 1, which leaves float32 nothing to choose\. Leave that action out"
+        UnsupportedSpace, match=r"at index 1, and low < high was expected, in float32 too\. Leave that action"
     ):
         GymnasiumEnvironment(register(space))
 
