@@ -39,7 +39,7 @@ ONLY_IN = {
     "edgedst._core": {"edgedst.core"},
     "onnx": {"edgedst.deploy"},
     "onnxruntime": {"edgedst.deploy"},
-    "gymnasium": {"edgedst.envs.gymnasium_host", "edgedst.envs.process_host", "edgedst.profile.versus_dense"},
+    "gymnasium": {"edgedst.envs.gymnasium_host", "edgedst.envs.spaces", "edgedst.profile.versus_dense"},
     "mujoco": set(),
     "torch": {"edgedst.profile.versus_dense"},
     "typer": {"edgedst.cli"},
