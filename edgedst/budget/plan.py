@@ -80,7 +80,8 @@ class Plan:
 
 def budget_bytes_of(config: "Any") -> int:
     """`budget_mb` in bytes."""
-    return round(config.budget_mb * MB)
+    size: int = round(config.budget_mb * MB)
+    return size
 
 
 def rows_needed(steps: int) -> int:
