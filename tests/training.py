@@ -66,9 +66,9 @@ def metrics(run):
 
 def digest(run):
     """Of the checkpoint's networks and of the best actor."""
-    (networks,) = (run / "checkpoint").glob("*networks-*.safetensors")
-    (best,) = (run / "checkpoint").glob("best-*.safetensors")
-    return best.name, *(hashlib.sha256(path.read_bytes()).hexdigest() for path in (networks, best))
+    state = json.loads((run / "checkpoint" / "state.json").read_text(encoding="utf-8"))
+    names = [state[record]["file"] for record in ("networks", "best")]
+    return names[1], *(hashlib.sha256((run / "checkpoint" / name).read_bytes()).hexdigest() for name in names)
 
 
 def goes_on(folder, whole, *arguments):
