@@ -44,6 +44,11 @@ def train(folder, *arguments, code=0, **options):
     return out, err
 
 
+def contents(folder):
+    """{path below it: bytes} of every file."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def run_in(folder):
     (run,) = (folder / "runs").glob("*/*/s*")
     return run

@@ -87,15 +87,18 @@ def record(command, cwd, log):
     return calls
 
 
-def under(*injections):
+def under(*injections, log="/dev/null", paths=()):
     """What to start a command under, so that strace meddles with its system calls.
 
     Args:
         injections: (name of the call, what strace does then) of each; `when=N` counts calls of that name.
+        log: where it tells what it did.
+        paths: only calls that are about these files.
     """
     options = ["-e", f"trace={','.join(name for name, _ in injections)}"]
     options += [word for name, what in injections for word in ("-e", f"inject={name}:{what}")]
-    return [strace(), "-f", "-o", "/dev/null", *options]  # with --seccomp-bpf strace 6.1 injects nothing
+    options += [word for path in paths for word in ("-P", str(path))]
+    return [strace(), "-f", "-o", str(log), *options]  # with --seccomp-bpf strace 6.1 injects nothing
 
 
 def killing_at(call):
