@@ -84,16 +84,12 @@ def stopped(calls, tmp_path_factory):
     return folder
 
 
-def resumed(run):
-    return "--resume", str(run), "--no-progress"
-
-
 def test_of_two_that_resume_one_run_the_first_trains_and_the_other_is_refused(stopped, whole, tmp_path):
     def attack(rng, folder):
         shutil.copytree(stopped, folder, dirs_exist_ok=True)
         run, both = run_in(folder), []
         for _ in range(2):
-            both.append(start(folder, *resumed(run)))
+            both.append(start(folder, "--resume", str(run), "--no-progress"))
             time.sleep(rng.uniform(0, 0.1))
         ends = [(*process.communicate(timeout=60), process.returncode) for process in both]
         assert sorted(code for *_, code in ends) == [0, 1], ends
@@ -105,21 +101,23 @@ def test_of_two_that_resume_one_run_the_first_trains_and_the_other_is_refused(st
     campaign("two resumes at once", 3, tmp_path, attack)
 
 
+def resumed(run, rng):
+    return ("--resume", str(run), "--no-progress") if rng.random() < 0.7 else ("--resume", "newest", *TINY)
+
+
 def test_a_resume_that_overlaps_another_s_last_checkpoint_loses_nothing(stopped, whole, tmp_path):
-    """One stands still when it has read state.json, until the other has ended; soon after it is killed."""
+    """One stands still where it reads the checkpoint, until the other has ended; soon after it is killed."""
 
     def attack(rng, folder):
         shutil.copytree(stopped, folder, dirs_exist_ok=True)
         run, log = run_in(folder), folder / "strace.log"
-        newest = rng.random() < 0.3  # the front end reads it too
-        stop = ("close", f"signal=STOP:when={rng.randrange(1, 3) if newest else 1}")
+        files = [run / "metrics.jsonl", *(run / "checkpoint").iterdir()]
+        stop = (rng.choice(("openat", "openat", "close")), f"signal=STOP:when={rng.randrange(1, 7)}")
         kill = ("write", f"signal=KILL:when={rng.randrange(1, 20)}")  # of a line of the metrics
-        read = (run / "checkpoint" / "state.json", run / "metrics.jsonl")
-        wanted = (*TINY, "--resume", "newest") if newest else resumed(run)
-        late = start(folder, *wanted, under=under(stop, kill, log=log, paths=read))
+        late = start(folder, *resumed(run, rng), under=under(stop, kill, log=log, paths=files))
         while late.poll() is None and not (log.exists() and "stopped by SIGSTOP" in log.read_text(encoding="utf-8")):
             time.sleep(0.01)
-        early = start(folder, *resumed(run))
+        early = start(folder, *resumed(run, rng))
         if rng.random() < 0.3:
             time.sleep(rng.uniform(0.1, 0.3))
             early.send_signal(rng.choice((signal.SIGTERM, signal.SIGKILL)))
@@ -133,7 +131,7 @@ def test_a_resume_that_overlaps_another_s_last_checkpoint_loses_nothing(stopped,
         no_leftovers(run)
         return how
 
-    campaign("overlapping resumes", 6, tmp_path, attack)
+    campaign("overlapping resumes", 8, tmp_path, attack)
 
 
 @pytest.mark.parametrize("kind", EXPORTS)
