@@ -1,6 +1,5 @@
 """Whole training processes, as a user starts them: lean, inside their budget, killed and resumed."""
 
-import hashlib
 import json
 import re
 import resource
@@ -13,6 +12,7 @@ import types
 from pathlib import Path
 
 import pytest
+from training import digest, metrics, run_in, start, summary, train
 
 from edgedst.cli import launch
 from edgedst.config import TrainConfig
@@ -43,48 +43,6 @@ HEAVY = {
     "argparse",
     "json",
 }
-
-
-def start(folder, *arguments, **options):
-    command = [sys.executable, "-m", "edgedst.cli.main", "train", "--run-dir", "runs", *arguments]
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        **options,
-    )
-
-
-def train(folder, *arguments, code=0, **options):
-    process = start(folder, *arguments, **options)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == code, out + err
-    return out, err
-
-
-def run_in(folder):
-    (run,) = (folder / "runs").glob("*/*/s*")
-    return run
-
-
-def summary(run):
-    return json.loads((run / "summary.json").read_text(encoding="utf-8"))
-
-
-def metrics(run):
-    timed = ("seconds", "steps_per_second", "rss_bytes", "peak_rss_bytes")
-    with (run / "metrics.jsonl").open(encoding="utf-8") as file:
-        return [{name: value for name, value in json.loads(line).items() if name not in timed} for line in file]
-
-
-def digest(run):
-    """Of the checkpoint's networks and of the best actor."""
-    (networks,) = (run / "checkpoint").glob("*networks-*.safetensors")
-    (best,) = (run / "checkpoint").glob("best-*.safetensors")
-    return best.name, *(hashlib.sha256(path.read_bytes()).hexdigest() for path in (networks, best))
 
 
 @pytest.fixture(scope="module")
