@@ -27,7 +27,7 @@ def release_file_pages() -> int:
     0 where the kernel does not tell.
     """
 
-def set_last_words(words: str) -> None:
+def set_last_words(words: bytes) -> None:
     """What to write to standard error when a library ends this process by C's exit(), which Python never hears of.
 
     The exit code is then 3, of a run over its budget. At most 2,047 bytes. Empty: nothing is written.

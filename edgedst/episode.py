@@ -65,7 +65,7 @@ class Episode:
         self._buffered += self._step_bytes
 
     def saved(self) -> "str | dict[str, Any]":
-        """For state.json. The file that it names, if any, is on the disk then.
+        """For state.json. The file that it names is on the disk then.
 
         Raises:
             RunFolderError: the file cannot be written.
@@ -75,13 +75,13 @@ class Episode:
             return b2a_base64(state, newline=False).decode()
         self._write()
         observation = b2a_base64(self._environment.observation.cast("B"), newline=False).decode()
-        told = {"seed": self._seed, "steps": self._written // self._step_bytes, "crc32": self._crc32}
         if self._written:
             try:
                 os.fsync(self._descriptor)
             except OSError as error:
                 raise folder_error(error, self._path) from error
-            told["file"] = self.file
+        steps = self._written // self._step_bytes  # of none there is no file
+        told = {"seed": self._seed, "steps": steps, "file": self.file, "crc32": self._crc32}
         return {**told, "observation": observation}
 
     def restore(self, saved: "str | dict[str, Any]", stopping: "Callable[[], bool]") -> str:
@@ -108,7 +108,7 @@ class Episode:
             for action in actions if not told else ():
                 self.record(action)
             return told
-        self._forget(saved.get("file", ""), saved["seed"])
+        self._forget(saved["file"], saved["seed"])
         observation = a2b_base64(saved["observation"])
         if len(observation) != self._environment.observation.nbytes:
             raise _foreign(self._environment)

@@ -87,9 +87,26 @@ class Progress:
             return
         try:
             sys.stdout.write(text)
-            sys.stdout.flush()
-        except OSError:  # the reader of a pipe went away: training goes on
+        except OSError:
+            pass
+        if not flush_output():  # training goes on
             self.silent, self.terminal = True, False
+
+
+def flush_output() -> bool:
+    """Flush standard output; False where that cannot be, after which all that is written goes nowhere.
+
+    A reader went away, or a disk is full. What stays in the buffer would else be told as an error when Python ends.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return False
+    return True
 
 
 def _columns() -> int:

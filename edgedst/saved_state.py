@@ -192,7 +192,7 @@ _STATES = {
         "isa": "text",
         # Its state, or what leads to it: a seed and the actions since (edgedst/episode.py).
         "environment": (
-            {"seed": "count", "steps": "count", "file?": "name", "crc32": "count", "observation": "coded"},
+            {"seed": "count", "steps": "count", "file": "name", "crc32": "count", "observation": "coded"},
             "coded",
         ),
         "evaluations": {

@@ -68,9 +68,10 @@ def more_memory(run: "Run") -> str:
     )
 
 
-def last_words(run: "Run") -> str:
+def last_words(run: "Run") -> bytes:
     """For a library that ends the process itself, as OpenBLAS does when it gets no memory."""
-    return (
+    text = (
         f"BudgetBroken: a library ended the process of {run.config.env} by itself, most likely for want of memory "
         f"within {run.config.budget_mb:g} MB (its own words may stand above). {more_memory(run)}\n"
     )
+    return text.encode(errors="backslashreplace")

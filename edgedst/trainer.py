@@ -30,7 +30,7 @@ from edgedst.episode import Episode
 from edgedst.errors import BudgetBroken, CheckpointError, EdgedstError, EnvironmentFault, TrainingDiverged
 from edgedst.evaluation import Evaluations, episode_limit
 from edgedst.plain_json import dumps, loads
-from edgedst.progress import Progress
+from edgedst.progress import Progress, flush_output
 from edgedst.runs import RunFolder, host_facts
 from edgedst.stage import close_all, floats, make_environments, make_tally, notes_on, plan_run, read_resumable
 
@@ -76,7 +76,8 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     finally:
-        core.set_last_words("")
+        core.set_last_words(b"")
+        flush_output()
         for number in STOPPING:  # another one must not change how this ends
             signal(number, SIG_IGN)
 
@@ -87,9 +88,8 @@ class ReplayFault(EnvironmentFault):
 
 def tell_error(error: EdgedstError) -> None:
     """Its sentence on standard error."""
+    flush_output()
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
     except OSError:  # nobody listens
         pass

@@ -216,7 +216,10 @@ void bind_memory(nb::module_& m) {
   using namespace edgedst;
   m.def("set_threads", &set_threads, "count"_a);
   m.def("release_file_pages", &release_file_pages);
-  m.def("set_last_words", &set_last_words, "words"_a);
+  m.def(
+      "set_last_words",
+      [](const nb::bytes& words) { set_last_words(std::string(words.c_str(), words.size())); },
+      "words"_a);
   bind_arena(m);
   bind_random(m);
   bind_batch(m);
