@@ -249,8 +249,8 @@ def test_the_environment_is_closed_when_the_trainer_is_killed(tmp_path):
     ("env_id", "sentence"),
     [
         ("scripted:CloseRaises-v0", "scripted:CloseRaises-v0 raised ValueError in close: the arm is stuck"),
-        ("scripted:CloseLeaves-v0", r"CloseLeaves-v0 ended with exit code 3 before its close\(\) was done"),
-        ("scripted:CloseHangs-v0", r"did not end within 0\.2 seconds and was killed before its close\(\) was done"),
+        ("scripted:CloseLeaves-v0", r"CloseLeaves-v0 ended with exit code 3, before its close\(\) was done"),
+        ("scripted:CloseHangs-v0", r"did not end within 0\.2 seconds and was killed, before its close\(\) was done"),
     ],
 )
 def test_what_goes_wrong_in_close_is_told_once(env_id, sentence, monkeypatch, make):
@@ -261,6 +261,16 @@ def test_what_goes_wrong_in_close_is_told_once(env_id, sentence, monkeypatch, ma
     with pytest.raises(EnvironmentFault, match=sentence):
         env.close()
     env.close()
+
+
+def test_a_process_that_a_thread_of_the_environment_keeps_is_killed_after_its_close(make, monkeypatch):
+    env = make("scripted:Stays-v0")
+    os.close(env._requests)
+    select.select([env._replies], [], [])  # closed
+    env._requests = os.open(os.devnull, os.O_RDONLY)
+    monkeypatch.setattr(process_host, "CLOSE_SECONDS", 0.2)
+    with pytest.raises(EnvironmentFault, match=r"did not end within 0\.2 seconds and was killed, after its close\(\)"):
+        env.close()
 
 
 def test_an_environment_whose_reply_nobody_waited_for_is_closed_as_well(make, tmp_path, monkeypatch):
