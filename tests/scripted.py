@@ -92,9 +92,11 @@ def leave(env):
 
 
 def fork_and_die(env):
-    if os.fork() == 0:
-        time.sleep(30)
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(20)
         os._exit(0)
+    Path(os.environ["SCRIPTED_FORKED"]).write_text(str(pid))
     os.kill(os.getpid(), 9)
 
 
