@@ -3,6 +3,7 @@
 import os
 import random
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -91,9 +92,11 @@ def leave(env):
 
 
 def fork_and_die(env):
-    if os.fork() == 0:
-        time.sleep(30)
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(20)
         os._exit(0)
+    Path(os.environ["SCRIPTED_FORKED"]).write_text(str(pid))
     os.kill(os.getpid(), 9)
 
 
@@ -108,6 +111,7 @@ REGISTERED = {
     "CloseRaises-v0": {"close": raising(ValueError("the arm is stuck"))},
     "CloseHangs-v0": {"close": lambda env: time.sleep(600)},
     "CloseLeaves-v0": {"close": leave},
+    "Stays-v0": {"construct": lambda env: threading.Thread(target=time.sleep, args=(600,)).start()},
     "Leaves-v0": {"step": lambda env: sys.exit(3)},
     "Dies-v0": {"step": leave},
     "Forks-v0": {"step": fork_and_die},

@@ -65,7 +65,7 @@ class GymnasiumEnvironment(Environment):
         """Begin an episode with a seed of its own."""
         self._episode_step = 0
         result = self._call("reset", self._seeded_reset, seed)
-        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping | None)):
+        if not (isinstance(result, tuple | list) and len(result) == 2 and isinstance(result[1], Mapping | None)):
             raise EnvironmentFault(
                 f"{self.name}'s reset gave {_kind(result)}, and (observation, info) was expected, with a dict as info. "
                 "An observation alone is the old package gym's way: return `observation, {}`."
@@ -81,7 +81,7 @@ class GymnasiumEnvironment(Environment):
         np.minimum(values, self._action_high, out=values)
         where = f"step {self._episode_step} of an episode"
         result = self._call(where, self._env.step, values)  # type: ignore[union-attr]  # None once it is closed
-        if not (isinstance(result, tuple) and len(result) == 5):
+        if not (isinstance(result, tuple | list) and len(result) == 5):
             raise EnvironmentFault(_wrong_step(self.name, _kind(result)))
         reward = self._number("reward", result[1])
         terminated, truncated = self._number("terminated", result[2]), self._number("truncated", result[3])

@@ -101,8 +101,10 @@ class ProcessEnvironment(Environment):
         if said[:1] == _ERROR and not due:
             raise _error(said[_HEADER.size :])
         # While a reply is due, what it said last cannot be told apart from that.
-        if self._ended != "ended with exit code 0" if due else said[:1] != _OK:
-            raise errors.EnvironmentFault(f"The process of {self.name} {self._ended} before its close() was done.")
+        done = self._ended == "ended with exit code 0" if due else said[:1] == _OK
+        if not done or "killed" in self._ended:
+            when = "after its close()" if done else "before its close() was done"
+            raise errors.EnvironmentFault(f"The process of {self.name} {self._ended}, {when}.")
 
     def _ask(self, verb: bytes, payload: bytes, *into: memoryview) -> None:
         self._waiting = True

@@ -119,6 +119,7 @@ def test_pipes_are_no_standard_streams_where_the_trainer_has_none():
     code = (
         "from edgedst.envs import registry\n"
         "env = registry.make(registry.locate('scripted:Talks-v0', process=True))\n"
+        "assert min(env._requests, env._replies) > 2\n"
         "env.reset(0)\nenv.close()\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -172,21 +173,26 @@ def test_environments_that_cannot_be_made_are_told(make, env_id, error, sentence
         make(env_id)
 
 
-@pytest.mark.parametrize(
-    ("env_id", "sentence"),
-    [
-        ("scripted:Dies-v0", r"process of scripted:Dies-v0 ended with exit code 3\. Nothing already saved"),
-        ("scripted:Forks-v0", r"process of scripted:Forks-v0 was ended by signal 9\."),  # its child has pipes still
-    ],
-)
-def test_the_end_of_the_process_is_told_each_time_that_it_is_asked(make, env_id, sentence):
-    env = make(env_id)
+def test_the_end_of_the_process_is_told_each_time_that_it_is_asked(make):
+    env = make("scripted:Dies-v0")
     env.reset(0)
+    sentence = r"process of scripted:Dies-v0 ended with exit code 3\. Nothing already saved"
     for _ in range(2):
         with pytest.raises(EnvironmentFault, match=sentence):
             env.step(STILL)
     with pytest.raises(EnvironmentFault, match=sentence):
         env.reset(0)
+
+
+def test_the_end_of_the_process_is_told_while_one_that_it_forked_lives_on(make, tmp_path, monkeypatch):
+    monkeypatch.setenv("SCRIPTED_FORKED", str(tmp_path / "pid"))
+    env = make("scripted:Forks-v0")
+    env.reset(0)
+    with pytest.raises(EnvironmentFault, match=r"process of scripted:Forks-v0 was ended by signal 9\."):
+        env.step(STILL)
+    forked = int((tmp_path / "pid").read_text())
+    assert Path(f"/proc/{forked}/stat").read_text().rpartition(") ")[2][0] == "S"  # it sleeps
+    os.kill(forked, signal.SIGKILL)
 
 
 def test_a_reply_that_is_not_whole_is_told(make):
@@ -249,8 +255,8 @@ def test_the_environment_is_closed_when_the_trainer_is_killed(tmp_path):
     ("env_id", "sentence"),
     [
         ("scripted:CloseRaises-v0", "scripted:CloseRaises-v0 raised ValueError in close: the arm is stuck"),
-        ("scripted:CloseLeaves-v0", r"CloseLeaves-v0 ended with exit code 3 before its close\(\) was done"),
-        ("scripted:CloseHangs-v0", r"did not end within 0\.2 seconds and was killed before its close\(\) was done"),
+        ("scripted:CloseLeaves-v0", r"CloseLeaves-v0 ended with exit code 3, before its close\(\) was done"),
+        ("scripted:CloseHangs-v0", r"did not end within 0\.2 seconds and was killed, before its close\(\) was done"),
     ],
 )
 def test_what_goes_wrong_in_close_is_told_once(env_id, sentence, monkeypatch, make):
@@ -261,6 +267,16 @@ def test_what_goes_wrong_in_close_is_told_once(env_id, sentence, monkeypatch, ma
     with pytest.raises(EnvironmentFault, match=sentence):
         env.close()
     env.close()
+
+
+def test_a_process_that_a_thread_of_the_environment_keeps_is_killed_after_its_close(make, monkeypatch):
+    env = make("scripted:Stays-v0")
+    os.close(env._requests)
+    select.select([env._replies], [], [])  # closed
+    env._requests = os.open(os.devnull, os.O_RDONLY)
+    monkeypatch.setattr(process_host, "CLOSE_SECONDS", 0.2)
+    with pytest.raises(EnvironmentFault, match=r"did not end within 0\.2 seconds and was killed, after its close\(\)"):
+        env.close()
 
 
 def test_an_environment_whose_reply_nobody_waited_for_is_closed_as_well(make, tmp_path, monkeypatch):
