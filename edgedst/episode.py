@@ -40,6 +40,7 @@ class Episode:
         self._environment = environment
         self._step_bytes = 4 * environment.action_size
         self._buffer = memoryview(bytearray(max(1, BUFFER_BYTES // self._step_bytes) * self._step_bytes))
+        self._recorded = environment.state() is None
         self._buffered = 0  # bytes
         self._descriptor = -1
         self._forget("", 0)
@@ -59,6 +60,8 @@ class Episode:
         Raises:
             RunFolderError: the file cannot be written.
         """
+        if not self._recorded:
+            return
         if self._buffered == len(self._buffer):
             self._write()
         self._buffer[self._buffered : self._buffered + self._step_bytes] = action.cast("B")

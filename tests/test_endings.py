@@ -1,10 +1,11 @@
-"""Every way in which a run can end is a good one: a checkpoint, the right exit code, no traceback, environments closed."""
+"""Every way in which a run can end is a good one: a checkpoint, the right exit code, environments closed."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from training import edgedst, run_in, saved_step, start, summary, train
@@ -117,15 +118,13 @@ def test_a_hang_up_that_nohup_ignores_stays_ignored(tmp_path):
 def test_further_signals_do_not_change_how_a_run_ends(tmp_path):
     process = start(tmp_path, *LONG)
     under_way(tmp_path, process)
-    os.set_blocking(process.stdout.fileno(), True)
     process.terminate()
-    for line in process.stdout:
-        if line.startswith("Stopped at"):
-            break
-    while process.poll() is None:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            process.send_signal(number)
-        time.sleep(0.0005)
+    with process.stdout, process.stderr:
+        assert next((line for line in process.stdout if line.startswith("Stopped at")), None)
+        while process.poll() is None:
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                process.send_signal(number)
+            time.sleep(0.0005)
     assert process.returncode == 0
 
 
@@ -134,7 +133,7 @@ def test_ctrl_c_at_the_start_shows_no_traceback(seconds, tmp_path):
     process = start(tmp_path, *LONG)
     time.sleep(seconds)
     if seconds == 0.0:  # nobody can answer before Python has begun
-        while b"edgedst" not in open(f"/proc/{process.pid}/cmdline", "rb").read():  # noqa: SIM115, PTH123
+        while b"edgedst" not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
             pass
         time.sleep(0.03)
     process.send_signal(signal.SIGINT)

@@ -23,6 +23,9 @@ class Sum(Environment):
         self.drift, self.length, self.steps = drift, length, 0
         self.observation = memoryview(array.array("d", [0.0]))
 
+    def state(self):
+        return None
+
     def reset(self, seed):
         self.observation[0], self.steps = float(seed), 0
 
