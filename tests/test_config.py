@@ -116,7 +116,7 @@ def test_a_run_s_config_file_is_the_same_config_again(method, tmp_path):
         ({"steps": 0}, r"`steps` must be at least 1"),
         ({"eta": 1.5}, r"`eta` must be at least 0 and at most 1 and is 1.5"),
         ({"budget_mb": float("nan")}, r"`budget_mb` must be a finite number"),
-        ({"hidden": []}, r"`hidden` must have one layer or more"),
+        ({"hidden": []}, r"`hidden` must have 1 to 100 layers"),
         ({"hidden": [256, "x"]}, r"`hidden` must be a list of whole numbers"),
         ({"replay_dtype": "float64"}, r"`replay_dtype` must be one of float16, float32"),
     ],

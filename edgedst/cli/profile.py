@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgedst.cli.board import board_note, kernels_for, usual_settings
-from edgedst.cli.launch import command, config_of_run, job_for, preset_note
+from edgedst.cli.launch import command, job_for, preset_note
 from edgedst.cli.options import Progress, training_options
+from edgedst.cli.resuming import config_of_run
 from edgedst.cli.settings import configured
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, ProfileError
