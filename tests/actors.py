@@ -1,10 +1,12 @@
 """Trained actors without training: random weights at any density, with bounds as few environments have them."""
 
+import json
 from itertools import pairwise
 
 import numpy as np
 
 from edgedst.deploy.checkpoint import ActorLayer, ActorWeights
+from edgedst.saved_state import state_bytes
 
 BOUNDS = (
     (-1.0, -0.25, -3.0, 0.5, -100.0, -1e-3, -2.0, -1.5),
@@ -46,3 +48,10 @@ def overflowing_actor():
         for outputs, weights in zip((2, 1), values, strict=True)
     )
     return ActorWeights("Fake-v0", "ds-td3", 0, 10, "0.1.0", layers, (-1.0,), (3.0,), None, None)
+
+
+def change_state(run, **changes):
+    """Rewrite what a run's state.json says; its checksum comes out."""
+    path = run / "checkpoint" / "state.json"
+    state = {**json.loads(path.read_text()), **changes}
+    path.write_bytes(state_bytes({name: value for name, value in state.items() if name != "crc32"}))

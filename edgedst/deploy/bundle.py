@@ -20,9 +20,10 @@ from typing import Any
 
 from edgedst.boards import Board
 from edgedst.deploy.agreement import TOLERANCE, shares_of_bound
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray, read_regular, reason
+from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.environment import chosen_environment, open_environment
 from edgedst.deploy.golden import read_golden
+from edgedst.deploy.reading import read_regular, reason
 from edgedst.deploy.writing import try_folder, writing
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError, ExportError
 from edgedst.folders import folder as folder_of

@@ -1,19 +1,16 @@
 """Reads the actor out of RUN/checkpoint, checking every byte it uses; also finds the newest run.
 
 `edgedst/checkpoints.py` writes what is read here and resumes from it; here only the actor is wanted, in a process
-that may import numpy. What a file says ends up in other files and programs, so nothing of it is taken as it is.
+that may import numpy.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import stat
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,22 +21,18 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from edgedst import checkpoints
+from edgedst import saved_state
 from edgedst.config import METHODS
 from edgedst.density import family
+from edgedst.deploy.reading import environment_id, finite, read_regular, reading, reason, version, whole
 from edgedst.errors import CheckpointError, ConfigError, ExportError
 
 FloatArray = npt.NDArray[np.float32]
 Result = TypeVar("Result")
 
-# All that gymnasium registers. No white space, quotes, `*`, `%`, `$`, `<`: such a text is one in every file that it
-# gets into: a C comment, a unit of systemd, a shell's command, a page.
-_ENVIRONMENT = re.compile(r"[\w.:/-]{1,200}")
-_VERSION = re.compile(r"[\w.+-]{1,60}", re.ASCII)
-LARGEST_BYTES = 2**30  # of a file that holds an actor
 _MOST_PLACES = 2**28  # of a layer; as a dense matrix they take 1 GB
 # What reading a file that somebody made may raise.
-UNREADABLE = (ArithmeticError, KeyError, TypeError, ValueError, RecursionError)
+_UNREADABLE = (ArithmeticError, KeyError, TypeError, ValueError, RecursionError)
 
 _RUN_NAME = re.compile(r"s\d+-(\d{8}-\d{6}(?:-\d+)?)")
 
@@ -148,36 +141,6 @@ def newest_run(run_dir: Path) -> Path:
     )
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Make an OSError within the block the sentence that `path` cannot be read.
-
-    Raises:
-        CheckpointError: for any OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise CheckpointError(
-            f"`{path}` cannot be read ({reason(error)}). Check its permissions and those of the folders above it."
-        ) from error
-
-
-def read_regular(path: Path) -> bytes:
-    """All of a file of LARGEST_BYTES or less. A pipe or a device might never end.
-
-    Raises:
-        OSError: it is none, or cannot be read.
-    """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise OSError("it is no regular file")
-        if about.st_size > LARGEST_BYTES:
-            raise OSError(f"it has {about.st_size:,} bytes, and no actor more than {LARGEST_BYTES:,}")
-        return file.read(LARGEST_BYTES)
-
-
 def read_actor(run: Path, checkpoint: str = "last") -> ActorWeights:
     """Read an actor of a run: that of its last checkpoint, or that of the best evaluation (`checkpoint="best"`).
 
@@ -197,13 +160,7 @@ def best_evaluation(run: Path) -> tuple[int, float] | None:
         CheckpointError: when the checkpoint is missing, damaged, or was not written by edgedst.
     """
     best = read_state(run).get("best")
-    try:
-        return None if best is None else (whole(best["step"]), finite(best["evaluation_return"]))
-    except UNREADABLE as error:
-        raise CheckpointError(
-            f"`{run / 'checkpoint' / 'state.json'}` does not describe the best actor ({reason(error)}). The file is "
-            "damaged or foreign: take it from a backup."
-        ) from error
+    return None if best is None else (best["step"], best["evaluation_return"])
 
 
 def read_state(run: Path) -> dict[str, Any]:
@@ -227,7 +184,7 @@ def read_state(run: Path) -> dict[str, Any]:
                     "runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
                 )
             raise CheckpointError(f"`{run}` has no checkpoint: expected `{path}`. {what}")
-    return checkpoints.read_state(str(path.parent))
+    return saved_state.read_state(str(path.parent))
 
 
 def while_training(run: Path, read: Callable[[dict[str, Any]], Result]) -> Result:
@@ -265,7 +222,7 @@ def _read_actor(run: Path, state: dict[str, Any], checkpoint: str) -> ActorWeigh
             method=about["method"],
             seed=whole(about["seed"]),
             step=whole(about["step"]),
-            version=_version(state["edgedst"]),
+            version=version(state["edgedst"]),
             layers=layers,
             action_low=low,
             action_high=high,
@@ -274,7 +231,7 @@ def _read_actor(run: Path, state: dict[str, Any], checkpoint: str) -> ActorWeigh
             log_std_head=log_std_head,
             checkpoint=checkpoint,
         )
-    except UNREADABLE as error:
+    except _UNREADABLE as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
@@ -297,32 +254,13 @@ def _read_actor(run: Path, state: dict[str, Any], checkpoint: str) -> ActorWeigh
 
 def _networks_file(run: Path, state: dict[str, Any], name: str) -> tuple[Path, dict[str, Any]]:
     record = state[name]
-    if not isinstance(record, dict) or not {"file", "bytes", "crc32"} <= record.keys():
-        raise CheckpointError(
-            f"`{run / 'checkpoint' / 'state.json'}` does not say which file holds the networks (file, bytes, crc32). "
-            "It is damaged or foreign: take it from a backup."
-        )
-    path = checkpoint_file(run, record["file"])
+    path = run / "checkpoint" / record["file"]
     with reading(path):
         if not path.is_file():
             raise CheckpointError(
                 f"state.json names `{path}` and there is no such file. Copy the whole checkpoint folder."
             )
     return path, record
-
-
-def checkpoint_file(run: Path, name: Any) -> Path:
-    """Where a file lies that state.json names: in the checkpoint's folder, whatever it names.
-
-    Raises:
-        CheckpointError: it names none there.
-    """
-    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,100}", name, re.ASCII):
-        raise CheckpointError(
-            f"`{run / 'checkpoint' / 'state.json'}` names {name!a:.100}, which is no file of a checkpoint. It is "
-            "damaged or foreign: take it from a backup."
-        )
-    return run / "checkpoint" / name
 
 
 def _read_networks(path: Path, record: dict[str, Any]) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
@@ -343,7 +281,7 @@ def _read_networks(path: Path, record: dict[str, Any]) -> tuple[dict[str, npt.ND
         about = json.loads(header["__metadata__"]["edgedst"])
         if not isinstance(about, dict):
             raise TypeError("its metadata is not an object")
-    except (SafetensorError, *UNREADABLE) as error:
+    except (SafetensorError, *_UNREADABLE) as error:
         raise CheckpointError(
             f"`{path}` is not a safetensors file of edgedst ({reason(error)}). "
             "Name the folder that `edgedst train` made."
@@ -396,53 +334,5 @@ def _split_head(layers: tuple[ActorLayer, ...]) -> tuple[tuple[ActorLayer, ...],
     return (*layers[:-1], means), ActorLayer(head.in_features, rows, later, head.values[nnz:], head.bias[rows:])
 
 
-def environment_id(value: Any) -> str:
-    """What a file says that its environment is.
-
-    Raises:
-        ValueError: no environment can have that id.
-    """
-    if not isinstance(value, str) or not _ENVIRONMENT.fullmatch(value):
-        raise ValueError(f"{value!a:.100} is no environment's id")
-    return value
-
-
-def _version(value: Any) -> str:
-    if not isinstance(value, str) or not _VERSION.fullmatch(value):
-        raise ValueError(f"{value!a:.100} is no version of edgedst")
-    return value
-
-
-def whole(value: Any, least: int = 0) -> int:
-    """What a file says is a whole number.
-
-    Raises:
-        ValueError: it is none, is less than `least`, or has more than 63 bits.
-    """
-    if type(value) is not int or not least <= value < 2**63:
-        raise ValueError(f"{value!a:.100} is no whole number of {least} or more")
-    return value
-
-
-def finite(value: Any) -> float:
-    """What a file says is a number.
-
-    Raises:
-        ValueError: it is none, or not finite.
-    """
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError(f"{value!a:.100} is no finite number")
-    return float(value)
-
-
 def _finite_or_none(value: Any) -> float | None:
     return None if value is None else finite(value)
-
-
-def reason(error: Exception) -> str:
-    """What an error says, for brackets in a sentence."""
-    if isinstance(error, KeyError):
-        return f"no {error}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error)

@@ -75,8 +75,8 @@ def open_environment(env_id: str, max_episode_steps: int | None = None) -> Itera
         raise SystemExit(128 + asked.args[0]) from None
 
 
-class _Asked(BaseException):
-    """A signal asked for the end; not an Exception, so that no environment takes it for its own."""
+class _Asked(KeyboardInterrupt):
+    """A signal asked for the end: as Ctrl-C, which every host lets through."""
 
 
 @contextmanager

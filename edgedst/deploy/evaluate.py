@@ -10,11 +10,12 @@ import numpy as np
 
 from edgedst.deploy.agreement import TOLERANCE
 from edgedst.deploy.bundle import check_bundle, check_golden, is_bundle
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray, read_actor, reading
+from edgedst.deploy.checkpoint import ActorWeights, FloatArray, read_actor
 from edgedst.deploy.environment import chosen_environment, open_environment
+from edgedst.deploy.reading import reading
 from edgedst.errors import CheckpointError, ConfigError
+from edgedst.evaluation import EPISODE_STEPS
 
-UNLIMITED_STEPS = 1000  # that an episode may take where neither the task nor the user has a limit
 Policy = Callable[["memoryview[float]"], FloatArray]  # (n,) float64 to (m,) float32 in the environment's units
 
 
@@ -121,7 +122,7 @@ def _play(
                 f"{host.observation_size} and {host.action_size} here. Install the version that it was trained with."
             )
         limited = max_episode_steps or host.max_episode_steps
-        most_steps = limited or UNLIMITED_STEPS
+        most_steps = limited or EPISODE_STEPS
         action_view = memoryview(bytearray(4 * sizes[1])).cast("f")
         action_values = np.asarray(action_view)
         for episode in range(episodes):
@@ -140,7 +141,7 @@ def _play(
     if unfinished and not limited:
         notes += (
             f"Episodes of `{environment}` have no time limit: {unfinished} of {episodes} were cut after "
-            f"{UNLIMITED_STEPS:,} steps. `--max-episode-steps N` sets another limit.",
+            f"{EPISODE_STEPS:,} steps. `--max-episode-steps N` sets another limit.",
         )
     return Evaluation(environment, player.source, tuple(returns), tuple(lengths), notes)
 

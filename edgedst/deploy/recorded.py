@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from edgedst.deploy.checkpoint import UNREADABLE, FloatArray, checkpoint_file, finite, reason, while_training, whole
+from edgedst.deploy.checkpoint import FloatArray, while_training
+from edgedst.deploy.reading import reason
 from edgedst.errors import CheckpointError
 
 _REPLAY_DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
@@ -33,39 +34,26 @@ def recorded_observations(run: Path, count: int, observation_size: int, action_s
 def _read_observations(
     run: Path, state: dict[str, Any], count: int, observation_size: int, action_size: int
 ) -> FloatArray:
-    try:
-        replay = state["replay"]
-        dtype = _REPLAY_DTYPES[replay["dtype"]]
-        row_bytes = whole(replay["row_bytes"], 1)
-        constants = {whole(index): finite(value) for index, value in replay.get("constants", [])}
-        if max(constants, default=-1) >= observation_size:
-            raise ValueError(f"a constant of index {max(constants)}, and the actor takes {observation_size}")
-        segments = [
-            (checkpoint_file(run, segment["file"]), whole(segment["rows"]), whole(segment["crc32"]))
-            for segment in replay["segments"]
-        ]
-    except CheckpointError:
-        raise
-    except UNREADABLE as error:
-        raise CheckpointError(
-            f"`{run / 'checkpoint' / 'state.json'}` does not describe the replay ({reason(error)}). The file is "
-            "damaged or foreign: take it from a backup."
-        ) from error
+    replay = state["replay"]
+    dtype, row_bytes = _REPLAY_DTYPES[replay["dtype"]], replay["row_bytes"]
+    constants = dict(replay.get("constants", []))
     stored = [index for index in range(observation_size) if index not in constants]
     record = np.dtype(
         [("observation", dtype, len(stored)), ("action", dtype, action_size), ("reward", "<f4"), ("flags", "u1")]
     )
-    if segments and record.itemsize != row_bytes:
+    foreign = any(index >= observation_size for index in constants)
+    if foreign or (replay["segments"] and record.itemsize != row_bytes):
         raise CheckpointError(
             f"The replay of `{run}` has records of {row_bytes} bytes; {observation_size} observations and "
             f"{action_size} actions in {replay['dtype']} take {record.itemsize}. It belongs to another environment."
         )
     parts: list[FloatArray] = []
-    for path, rows, checksum in segments:
-        wanted = min(rows, count - sum(len(part) for part in parts))
+    for segment in replay["segments"]:
+        wanted = min(segment["rows"], count - sum(len(part) for part in parts))
         if wanted <= 0:
             break
-        content = _read_segment(path, rows * record.itemsize, checksum)
+        path = run / "checkpoint" / segment["file"]
+        content = _read_segment(path, segment["rows"] * record.itemsize, segment["crc32"])
         parts.append(np.frombuffer(content, record, wanted)["observation"].astype(np.float32))
     observations = np.zeros((sum(len(part) for part in parts), observation_size), dtype=np.float32)
     if parts:

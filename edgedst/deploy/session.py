@@ -16,7 +16,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from edgedst.deploy.checkpoint import LARGEST_BYTES, FloatArray, environment_id, finite, read_regular, reason, whole
+from edgedst.deploy.checkpoint import FloatArray
+from edgedst.deploy.reading import LARGEST_BYTES, environment_id, finite, read_regular, reason, whole
 from edgedst.errors import CheckpointError, ExportError
 
 FORMAT = 1  # of the metadata

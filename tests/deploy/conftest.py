@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from actors import change_state
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+
+from edgedst.saved_state import state_bytes
 
 SIZES = (3, 8, 5, 2)
 LOW, HIGH = (-1.0, -0.25), (1.0, 4.0)
@@ -35,17 +38,19 @@ def write_run(run: Path, rng: np.random.Generator, step: int = 1000, rows: int =
             {"file": f"replay-{number}.bin", "first": first, "rows": len(part), "crc32": zlib.crc32(content)}
         )
     state = {
-        "format": 1,
         "edgedst": "0.1.0",
         "step": step,
         "env": "Fake-v0",
         "method": method,
         "seed": 7,
         "metrics_bytes": 0,
+        "metrics_crc32": 0,
+        "config_crc32": 0,
+        "isa": "scalar",
         "agent": {"iteration": step, "random_counter": 1, "linked": {}, "losses": [], "actor_iteration": step},
         "environment": "",
         "episode": [1, 0.0, 0],
-        "evaluations": [[step // 2, 23.4, 0.5], [step, 12.345678901234567, 0.5]],
+        "evaluations": {"count": 1, "sum": 23.4, "best": 23.4, "last": [[step // 2, 23.4, 0.5]]},
         "seconds": 1.0,
         "energy": None,
         "networks": networks,
@@ -61,7 +66,7 @@ def write_run(run: Path, rng: np.random.Generator, step: int = 1000, rows: int =
             "segments": segments,
         },
     }
-    (folder / "state.json").write_text(json.dumps(state))
+    (folder / "state.json").write_bytes(state_bytes(state))
     return run
 
 
@@ -115,8 +120,8 @@ def change_about():
         metadata = json.dumps({**about, **changes}) if text is None else text
         save_file(load_file(path), path, metadata={"edgedst": metadata})
         content = path.read_bytes()
-        state["networks"] |= {"bytes": len(content), "crc32": zlib.crc32(content)}
-        (run / "checkpoint" / "state.json").write_text(json.dumps(state))
+        record = {"file": path.name, "bytes": len(content), "crc32": zlib.crc32(content)}
+        change_state(run, networks=record)
 
     return change
 

@@ -5,12 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
+from actors import change_state
 from safetensors import safe_open
 
 from edgedst.deploy import checkpoint
 from edgedst.deploy.checkpoint import best_evaluation, newest_run, read_actor
 from edgedst.deploy.recorded import recorded_observations
 from edgedst.errors import CheckpointError, ConfigError
+from edgedst.saved_state import state_bytes
 
 
 def test_read_actor_scatters_values_to_their_positions(run):
@@ -35,13 +37,13 @@ def test_the_best_actor_is_read_from_its_own_file(run):
 
 
 def test_a_run_without_a_best_actor_is_one_sentence(run):
-    _change_state(run, best=None)
+    change_state(run, best=None)
     assert best_evaluation(run) is None
     with pytest.raises(CheckpointError, match=r"has no best actor: .* kept only the last one\..*`--checkpoint last`"):
         read_actor(run, "best")
     state = json.loads((run / "checkpoint" / "state.json").read_text())
-    del state["best"]
-    (run / "checkpoint" / "state.json").write_text(json.dumps(state))
+    del state["best"], state["crc32"]
+    (run / "checkpoint" / "state.json").write_bytes(state_bytes(state))
     with pytest.raises(CheckpointError, match="has no best actor"):
         read_actor(run, "best")
     assert read_actor(run).step == 1000
@@ -58,14 +60,14 @@ def test_a_damaged_best_actor_is_found(run, damage):
     if damage == "missing":
         path.unlink()
     if damage == "of another step":
-        _change_state(run, best={**state["best"], "step": 400})
+        change_state(run, best={**state["best"], "step": 400})
     if damage == "not described":
-        _change_state(run, best={"step": 500})
+        change_state(run, best={"step": 500})
     words = {
         "flipped bit": "is damaged: expected",
         "missing": "there is no such file",
         "of another step": r"from step 500 and state\.json from step 400",
-        "not described": "does not say which file",
+        "not described": "is damaged: `best` lacks `file`",
     }
     with pytest.raises(CheckpointError, match=words[damage]):
         read_actor(run, "best")
@@ -102,7 +104,7 @@ def test_recorded_observations_come_from_the_first_segments(run):
 def test_constants_that_rows_leave_out_are_put_back_into_recorded_observations(run):
     whole = recorded_observations(run, 40, 3, 2)
     replay = json.loads((run / "checkpoint" / "state.json").read_text())["replay"]
-    _change_state(run, replay={**replay, "constants": [[1, 0.1], [4, -2.0]]})
+    change_state(run, replay={**replay, "constants": [[1, 0.1], [4, -2.0]]})
     wider = recorded_observations(run, 40, 5, 2)
     assert (wider[:, [0, 2, 3]] == whole).all()
     assert (wider[:, [1, 4]] == np.float32([np.float16(0.1), -2])).all()  # as the replay would have kept them
@@ -140,7 +142,7 @@ def test_damaged_networks_are_found_by_size_or_crc(run, damage):
 
 def test_damaged_state_is_one_sentence(run):
     (run / "checkpoint" / "state.json").write_text('{"format": 1, ')
-    with pytest.raises(CheckpointError, match=r"state\.json` is damaged \(.*Take it from a backup"):
+    with pytest.raises(CheckpointError, match=r"state\.json` is damaged: not JSON: .* from a backup"):
         read_actor(run)
 
 
@@ -151,13 +153,13 @@ def test_a_foreign_checkpoint_is_named_as_such(run):
 
 
 def test_a_later_format_asks_for_the_edgedst_that_wrote_it(run):
-    _change_state(run, format=2, edgedst="9.0")
-    with pytest.raises(CheckpointError, match=r"format 2 \(edgedst 9\.0\) and this edgedst .* reads format 1"):
+    change_state(run, format=3, edgedst="9.0")
+    with pytest.raises(CheckpointError, match=r"format 3 \(edgedst 9\.0\) and this edgedst .* reads format 1 and 2"):
         read_actor(run)
 
 
 def test_networks_of_another_step_are_refused(run):
-    _change_state(run, step=999)
+    change_state(run, step=999)
     with pytest.raises(CheckpointError, match=r"from step 1000 and state\.json from step 999"):
         read_actor(run)
 
@@ -182,8 +184,3 @@ def test_a_checkpoint_replaced_while_it_is_read_is_read_again(run, tmp_path, mak
 
     monkeypatch.setattr(checkpoint, "read_state", read_just_before_the_trainer_saves)
     assert read_actor(run).step == 2000
-
-
-def _change_state(run, **changes):
-    path = run / "checkpoint" / "state.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
