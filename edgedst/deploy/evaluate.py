@@ -81,8 +81,11 @@ def evaluate(
     with reading(target):
         bundle, exported = is_bundle(target), not target.is_dir()
         if exported and not target.exists():
-            make_it = f"Make it with `edgedst export {target}`" if target.suffix == ".onnx" else "Name an .onnx file"
-            raise CheckpointError(f"There is no file `{target}`. {make_it}, or name a run folder or a bundle.")
+            if target.suffix == ".onnx":
+                advice = f"Make it with `edgedst export {target}`, or name a run folder."
+            else:
+                advice = "Name a run folder, an .onnx file or a bundle; without a name the newest run is played."
+            raise CheckpointError(f"There is no file `{target}`. {advice}")
     if (bundle or exported) and checkpoint != "last":
         raise ConfigError(f"`--checkpoint` is of a run, and `{target}` holds one actor. Leave it out.")
     if bundle:
