@@ -138,10 +138,10 @@ class TrainConfig:
             raise ConfigError(f"{source}: {error}") from None
 
     @staticmethod
-    def load(path: Path) -> dict[str, Any]:
-        """The settings in a TOML file, which may be a pipe, by field name, for `from_settings`."""
+    def load(path: Path, pipe: bool = True) -> dict[str, Any]:
+        """The settings in a TOML file, by field name, for `from_settings`; `pipe`: whether it may be one."""
         try:
-            return parse.toml(parse.read(path, pipe=True))
+            return parse.toml(parse.read(path, pipe))
         except OSError as error:
             raise ConfigError(f"The config file `{path}` cannot be read: {error.strerror}.") from error
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""Reads TOML and JSON that anybody may have written: whatever a parser fails with becomes a ValueError that says why.
+"""Reads TOML and JSON that anybody may have written: whatever a parser fails with is one error, or nothing.
 
 For the front end; the lean trainer has `plain_json`.
 """
@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 MOST_BYTES = 4_000_000  # of a file that people write: a device such as /dev/zero never ends
 
@@ -52,20 +52,14 @@ def toml(content: bytes) -> dict[str, Any]:
 
 
 def json_object(content: bytes | str) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """A JSON object; empty where it is none. Numbers in it may be infinite, and texts no Unicode."""
     import json
 
     try:
         value = json.loads(content)
-    except RecursionError:
-        raise ValueError("its lists or objects are nested too deeply") from None
-    if not isinstance(value, dict):
-        raise ValueError("it is no JSON object")
-    return value
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def read(path: Path, pipe: bool = False) -> bytes:
@@ -78,20 +72,21 @@ def read(path: Path, pipe: bool = False) -> bytes:
     Raises:
         OSError: it cannot be read, or is no such file. Without `pipe` nothing is waited for.
     """
+    with opened(path, pipe) as file:
+        content = file.read(MOST_BYTES + 1 if pipe else -1)
+    if pipe and len(content) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {MOST_BYTES:,} bytes")
+    return content
+
+
+def opened(path: Path, pipe: bool = False) -> BinaryIO:
+    """The file, to be read in parts. Arguments and errors are those of `read`."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if pipe else os.O_NONBLOCK))
     except ValueError:
         raise OSError(errno.EINVAL, "its name has a NUL") from None
-    try:
-        kind = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(kind):
-            raise OSError(errno.EISDIR, "it is a folder")
-        if not pipe and not stat.S_ISREG(kind):
-            raise OSError(errno.EINVAL, "it is no regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            content = file.read(MOST_BYTES + 1 if pipe else -1)
-    finally:
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISDIR(kind) or not (pipe or stat.S_ISREG(kind)):
         os.close(descriptor)
-    if pipe and len(content) > MOST_BYTES:
-        raise OSError(errno.EFBIG, f"it has more than {MOST_BYTES:,} bytes")
-    return content
+        raise OSError(errno.EINVAL, "it is a folder" if stat.S_ISDIR(kind) else "it is no regular file")
+    return os.fdopen(descriptor, "rb")

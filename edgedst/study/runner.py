@@ -86,16 +86,11 @@ def check_tasks(points: list[Point]) -> None:
     for (env, process), point in first.items():
         if registry.locate(env, process)["host"] == "mujoco":
             continue
-        settings = point.config.toml()
-        read, write = os.pipe()
-        with os.fdopen(write, "w") as file:
-            file.write(settings)
-        plan = edgedst_command("plan", "--config", f"/dev/fd/{read}", "--json")
-        done = subprocess.run(plan, capture_output=True, text=True, check=False, pass_fds=(read,))
-        os.close(read)
+        plan = edgedst_command("plan", "--config", "/dev/stdin", "--json")
+        done = subprocess.run(plan, input=point.config.toml().encode(), capture_output=True, check=False)
         if done.returncode:
-            told = done.stderr.strip().splitlines() or [f"`edgedst plan` ended with exit code {done.returncode}."]
-            raise StudyError(f"{point.told}: {told[-1]}")
+            told = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise StudyError(f"{point.told}: {told[-1] if told else f'`edgedst plan` ended with {done.returncode}.'}")
 
 
 class _Runner:
