@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
+from edgedst import parse
 from edgedst.boards import Board, Recognised, detect, load
 from edgedst.errors import ConfigError
 
@@ -53,8 +53,10 @@ def kernels_of_run(folder: Path) -> tuple[str | None, str]:
     if "EDGEDST_ISA" in os.environ:
         return None, ""
     try:
-        isa = json.loads((folder / "host.json").read_text(encoding="utf-8"))["isa"]
-    except (OSError, ValueError, KeyError, TypeError):
+        isa = parse.json_object(parse.read(folder / "host.json")).get("isa")
+    except OSError:
+        return None, ""
+    if not isinstance(isa, str):
         return None, ""
     if isa in _available():
         return isa, ""

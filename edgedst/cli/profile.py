@@ -100,7 +100,9 @@ def profile(
     if meter is not None:
         from edgedst.energy import idle
     reporter = Reporter(progress)
-    given = {**(TrainConfig.load(config) if config is not None else {}), **typed}
+    # `--config` may be a pipe, which is read once: what differs from the board's defaults was given.
+    usual = usual_settings(board)
+    given = {**typed, **{name: value for name, value in usual.items() if getattr(settings, name) != value}}
     of_board = board_note(board, given) if run is None else ""
     for sentence in (preset_note(settings), of_board, *missing, energy_note):
         if sentence:

@@ -5,19 +5,22 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from study_folder import numbers, summary, trainers, wait_until, write_run
 
 from edgedst.config import TrainConfig
-from edgedst.errors import StudyError
+from edgedst.errors import ConfigError, StudyError
 from edgedst.profile.process import python_of
 from edgedst.progress import Progress
 from edgedst.study import process, runner
 from edgedst.study.found import RunIndex
-from edgedst.study.grid import Point, read_study
+from edgedst.study.grid import Point, find_study, read_study
 from edgedst.study.process import Outcome
 from edgedst.study.progress import GridProgress
+from edgedst.study.report import write_report
 
 SIZES = {"actor": [17, 256, 256, 6], "critic_1": [23, 256, 256, 1]}
 FOUR = 'env = ["HalfCheetah-v4", "Hopper-v4"]\nmethod = ["ds-td3", "td3"]'
@@ -237,6 +240,36 @@ def test_a_run_with_a_checkpoint_comes_before_a_newer_one_without(tmp_path):
     newer.mkdir()
     (newer / "config.toml").write_text((older / "config.toml").read_text(encoding="utf-8"), encoding="utf-8")
     assert RunIndex(tmp_path).find(point).folder == older
+
+
+@pytest.fixture
+def another_user():
+    """A folder, and a function after which the test is of somebody who may search it as its modes say."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        was = os.geteuid()
+        yield Path(folder), lambda: os.seteuid(65534) if was == 0 else None
+        os.seteuid(was)
+
+
+def test_what_may_not_be_searched_is_a_sentence_and_no_missing_run(another_user):
+    out, become = another_user
+    (out / "mine.toml").write_text("[grid]\nseed = 0", encoding="utf-8")
+    (point,) = read_study(out / "mine.toml").points
+    run = write_run(out, point, [1.0], finished=False, sizes=SIZES)
+    (out / "locked").mkdir(mode=0)
+    run.chmod(0)
+    become()
+    index = RunIndex(out)
+    assert index.find(point) is None
+    assert f"`{run}` has a checkpoint, and whether it is of this run cannot be told" in index.doubt(point)
+    assert "cannot be read: Permission denied" in index.doubt(point)
+    with pytest.raises(StudyError, match="cannot be read: Permission denied"):
+        read_study(find_study(str(out / "locked" / "study.toml")))
+    with pytest.raises(StudyError, match="is no study's folder"):
+        write_report(out / "locked" / "study", out / "report")
+    with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
+        TrainConfig.load(out / "locked" / "config.toml")
 
 
 def test_modules_of_the_current_folder_are_not_taken_for_python_s_own(tmp_path):
