@@ -147,7 +147,7 @@ def make_plan(
         return max(start_bytes, resident + headroom + agent + least * row_bytes + REGION_ROUNDING_BYTES)
 
     smallest = _tenths_up(needed(agent_bytes) + drift // 2)
-    if start_bytes > budget_bytes:
+    if start_bytes > budget_bytes and start_bytes == needed(agent_bytes):
         raise BudgetExceeded(
             f"{config.env} takes {start_bytes / MB:.1f} MB to start, Python and its simulator alone, and the budget is "
             f"{config.budget_mb:.1f} MB. Try {_larger_budget(run, smallest)}."
