@@ -12,7 +12,7 @@ import typer
 
 from edgedst import parse
 from edgedst.cli.board import asked_board, planning_note, usual_settings
-from edgedst.cli.launch import command, job_for, preset_note
+from edgedst.cli.launch import command, job_for, preset_note, signals_held_back
 from edgedst.cli.options import Device, training_options
 from edgedst.cli.settings import configured
 from edgedst.errors import EnvironmentFault
@@ -36,19 +36,27 @@ def plan(
     if device and (note := planning_note(board)):
         print(note, file=sys.stderr)
     arguments, variables = command(job_for(settings, plan_only=True, debug=debug))
-    done = subprocess.run(arguments, env=variables, stdout=subprocess.PIPE, check=False)
-    if done.returncode > 0:
-        raise typer.Exit(done.returncode)
+    with signals_held_back():
+        process = subprocess.Popen(arguments, env=variables, stdout=subprocess.PIPE)
+    with process:
+        try:
+            printed, _ = process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode > 0:
+        raise typer.Exit(process.returncode)
     # A Python environment may print before and after.
-    ledgers = [told for line in done.stdout.splitlines() if "planned_bytes" in (told := parse.json_object(line))]
-    if done.returncode < 0 or not ledgers:
-        how = f"was ended by signal {-done.returncode}" if done.returncode else "ended before it had a plan"
+    ledgers = [told for line in printed.splitlines() if "planned_bytes" in (told := parse.json_object(line))]
+    if process.returncode < 0 or not ledgers:
+        how = f"was ended by signal {-process.returncode}" if process.returncode else "ended before it had a plan"
         raise EnvironmentFault(f"The process that makes {settings.env} and plans {how}: there is no plan.")
     if as_json:
         typer.echo(json.dumps(ledgers[-1]))
         return
-    if note := preset_note(settings):
-        print(note, file=sys.stderr)
+    for note in (preset_note(settings), *ledgers[-1]["notes"]):
+        if note:
+            print(note, file=sys.stderr)
     typer.echo(ledger_text(settings.env, ledgers[-1], outside=settings.env_process))
 
 

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from edgedst import checkpoints
+from edgedst import saved_state
 from edgedst.config import METHODS
 from edgedst.density import family
 from edgedst.errors import CheckpointError, ConfigError, ExportError
@@ -227,7 +227,7 @@ def read_state(run: Path) -> dict[str, Any]:
                     "runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
                 )
             raise CheckpointError(f"`{run}` has no checkpoint: expected `{path}`. {what}")
-    return checkpoints.read_state(str(path.parent))
+    return saved_state.read_state(str(path.parent))
 
 
 def while_training(run: Path, read: Callable[[dict[str, Any]], Result]) -> Result:
