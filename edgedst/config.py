@@ -9,11 +9,11 @@ from __future__ import annotations
 import difflib
 import math
 import re
-import sys
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from edgedst import parse
 from edgedst.density import DENSE_METHODS, family, nnz_per_layer
 from edgedst.errors import ConfigError
 
@@ -139,19 +139,13 @@ class TrainConfig:
             raise ConfigError(f"{source}: {error}") from None
 
     @staticmethod
-    def load(path: Path) -> dict[str, Any]:
-        """The settings in a TOML file, by field name, for `from_settings`."""
-        if sys.version_info >= (3, 11):
-            import tomllib
-        else:
-            import tomli as tomllib
+    def load(path: Path, pipe: bool = True) -> dict[str, Any]:
+        """The settings in a TOML file, by field name, for `from_settings`; `pipe`: whether it may be one."""
         try:
-            with path.open("rb") as file:
-                settings: dict[str, Any] = tomllib.load(file)
-                return settings
+            return parse.toml(parse.read(path, pipe))
         except OSError as error:
             raise ConfigError(f"The config file `{path}` cannot be read: {error.strerror}.") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise ConfigError(
                 f"The config file `{path}` is not TOML: {error}. Expected lines like `steps = 30000`."
             ) from error

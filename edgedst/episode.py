@@ -2,8 +2,8 @@
 
 A simulator whose state can be read gives it. Of any other environment an episode is its seed and its actions: they are
 kept here, the newest in memory and the others in a file of the checkpoint, so that an episode of any length takes the
-same memory. Going on means playing them again. Where that leads to another observation a new episode begins, and
-everything else goes on as it was.
+same memory. Going on means playing them again. Where that leads to another observation, or where the environment is
+hardware and nothing may be played again, a new episode begins, and everything else goes on as it was.
 """
 
 # The lean trainer does without pathlib.
@@ -32,7 +32,7 @@ class Episode:
 
     Args:
         folder: RUN/checkpoint.
-        environment: that trains; one whose `state()` is None is recorded.
+        environment: that trains; one whose `state()` is None is recorded, unless it is hardware.
     """
 
     def __init__(self, folder: str, environment: "Environment") -> None:
@@ -40,7 +40,7 @@ class Episode:
         self._environment = environment
         self._step_bytes = 4 * environment.action_size
         self._buffer = memoryview(bytearray(max(1, BUFFER_BYTES // self._step_bytes) * self._step_bytes))
-        self._recorded = environment.state() is None
+        self._recorded = environment.state() is None and not environment.hardware
         self._buffered = 0  # bytes
         self._descriptor = -1
         self._forget("", 0)
@@ -100,6 +100,8 @@ class Episode:
         Raises:
             CheckpointError: what was saved is damaged, or of another environment.
         """
+        if self._environment.hardware:
+            return f"{self._environment.name} is hardware, on which nothing is played again"
         if isinstance(saved, str):
             state = a2b_base64(saved)
             if state[:4] != b"EDGY":

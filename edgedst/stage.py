@@ -32,7 +32,7 @@ def make_environments(spec: "dict[str, Any]", seed: int, guard: Guard) -> "Made"
     """The environment to train in, one to evaluate in, and the ledger's lines of what is resident then.
 
     Both are stepped a little, so that what the simulator takes as it goes is counted too. One in a process of its own
-    is outside the budget and may stand for hardware: it is left alone.
+    is outside the budget and is left alone. One that is hardware is made once, for both, and not moved.
 
     Returns:
         environment, evaluation environment, ledger, and whether the environment repeats itself from a seed: both did
@@ -48,10 +48,12 @@ def make_environments(spec: "dict[str, Any]", seed: int, guard: Guard) -> "Made"
     repeats = None
     guard.enforce_at_start()
     try:
-        for _ in range(2):
-            made.append(registry.make(spec))
-            _check_start(spec, guard)
-        if spec["host"] != "process":
+        made.append(registry.make(spec))
+        _check_start(spec, guard)
+        core.release_file_pages()  # the peak counts from the first instant
+        made.append(made[0] if made[0].hardware else _make_another(spec))
+        _check_start(spec, guard)
+        if is_warmed_up(spec, made[0]):
             seen = [warm_up(environment, spec, seed, guard) for environment in made]
             repeats = seen[0] == seen[1]
     except MemoryError as error:
@@ -66,6 +68,21 @@ def make_environments(spec: "dict[str, Any]", seed: int, guard: Guard) -> "Made"
     return made[0], made[1], lines, repeats
 
 
+def _make_another(spec: "dict[str, Any]") -> "Environment":
+    try:
+        return registry.make(spec)
+    except EnvironmentFault as error:
+        raise EnvironmentFault(
+            f"{error} It was the second one of two: one trains, the other evaluates. Of a machine there is one: give "
+            "its class the attribute `hardware = True` (docs/environments.md)."
+        ) from error
+
+
+def is_warmed_up(spec: "dict[str, Any]", environment: "Environment") -> bool:
+    """Whether an environment may be moved to be measured, and its memory counts."""
+    return spec["host"] != "process" and not environment.hardware
+
+
 def notes_on(environment: "Environment", repeats: "bool | None") -> "list[str]":
     """What to know of an environment before it trains."""
     notes = []
@@ -73,6 +90,11 @@ def notes_on(environment: "Environment", repeats: "bool | None") -> "list[str]":
         notes.append(
             f"{environment.name} has no time limit: an evaluation's episode ends after {EPISODE_STEPS:,} steps, one of "
             "training when it says so. `--max-episode-steps N` limits both."
+        )
+    if environment.hardware:
+        notes.append(
+            f"{environment.name} is hardware: it evaluates between two episodes of its training, and a run that is "
+            "resumed begins a new episode."
         )
     if repeats is False:
         notes.append(
@@ -100,9 +122,9 @@ def warm_up(environment: "Environment", spec: "dict[str, Any]", seed: int, guard
 
 
 def close_all(environments: "Iterable[Environment]") -> str:
-    """Close each; returns what the first one said that failed, or ""."""
+    """Close each, once; returns what the first one said that failed, or ""."""
     told = ""
-    for environment in environments:
+    for environment in {id(environment): environment for environment in environments}.values():
         try:
             environment.close()
         except EnvironmentFault as error:
@@ -175,13 +197,16 @@ def plan_run(
 
     measure(0)  # what measuring itself takes is resident before it is counted
     core.release_file_pages()
-    for one in environments if job["spec"]["host"] != "process" else ():
+    for one in environments if is_warmed_up(job["spec"], environment) else ():
         warm_up(one, job["spec"], config.seed)
     rehearse(config, environment)
     interpreter = lines[0]
     others = sum([size for _, size in lines[2:]])
     lines = [interpreter, (lines[1][0], max(0, memory()[0] - interpreter[1] - others)), *lines[2:]]
-    return make_plan(config, n, m, lines, measure, environment.native, rows, environment.constants, job["resume"] or "")
+    # The front end that became this process counts, too: the kernel's account of the peak survives that.
+    start = max(memory()[1], 0 if job["plan_only"] else job["front_end_peak_bytes"])
+    constants, run = environment.constants, job["resume"] or ""
+    return make_plan(config, n, m, lines, measure, environment.native, rows, constants, run, start)
 
 
 def read_resumable(config: "Any", folder: str, config_crc32: int) -> "dict[str, Any]":

@@ -334,7 +334,9 @@ class Run:
             scaled[i] = low[i] + (a + 1.0) / 2.0 * (high[i] - low[i])
 
     def evaluation_is_due(self) -> bool:
-        """Every `eval_every` steps, the first at step 0, each once."""
+        """Every `eval_every` steps, the first at step 0, each once; on hardware between episodes, none at step 0."""
+        if self.environment.hardware:
+            return self.episode_length == 0 and bool(self.step // self.config.eval_every > self.evaluations.count)
         number, rest = divmod(self.step, self.config.eval_every)
         return bool(rest == 0 and self.evaluations.count <= number)
 
@@ -381,6 +383,8 @@ class Run:
         )
         self.progress.show(self.step, rss)
         self.tell_warnings()
+        if environment.hardware:
+            self.begin_episode()
 
     def tell_warnings(self) -> None:
         """What the simulators said since the last time. MuJoCo resets an unstable simulation and goes on: tell it."""

@@ -133,6 +133,9 @@ def test_a_file_that_is_no_toml_is_a_sentence(tmp_path):
         TrainConfig.load(path)
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         TrainConfig.load(tmp_path / "other.toml")
+    path.write_bytes(b"steps = " + b"[" * 9_999)
+    with pytest.raises(ConfigError, match=r"is not TOML: .* nested too deeply"):
+        TrainConfig.load(path)
 
 
 def test_what_is_typed_overrides_the_file_and_a_preset_stays_with_its_task(tmp_path):

@@ -110,6 +110,7 @@ def make_plan(
     rows: "int | None" = None,
     constants: "Sequence[tuple[int, float]]" = (),
     run: str = "",
+    start_bytes: int = 0,
 ) -> Plan:
     """Plan a run.
 
@@ -123,9 +124,10 @@ def make_plan(
         rows: the replay's rows where they are given (a resumed run keeps its own).
         constants: (index, value) of observations that never move: the replay does not store them.
         run: the folder of a resumed run.
+        start_bytes: the peak of the process so far, which counts too.
 
     Raises:
-        BudgetExceeded: the smallest useful replay does not fit.
+        BudgetExceeded: the smallest useful replay does not fit, or starting took more than the budget.
     """
     budget_bytes = budget_bytes_of(config)
     headroom = HEADROOM_BYTES if native else HEADROOM_BYTES_GYMNASIUM
@@ -138,10 +140,18 @@ def make_plan(
     agent_bytes = arena.used_bytes
     least = smallest_useful_rows(config) if rows is None else rows
 
+    if rows is None:
+        start_bytes += drift  # the run has to start again in this budget
+
     def needed(agent: int) -> int:
-        return resident + headroom + agent + least * row_bytes + REGION_ROUNDING_BYTES
+        return max(start_bytes, resident + headroom + agent + least * row_bytes + REGION_ROUNDING_BYTES)
 
     smallest = _tenths_up(needed(agent_bytes) + drift // 2)
+    if start_bytes > budget_bytes and start_bytes == needed(agent_bytes):
+        raise BudgetExceeded(
+            f"{config.env} takes {start_bytes / MB:.1f} MB to start, Python and its simulator alone, and the budget is "
+            f"{config.budget_mb:.1f} MB. Try {_larger_budget(run, smallest)}."
+        )
     if needed(agent_bytes) > budget_bytes:
         parts = [("interpreter, libraries and environment", resident), ("networks and batch", agent_bytes)]
         parts += [("smallest useful replay" if rows is None else "the run's replay", least * row_bytes)]
@@ -179,6 +189,11 @@ def ledger_lines(regions: "list[tuple[str, int]]") -> "list[tuple[str, int]]":
     return list(lines.items())
 
 
+def _larger_budget(run: str, smallest: float) -> str:
+    """The words of a command that takes a larger budget; those of a run that goes on name it."""
+    return f"`edgedst train --resume {run} --budget-mb {smallest:g}`" if run else f"`--budget-mb {smallest:g}`"
+
+
 def _tenths_up(size: int) -> float:
     """Bytes in MB, rounded up to 0.1 MB."""
     return -(-size // (MB // 10)) / 10
@@ -199,7 +214,7 @@ def _sentence(
     budget_bytes = config.budget_mb * MB
     parts = sorted(parts, key=lambda part: -part[1])
     ledger = ", ".join([f"{name} {size / MB:.1f}" for name, size in parts])
-    tries = [f"`edgedst train --resume {run} --budget-mb {smallest:g}`" if run else f"`--budget-mb {smallest:g}`"]
+    tries = [_larger_budget(run, smallest)]
     width = 0 if run else max(config.hidden)
     agent_bytes = measure_agent(0).used_bytes
     while width > 32:

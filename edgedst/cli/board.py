@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
+from edgedst import parse
 from edgedst.boards import Board, Recognised, detect, load
 from edgedst.errors import ConfigError
 
@@ -53,8 +53,10 @@ def kernels_of_run(folder: Path, state: dict[str, Any]) -> tuple[str | None, str
     isa = state.get("isa")
     if isa is None:  # a checkpoint of format 1: its run may tell
         try:
-            isa = str(json.loads((folder / "host.json").read_text(encoding="utf-8"))["isa"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            isa = parse.json_object(parse.read(folder / "host.json")).get("isa")
+        except OSError:
+            return None, ""
+        if not isinstance(isa, str):
             return None, ""
     differs = "from here the run's numbers may differ."
     wanted = os.environ.get("EDGEDST_ISA", isa)

@@ -20,7 +20,7 @@ from edgedst.cli.board import asked_board, board_note, kernels_for, usual_settin
 from edgedst.cli.settings import combined
 from edgedst.config import DENSE_METHODS, TrainConfig
 from edgedst.envs import registry
-from edgedst.errors import ConfigError, CoreNotBuilt
+from edgedst.errors import CoreNotBuilt
 
 _BOOT = "import sys; sys.path[:] = {path}; import edgedst; edgedst.__path__[:] = {package!r}; {rest}"
 _MAIN = "from {module} import main; sys.exit(main())"
@@ -77,13 +77,7 @@ def start_training(
     if sys.stdout is not None:
         sys.stdout.flush()
     with signals_held_back():
-        try:
-            os.execve(arguments[0], arguments, variables)
-        except OSError as error:
-            raise ConfigError(
-                f"The trainer cannot be started: {error.strerror}. Its settings and environment variables may be too "
-                "large for one command line (`getconf ARG_MAX`)."
-            ) from error
+        os.execve(arguments[0], arguments, variables)
 
 
 @contextmanager

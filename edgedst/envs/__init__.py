@@ -20,6 +20,8 @@ class Environment:
     action_high: tuple[float, ...]
     max_episode_steps: int | None  # the limit that holds; None: episodes have none
     step_seconds: float | None = None  # of the robot's time that an action holds; None: the environment does not say
+    # It stands for a machine: there is one of it, it is never moved to be measured, and nothing is played again on it.
+    hardware: bool = False
     observation: "memoryview[float]"  # format 'd', (observation_size,)
     # (index, value) of observations that never move, by the task's definition: the replay need not store them.
     constants: "list[tuple[int, float]]" = []  # noqa: RUF012  # the lean trainer does without typing.ClassVar

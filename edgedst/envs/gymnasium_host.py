@@ -136,6 +136,7 @@ class GymnasiumEnvironment(Environment):
                 limits.append(outer._max_episode_steps)
             outer = outer.env
         self.max_episode_steps = min(limits, default=None)
+        self.hardware = self._call("its hardware", getattr, env.unwrapped, "hardware", False) is True
         # MuJoCo's tasks and Pendulum have it; render_fps is another thing.
         dt = self._call("its dt", getattr, env.unwrapped, "dt", None)
         try:

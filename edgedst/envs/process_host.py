@@ -14,7 +14,8 @@ from edgedst import errors
 from edgedst.envs import Environment
 
 _HEADER = struct.Struct("<cI")
-_SPACES = struct.Struct("<QQQd")  # observation size, action size, time limit (0: none), step_seconds (0: not known)
+# Observation size, action size, time limit (0: none), step_seconds (0: not known), whether it is hardware.
+_SPACES = struct.Struct("<QQQd?")
 _RESULT = struct.Struct("<d??")  # reward, terminated, truncated; the observation follows
 _OK, _ERROR = b".", b"!"
 
@@ -66,7 +67,7 @@ class ProcessEnvironment(Environment):
             except errors.EnvironmentFault:
                 pass  # the first reason is the one to tell
             raise
-        self.observation_size, self.action_size, limit, step_seconds = _SPACES.unpack_from(spaces)
+        self.observation_size, self.action_size, limit, step_seconds, self.hardware = _SPACES.unpack_from(spaces)
         bounds = struct.unpack_from(f"<{2 * self.action_size}d", spaces, _SPACES.size)
         self.action_low, self.action_high = bounds[: self.action_size], bounds[self.action_size :]
         self.max_episode_steps, self.step_seconds = limit or None, step_seconds or None
@@ -184,7 +185,8 @@ def serve(env_id: str, max_episode_steps: int | None, requests: int, replies: in
         return
     try:
         _outlive_signals()  # a robot's or a simulator's library may have handlers of its own
-        spaces = (env.observation_size, env.action_size, env.max_episode_steps or 0, env.step_seconds or 0)
+        sizes = (env.observation_size, env.action_size, env.max_episode_steps or 0)
+        spaces = (*sizes, env.step_seconds or 0, env.hardware)
         bounds = struct.pack(f"<{2 * env.action_size}d", *env.action_low, *env.action_high)
         _write(replies, _OK, _SPACES.pack(*spaces) + bounds)
         while True:
