@@ -241,11 +241,15 @@ def test_signals_that_are_ignored_or_handled_stay_so_and_other_threads_play_too(
     assert registry.closed == 2
 
 
+@pytest.mark.parametrize("verb", ["evaluate", "export"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_command_that_is_ended_closes_a_real_environment_and_shows_no_traceback(number, code, named):
-    typed = ["evaluate", "actor.onnx", "--env", "foreign_task:Slide-v0", "--max-episode-steps", "1000000000"]
+def test_a_command_that_is_ended_closes_a_real_environment_and_leaves_nothing(number, code, verb, named, run):
+    typed = ["evaluate", "actor.onnx", "--max-episode-steps", "1000000000"]
+    if verb == "export":
+        typed = ["export", "new.onnx", "--run", str(run), "--max-return-drop", "2%", "--episodes", "1000000"]
     program = ["sh", "-c", 'exec env --default-signal "$@"', "sh", sys.executable, "-c"]
-    program += ["from edgedst.cli.main import main; main()", *typed]
+    program += ["from edgedst.cli.main import main; main()", *typed, "--env", "foreign_task:Slide-v0"]
+    before = {path.name for path in named.iterdir()}
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             wait_until((named / "stepped").exists)
@@ -256,6 +260,8 @@ def test_a_command_that_is_ended_closes_a_real_environment_and_shows_no_tracebac
     assert process.returncode == code, err
     assert "Traceback" not in out + err
     assert (named / "closed").read_text() == "closed\n"
+    made = {path.name for path in named.iterdir()} - before
+    assert made - {"__pycache__"} == {"imported", "stepped", "closed"}
 
 
 # --- What a terminal takes -------------------------------------------------------------------------------------------

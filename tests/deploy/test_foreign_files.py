@@ -300,6 +300,14 @@ def test_metadata_of_wrong_types_or_values_is_one_sentence(changes, run, change_
     assert len(str(failure.value)) < 1000
 
 
+@pytest.mark.parametrize("version", ["0.1\n[Service]", "0.1 */", '0.1"', "", "%n", "$HOME", "<b>", 1])
+def test_a_version_is_one_wherever_it_comes_from(version, run):
+    change_state(run, edgedst=version)
+    with pytest.raises(CheckpointError) as failure:
+        read_actor(run)
+    assert len(str(failure.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     "text", [DEEP, ENDLESS, "", "null", "[1, 2]", "{", '{"env": "\\ud800"}', '{"step": ' + ENDLESS + "}"]
 )
