@@ -1,6 +1,9 @@
 """Damages to a file's bytes: what a bad disk, a bad copy, an editor or an attacker makes of it."""
 
-NUMBERS = (b"-1", b"0", b"1e999", b"-9223372036854775808", b"9" * 5000, b"1.5", b"nan", b"Infinity", b"0x10", b"1_000")
+NUMBERS = (
+    *(b"-1", b"0", b"1e999", b"-9223372036854775808", b"9" * 5000, b"9" * 100_000, b"1.5", b"nan", b"Infinity"),
+    *(b"0x10", b"1_000"),
+)
 WORDS = (b"null", b"true", b'""', b"[]", b"{}", b'"\\ud800"', b'"../../x"', b'"a\\nb"', b"'''", b"[[grid]]", b"-")
 DEEP = (b"[" * 100_000, b'{"a":' * 100_000, b"[" * 2000 + b"]" * 2000)
 

@@ -234,11 +234,16 @@ def test_a_run_whose_files_are_damaged_goes_on_to_the_same_end_or_is_refused_in_
     state = next(path for path in files if path.endswith("state.json"))
 
     def attack(rng, folder):
-        shutil.copytree(stopped, folder, dirs_exist_ok=True)
-        name = rng.choice((*files, state, state, state))
-        (folder / name).write_bytes(damaged((folder / name).read_bytes(), rng))
+        done = rng.random() < 0.2
+        shutil.copytree(whole.parents[3] if done else stopped, folder, dirs_exist_ok=True)
         run = run_in(folder)
-        wanted = ("--resume", str(run)) if rng.random() < 0.5 else ("--resume", "newest", *TINY)
+        if done:
+            name = "summary.json"  # which says whether the run is finished
+            (run / name).write_bytes(damaged((run / name).read_bytes(), rng))
+        else:
+            name = rng.choice((*files, state, state, state))
+            (folder / name).write_bytes(damaged((folder / name).read_bytes(), rng))
+        wanted = ("--resume", str(run)) if done or rng.random() < 0.5 else ("--resume", "newest", *TINY)
         process = start(folder, *wanted)
         _, err = process.communicate(timeout=60)
         if process.returncode:
