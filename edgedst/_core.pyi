@@ -20,6 +20,19 @@ def set_isa(name: str) -> None:
 def set_threads(count: int) -> None:
     """Size the thread pool (1: no pool). Results are bitwise the same for every count."""
 
+def release_file_pages() -> int:
+    """Take unchanged pages of files, mostly libraries' code, out of this process's resident memory.
+
+    What is needed again comes back from the kernel's page cache by itself. Returns the bytes that were resident there;
+    0 where the kernel does not tell.
+    """
+
+def set_last_words(words: bytes) -> None:
+    """What to write to standard error when a library ends this process by C's exit(), which Python never hears of.
+
+    The exit code is then 3, of a run over its budget. At most 2,047 bytes. Empty: nothing is written.
+    """
+
 class Arena:
     """One block of memory that everything of the trainer lives in, reserved and touched at once.
 

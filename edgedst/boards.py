@@ -6,23 +6,19 @@ of `edgedst train` asks `detect` before it becomes the trainer, so what is impor
 
 from __future__ import annotations
 
+import math
 import os
-import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from edgedst import parse
 from edgedst.errors import BoardFileError, UnknownDevice
 from edgedst.folders import folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 T = TypeVar("T")
 _Rules = dict[str, tuple[str, ...]]  # kind of rule -> its texts
@@ -198,9 +194,11 @@ def _read(name: str, reader: Callable[[Path, dict[str, Any]], T], head_only: boo
     """A board.toml through a reader. Its head is what stands before [sources]: all boards' are read at each start."""
     path = devices_folder() / name / "board.toml"
     try:
-        text = path.read_text(encoding="utf-8")
-        return reader(path, tomllib.loads(text.partition("\n[sources]")[0] if head_only else text))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = parse.read(path)
+        return reader(path, parse.toml(content.partition(b"\n[sources]")[0] if head_only else content))
+    except OSError as error:
+        raise BoardFileError(f"`{path}` cannot be read: {error.strerror}. Restore it, or reinstall edgedst.") from error
+    except ValueError as error:
         raise BoardFileError(f"`{path}` is not TOML: {error}. devices/README.md shows a whole one.") from error
     except _Wrong as error:
         raise BoardFileError(f"`{path}`: {error}. devices/README.md shows a whole one.") from error
@@ -212,10 +210,11 @@ def _rules(_path: Path, data: dict[str, Any]) -> _Rules:
 
 
 def _board(path: Path, data: dict[str, Any]) -> Board:
-    sources = {name: _take(data["sources"], name, str, "sources") for name in data.get("sources", {})}
+    told, known = (_table(data, name) if name in data else {} for name in ("sources", "facts"))
+    sources = {name: _take(told, name, str, "sources") for name in told}
     rules = _rules(path, data)
-    facts = {name: _fact(name, _table(data["facts"], name, "facts."), sources) for name in data.get("facts", {})}
-    power = data.get("power")
+    facts = {name: _fact(name, _table(known, name, "facts."), sources) for name in known}
+    power = _table(data, "power") if "power" in data else None
     return Board(
         name=path.parent.name,
         title=_take(data, "title", str),
@@ -225,7 +224,7 @@ def _board(path: Path, data: dict[str, Any]) -> Board:
         machines=rules["machine"],
         train=_train(_table(data, "train")),
         power=_power(power, sources) if power is not None and power.keys() != {"model"} else None,
-        model=_model(power["model"], sources) if power is not None and "model" in power else None,
+        model=_model(_table(power, "model", "power."), sources) if power is not None and "model" in power else None,
         facts=facts,
         folder=path.parent,
     )
@@ -247,7 +246,7 @@ def _power(table: dict[str, Any], sources: dict[str, str]) -> PowerSensor:
         rails=_texts(table, "rails", "power"),
         reference=_source(table, "reference", sources, "power"),
         checked=_take(table, "checked", bool, "power"),
-        note=table.get("note", ""),
+        note=_take(table, "note", str, "power") if "note" in table else "",
     )
 
 
@@ -264,11 +263,13 @@ def _model(table: dict[str, Any], sources: dict[str, str]) -> PowerModel:
 
 def _fact(name: str, entry: dict[str, Any], sources: dict[str, str]) -> Fact:
     value = _take(entry, "value", (int, float, str, list), f"facts.{name}")
+    if isinstance(value, list) and not (value and all(type(item) is int for item in value)):
+        raise _Wrong(f"`value` of [facts.{name}] must be a number, a text or a list of whole numbers and is {value!r}")
     return Fact(
         value=tuple(value) if isinstance(value, list) else value,
         source=_source(entry, "source", sources, f"facts.{name}"),
         checked=_take(entry, "checked", bool, f"facts.{name}"),
-        note=entry.get("note", ""),
+        note=_take(entry, "note", str, f"facts.{name}") if "note" in entry else "",
     )
 
 
@@ -281,7 +282,7 @@ def _table(data: dict[str, Any], name: str, parent: str = "") -> dict[str, Any]:
 
 _KINDS: dict[Any, str] = {
     int: "a whole number",
-    (int, float): "a number",
+    (int, float): "a finite number",
     str: "a text",
     bool: "true or false",
     list: "a list",
@@ -295,7 +296,8 @@ def _take(table: dict[str, Any], key: str, kind: Any, where: str = "") -> Any:
     if key not in table:
         raise _Wrong(f"{place} has no `{key}`")
     value = table[key]
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+    wrong = not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
+    if wrong or (isinstance(value, float) and not math.isfinite(value)):
         wanted = _KINDS[kind]
         raise _Wrong(f"`{key}` of {place} must be {wanted} and is {value!r}")
     return value

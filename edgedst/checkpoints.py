@@ -1,21 +1,21 @@
 """Checkpoints of the lean trainer: safetensors, JSON and replay segments, written with the standard library.
 
-RUN/checkpoint/state.json is the commit point: it names the files that belong to it, with their CRC-32, and is renamed
-into place when they are on the disk. Networks are small and written anew each time, the actor of the best evaluation
-whenever there is a better one; the replay is large and only ever appended to, in segments that are deleted once the
-ring has forgotten them. The format stands in docs/formats.md.
+RUN/checkpoint/state.json is the commit point (`saved_state.py`): it names the files that belong to it, with their
+CRC-32, and is renamed into place when they are on the disk. Networks are small and written anew each time, the actor of
+the best evaluation whenever there is a better one; the replay is large and only ever appended to, in segments that are
+deleted once the ring has forgotten them. The format stands in docs/formats.md.
 """
 
 # The lean trainer does without pathlib.
-# ruff: noqa: PTH118, PTH119, PTH123, PTH208
+# ruff: noqa: PTH118, PTH123, PTH208
 
 import os
 from binascii import crc32
 
-from edgedst import __version__
-from edgedst.errors import CheckpointError, RunFolderError
-from edgedst.files import folder_error, remove, sync, write_whole
-from edgedst.plain_json import dumps, loads, pretty
+from edgedst.errors import CheckpointError
+from edgedst.files import folder_error, put_in_place, remove, sync, temporary, write_all, write_whole
+from edgedst.plain_json import dumps, loads
+from edgedst.saved_state import state_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from edgedst import core
 
-FORMAT = 1
 SEGMENT_ROWS = 50_000
 CHUNK_BYTES = 32_768  # of the replay or of a file, in memory at a time
 
@@ -60,35 +59,31 @@ class Checkpoints:
         self.dtype = dtype
         self.segments: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None  # state.json's record of the best actor's file
+        self._kept = ""  # the networks' file that state.json names
         self._chunk = bytearray(max(CHUNK_BYTES, row_bytes))
 
-    def save(self, facts: "dict[str, Any]", about: "dict[str, Any]") -> None:
+    def save(self, facts: "dict[str, Any]", about: "dict[str, Any]", others: "tuple[str, ...]" = ()) -> None:
         """Write a checkpoint; the one before stays good until this one is whole.
 
         Args:
             facts: what state.json holds beside the files: step, env, method, seed, agent, environment, ...
             about: metadata of the networks' file.
+            others: names of files beside it that `facts` name and that are on the disk.
 
         Raises:
             RunFolderError: it cannot be written.
         """
         name = f"networks-{facts['step']:09d}.safetensors"
-        path = os.path.join(self.folder, name)
-        kept = self._read_kept_name()
+        # The same step again (a run that resumed and stopped at once): not over the file that is in use.
+        if name == self._kept:
+            name = "again-" + name
         try:
-            # The same step again (a run that resumed and stopped at once): not over the file that is in use.
-            if name == kept:
-                path, name = path[: -len(name)] + "again-" + name, "again-" + name
-            networks = self._write_networks(path, about)
+            networks = self._write_networks(os.path.join(self.folder, name), about)
             segments = self._append_rows()
             sync(self.folder)
         except OSError as error:
-            if not isinstance(error, RunFolderError):
-                raise folder_error(error, self.folder) from error
-            raise
+            raise folder_error(error, self.folder) from error
         state = {
-            "format": FORMAT,
-            "edgedst": __version__,
             **facts,
             "networks": {"file": name, **networks},
             "best": self.best,
@@ -103,9 +98,9 @@ class Checkpoints:
                 "segments": segments,
             },
         }
-        write_whole(os.path.join(self.folder, "state.json"), pretty(state).encode())
-        self.segments = segments
-        keep = {name, "state.json", *[segment["file"] for segment in segments]}
+        write_whole(os.path.join(self.folder, "state.json"), state_bytes(state))
+        self.segments, self._kept = segments, name
+        keep = {name, "state.json", *others, *[segment["file"] for segment in segments]}
         self._remove_others(keep | {self.best["file"]} if self.best else keep)
 
     def save_best(self, about: "dict[str, Any]") -> None:
@@ -133,13 +128,13 @@ class Checkpoints:
         """Put what a checkpoint holds into the networks and the replay.
 
         Args:
-            state: from `read_state`.
+            state: from `saved_state.read_state`.
 
         Raises:
             CheckpointError: a file is missing, damaged, or belongs to other networks.
         """
         try:
-            self._read_networks(state["networks"])
+            self._read_networks(state)
             self._read_rows(state["replay"])
             self.best = state.get("best")  # runs from before there was one go on without
         except CheckpointError:
@@ -154,6 +149,7 @@ class Checkpoints:
                 f"The checkpoint in `{self.folder}` cannot be read: {error.strerror}. Copy the whole "
                 "checkpoint folder again."
             ) from error
+        self._kept = state["networks"]["file"]
 
     def _tensors(self, only: str = "") -> "Iterator[tuple[str, int, list[tuple[str, str, int]]]]":
         """(network, layer, [(tensor, dtype, elements)]) in the order of the file; of `only` alone without moments."""
@@ -180,15 +176,15 @@ class Checkpoints:
         text = dumps(header).encode()
         text += b" " * (-len(text) % 8)
         written, checksum = 0, 0
-        with open(path, "wb", buffering=0) as file:
+        descriptor, made = temporary(path)
+        try:
 
             def write(data: "bytes | memoryview") -> None:
                 nonlocal written, checksum
                 view = memoryview(data).cast("B")
                 checksum = crc32(view, checksum)
                 written += len(view)
-                while len(view):
-                    view = view[file.write(view) :]
+                write_all(descriptor, view)
 
             write(len(text).to_bytes(8, "little"))
             write(text)
@@ -197,7 +193,10 @@ class Checkpoints:
                 network.unpack(layer, self.workspace)
                 for tensor, _, count in tensors:
                     write(self._memory(network, layer, tensor)[:count])
-            os.fsync(file.fileno())
+            put_in_place([(made, path)])
+        finally:
+            os.close(descriptor)
+            remove(made)
         return {"bytes": written, "crc32": checksum}
 
     def _memory(self, network: "core.Network", layer: int, tensor: str) -> memoryview:
@@ -207,8 +206,9 @@ class Checkpoints:
             memory = getattr(self.workspace, tensor)
         return memory
 
-    def _read_networks(self, record: "dict[str, Any]") -> None:
-        path = os.path.join(self.folder, os.path.basename(record["file"]))
+    def _read_networks(self, state: "dict[str, Any]") -> None:
+        record = state["networks"]
+        path = os.path.join(self.folder, record["file"])
         with open(path, "rb", buffering=0) as file:
             self._check_crc(file, path, record["bytes"], record["crc32"])
             file.seek(0)
@@ -216,11 +216,30 @@ class Checkpoints:
             if length > record["bytes"]:
                 raise ValueError("its networks' file has no safetensors header")
             header = loads(file.read(length).decode())
+            self._check_about(loads(header["__metadata__"]["edgedst"]), state)
             for name, network in self.networks.items():
                 for layer in range(len(network.sizes) - 1):
                     key = f"{name}.{layer}."
                     shape = header[key + "indices"]["shape"]
                     self._read_layer(file, header, 8 + length, key, network, layer, shape[0])
+
+    def _check_about(self, about: "dict[str, Any]", state: "dict[str, Any]") -> None:
+        """The networks are those of state.json's run and step, and of this environment's sizes."""
+        for name in ("env", "method", "seed", "step"):
+            if name in about and about[name] != state.get(name):
+                raise ValueError(f"its networks are of {name} {about[name]}, and state.json says {state.get(name)}")
+        sizes = about.get("sizes", {}).get("actor")
+        now = list(self.networks["actor"].sizes)
+        if sizes and sizes[0] != now[0]:
+            raise CheckpointError(
+                f"The actor in `{self.folder}` takes {sizes[0]} observations and `{state['env']}` has {now[0]} here. "
+                "Install the version that it was trained with, or train anew."
+            )
+        if sizes and sizes[-1] != now[-1]:
+            raise CheckpointError(
+                f"The actor in `{self.folder}` has {sizes[-1]} outputs and `{state['env']}` takes {now[-1]} here. "
+                "Install the version that it was trained with, or train anew."
+            )
 
     def _read_layer(
         self, file: "Any", header: "dict[str, Any]", start: int, key: str, network: "core.Network", layer: int, nnz: int
@@ -261,7 +280,8 @@ class Checkpoints:
         row = segment["first"] + segment["rows"]
         chunk = memoryview(self._chunk)
         most = len(chunk) // self.row_bytes
-        descriptor = os.open(os.path.join(self.folder, segment["file"]), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        path = os.path.join(self.folder, segment["file"])
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         with open(descriptor, "r+b", buffering=0) as file:
             file.truncate(segment["rows"] * self.row_bytes)
             file.seek(0, os.SEEK_END)
@@ -283,7 +303,7 @@ class Checkpoints:
         if record.get("constants", []) != [list(constant) for constant in self.replay.constants]:
             raise ValueError("its replay left out other constants than this environment has")
         for segment in record["segments"]:
-            path = os.path.join(self.folder, os.path.basename(segment["file"]))
+            path = os.path.join(self.folder, segment["file"])
             with open(path, "rb", buffering=0) as file:
                 self._check_crc(file, path, segment["rows"] * self.row_bytes, segment["crc32"], whole=False)
                 file.seek(0)
@@ -313,43 +333,10 @@ class Checkpoints:
                 f"{checksum}. Take the checkpoint folder from a backup, or train anew."
             )
 
-    def _read_kept_name(self) -> str:
-        try:
-            kept: str = read_state(self.folder)["networks"]["file"]
-        except (CheckpointError, KeyError, TypeError):
-            return ""
-        return kept
-
     def _remove_others(self, keep: "set[str]") -> None:
         for name in os.listdir(self.folder):
-            if name not in keep and name.endswith((".safetensors", ".rows", ".tmp")):
+            if name not in keep and name.endswith((".safetensors", ".rows", ".actions", ".tmp")):
                 remove(os.path.join(self.folder, name))
-
-
-def read_state(folder: str) -> "dict[str, Any]":
-    """RUN/checkpoint/state.json, known to be edgedst's and of this format.
-
-    Raises:
-        CheckpointError: it is missing, damaged or somebody else's.
-    """
-    path = os.path.join(folder, "state.json")
-    try:
-        with open(path, "rb") as file:
-            state = loads(file.read().decode())
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"There is no checkpoint to resume: expected `{path}`. Name a run folder that `edgedst train` made."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"`{path}` is damaged ({error}). Take it from a backup, or train anew.") from error
-    if not isinstance(state, dict) or not {"format", "edgedst", "step", "networks", "replay"} <= state.keys():
-        raise CheckpointError(f"`{path}` is not a checkpoint of edgedst. Name a run folder that `edgedst train` made.")
-    if state["format"] != FORMAT:
-        raise CheckpointError(
-            f"`{path}` has format {state['format']} (edgedst {state['edgedst']}) and this edgedst {__version__} "
-            f"reads format {FORMAT}. Install the edgedst that wrote it."
-        )
-    return state
 
 
 def _read_into(file: "Any", view: memoryview) -> None:

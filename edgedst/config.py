@@ -9,11 +9,11 @@ from __future__ import annotations
 import difflib
 import math
 import re
-import sys
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from edgedst import parse
 from edgedst.density import DENSE_METHODS, family, nnz_per_layer
 from edgedst.errors import ConfigError
 
@@ -77,6 +77,7 @@ class TrainConfig:
 
     eval_every: int = 5_000  # environment steps between evaluations; the first is at step 0
     eval_episodes: int = 10  # episodes an evaluation, without exploration noise
+    max_episode_steps: int | None = None  # after which an episode is cut off; None: the task's own limit
     checkpoint_every: int = 10_000  # environment steps between checkpoints
     threads: int = 1  # of the core; results are the same for every number
     env_process: bool = False  # host the environment in a process of its own, outside the budget
@@ -138,19 +139,13 @@ class TrainConfig:
             raise ConfigError(f"{source}: {error}") from None
 
     @staticmethod
-    def load(path: Path) -> dict[str, Any]:
-        """The settings in a TOML file, by field name, for `from_settings`."""
-        if sys.version_info >= (3, 11):
-            import tomllib
-        else:
-            import tomli as tomllib
+    def load(path: Path, pipe: bool = True) -> dict[str, Any]:
+        """The settings in a TOML file, by field name, for `from_settings`; `pipe`: whether it may be one."""
         try:
-            with path.open("rb") as file:
-                settings: dict[str, Any] = tomllib.load(file)
-                return settings
+            return parse.toml(parse.read(path, pipe))
         except OSError as error:
             raise ConfigError(f"The config file `{path}` cannot be read: {error.strerror}.") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise ConfigError(
                 f"The config file `{path}` is not TOML: {error}. Expected lines like `steps = 30000`."
             ) from error
@@ -265,9 +260,11 @@ _RANGES: dict[str, tuple[float, bool, float]] = {
     "budget_mb": (0, False, 10**6),
     "eval_every": (1, True, math.inf),
     "eval_episodes": (1, True, 10_000),
+    "max_episode_steps": (1, True, 2**31 - 1),
     "checkpoint_every": (1, True, math.inf),
     "threads": (1, True, 256),
-    "replay_rows": (2, True, 10**10),
+    # The open row, the last observation of an episode, and a transition to sample.
+    "replay_rows": (3, True, 2**31 - 1),
     "lambda1": (0, False, math.inf),
     "lambda2": (0, False, math.inf),
     "eta": (0, True, 1),
@@ -304,7 +301,13 @@ def _check_ranges(config: TrainConfig) -> None:
             f"`tau` is {config.tau:g} and `target_update` is hard, which copies the whole network: tau = 1. Leave "
             "`tau` out, or choose `--target-update soft`."
         )
-    if not config.hidden or not all(1 <= width <= 65_536 for width in config.hidden):
-        raise ConfigError(f"`hidden` must have one layer or more of 1 to 65,536 features and is {list(config.hidden)}.")
+    if not 1 <= len(config.hidden) <= 100 or not all(1 <= width <= 65_536 for width in config.hidden):
+        shown = ", ".join(map(str, config.hidden[:8])) + (", ..." if len(config.hidden) > 8 else "")
+        raise ConfigError(f"`hidden` must have 1 to 100 layers of 1 to 65,536 features and is [{shown}].")
     if not config.env.strip():
         raise ConfigError("`env` must name an environment, for example HalfCheetah-v4, and is empty.")
+    if len(config.env) > 1_000 or not config.env.isprintable():
+        raise ConfigError(
+            f"`env` must name an environment, for example HalfCheetah-v4, and is {config.env[:60]!r}: a line without "
+            "control characters, at most 1,000 long, was expected."
+        )

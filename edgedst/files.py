@@ -25,16 +25,36 @@ def write_whole(path: str, content: bytes, option: str = "--run-dir") -> None:
     Raises:
         RunFolderError: it cannot be written; what `path` was before stays.
     """
-    name = ""
+    write_together({path: content}, option)
+
+
+def write_together(contents: "dict[str, bytes]", option: str = "--run-dir") -> None:
+    """Write the files of one result whole, all of them, or leave what was there.
+
+    Args:
+        contents: by path.
+        option: see `folder_error`.
+
+    Raises:
+        RunFolderError: one cannot be written; what all of them were before stays.
+    """
+    named: list[tuple[str, str]] = []
+    descriptors = []  # kept open: their locks say that this process lives
+    path = ""
     try:
-        descriptor, name = temporary(path)
-        with open(descriptor, "wb", buffering=0) as file:
-            write_all(file.fileno(), content)
-            put_in_place([(name, path)])
+        for path, content in contents.items():
+            descriptor, name = temporary(path)
+            named.append((name, path))
+            descriptors.append(descriptor)
+            write_all(descriptor, content)
+        put_in_place(named)
     except OSError as error:
-        raise folder_error(error, path, option) from error
+        raise folder_error(error, error.filename2 or path, option) from error
     finally:
-        remove(name)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        for name, _ in named:
+            remove(name)
 
 
 def temporary(path: str) -> "tuple[int, str]":

@@ -23,6 +23,18 @@ def shell(title: str, body: str, style: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """A text that a file brought, fit for a page: no line breaks, and nothing that is invisible and acts.
+
+    Control characters, halves of surrogate pairs and marks that turn the direction of what follows become U+FFFD.
+    """
+    return re.sub(
+        r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]",
+        "\N{REPLACEMENT CHARACTER}",
+        " ".join(text.split()),
+    )
+
+
 def inline(text: str) -> str:
     """HTML of a sentence, escaped; `words` between backticks are code, **words** between double stars strong."""
     escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))

@@ -22,6 +22,8 @@ class Progress:
         self.steps = steps
         self.budget_bytes = budget_bytes
         self.silent = shown is False
+        if sys.stdout is None:  # closed before Python began
+            self.silent = True
         self.terminal = not self.silent and sys.stdout.isatty()
         self.evaluation = "none yet"
         self._period = TERMINAL_SECONDS if self.terminal else LINE_SECONDS
@@ -54,15 +56,16 @@ class Progress:
             self._marks = (newer, (now, step))
         return (step - older[1]) / max(1e-9, now - older[0])
 
-    def show(self, step: int, rss_bytes: int) -> None:
-        """Print the line; the next one is due at `next_time`."""
+    def show(self, step: int, rss_bytes: int, evaluating: str = "") -> None:
+        """Print the line; the next one is due at `next_time`. `evaluating`: how far an evaluation under way is."""
         self.next_time = time.monotonic() + self._period
         if self.silent:
             return
         speed = self.recent_speed(step)
         left = duration((self.steps - step) / speed) if speed > 0 else "unknown"
         self.renew(
-            f"step {step:,}/{self.steps:,}  {speed:,.0f} steps/s  ETA {left}  evaluation {self.evaluation}  "
+            f"step {step:,}/{self.steps:,}  {speed:,.0f} steps/s  ETA {left}  "
+            f"evaluation {evaluating or self.evaluation}  "
             f"memory {rss_bytes / 1e6:.1f}/{self.budget_bytes / 1e6:g} MB"
         )
 
@@ -80,11 +83,30 @@ class Progress:
         self._print(f"{blank}{text}\n")
 
     def _print(self, text: str) -> None:
+        if sys.stdout is None:
+            return
         try:
             sys.stdout.write(text)
-            sys.stdout.flush()
-        except OSError:  # the reader of a pipe went away: training goes on
+        except OSError:
+            pass
+        if not flush_output():  # training goes on
             self.silent, self.terminal = True, False
+
+
+def flush_output() -> bool:
+    """Flush standard output; False where that cannot be, after which all that is written goes nowhere.
+
+    A reader went away, or a disk is full. What stays in the buffer would else be told as an error when Python ends.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return False
+    return True
 
 
 def _columns() -> int:

@@ -6,9 +6,10 @@ Standard library only, and little of it: this runs in the lean trainer.
 
 import os
 import time
+from binascii import crc32
 
-from edgedst.errors import RunFolderError
-from edgedst.files import folder_error, locked, make_folder, write_whole
+from edgedst.errors import CheckpointError, RunFolderError
+from edgedst.files import folder_error, locked, make_folder, sync, write_whole
 from edgedst.plain_json import dumps, pretty
 
 TYPE_CHECKING = False
@@ -28,6 +29,7 @@ class RunFolder:
         self.checkpoint_path = os.path.join(path, "checkpoint")
         self._metrics = -1
         self.metrics_bytes = 0
+        self.metrics_crc32 = 0
 
     @staticmethod
     def create(run_dir: str, env: str, method: str, seed: int) -> "RunFolder":
@@ -60,29 +62,66 @@ class RunFolder:
         text = content if isinstance(content, str) else pretty(content)
         write_whole(os.path.join(self.path, name), text.encode())
 
-    def open_metrics(self, keep_bytes: int = 0) -> None:
-        """Open metrics.jsonl behind its first `keep_bytes`: what a resumed run had written later is cut off."""
-        path = os.path.join(self.path, "metrics.jsonl")
-        try:
-            self._metrics = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            self._lock()
-            if os.fstat(self._metrics).st_size < keep_bytes:
-                raise RunFolderError(
-                    f"`{path}` is shorter than its checkpoint says ({keep_bytes} bytes): it was edited or cut. Copy "
-                    "the whole run folder again, or train anew."
-                )
-            os.ftruncate(self._metrics, keep_bytes)
-            os.lseek(self._metrics, keep_bytes, os.SEEK_SET)
-        except OSError as error:
-            raise folder_error(error, path) from error
-        self.metrics_bytes = keep_bytes
+    def open_metrics(self, new: bool) -> None:
+        """Open metrics.jsonl and lock the run, until this process ends, however it ends: two would spoil it.
 
-    def _lock(self) -> None:
-        """Held until this process ends, however it ends: two trainers in one folder would spoil it."""
+        To be called before anything else of the run is read.
+
+        Args:
+            new: make the file, whose name is on the disk afterwards; else it has to be there.
+
+        Raises:
+            RunFolderError: another process trains the run, or the file cannot be opened.
+            CheckpointError: it is not there.
+        """
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT | os.O_EXCL if new else 0)
+        try:
+            self._metrics = os.open(self._metrics_path, flags, 0o644)
+            if new:
+                sync(self.path)
+        except FileNotFoundError:
+            raise CheckpointError(
+                f"`{self.path}` has no metrics.jsonl, which its checkpoint counts on. Name a run folder that `edgedst "
+                "train` made; copy the whole run folder again if it was copied."
+            ) from None
+        except OSError as error:
+            raise folder_error(error, self._metrics_path) from error
         if not locked(self._metrics):
             raise RunFolderError(
                 f"`{self.path}` is being trained by another process. Wait for it, or end it with Ctrl-C and resume."
             )
+
+    def keep_metrics(self, size: int, expected_crc32: "int | None") -> None:
+        """Go on behind the first `size` bytes: what was written after the checkpoint is cut off.
+
+        Args:
+            size: bytes.
+            expected_crc32: of them; None: the checkpoint does not say (format 1).
+
+        Raises:
+            CheckpointError: they are not what the checkpoint counts on.
+        """
+        try:
+            found = os.fstat(self._metrics).st_size
+            os.lseek(self._metrics, 0, os.SEEK_SET)
+            checksum, left = 0, min(size, found)
+            while left and (part := os.read(self._metrics, min(left, 8192))):
+                checksum, left = crc32(part, checksum), left - len(part)
+            if found < size or (expected_crc32 is not None and checksum != expected_crc32):
+                what = "shorter than" if found < size else "not as"
+                raise CheckpointError(
+                    f"`{self._metrics_path}` is {what} its checkpoint says ({size} bytes): it was edited or cut. Copy "
+                    "the whole run folder again, or train anew."
+                )
+            os.ftruncate(self._metrics, size)
+            os.lseek(self._metrics, size, os.SEEK_SET)
+        except OSError as error:
+            raise folder_error(error, self._metrics_path) from error
+        self.metrics_bytes, self.metrics_crc32 = size, checksum
+
+    @property
+    def _metrics_path(self) -> str:
+        return os.path.join(self.path, "metrics.jsonl")
 
     def metric(self, line: "dict[str, Any]") -> None:
         """Append one line to metrics.jsonl.
@@ -100,15 +139,16 @@ class RunFolder:
                 os.ftruncate(self._metrics, self.metrics_bytes)
             except OSError:
                 pass
-            raise folder_error(error, os.path.join(self.path, "metrics.jsonl")) from error
+            raise folder_error(error, self._metrics_path) from error
         self.metrics_bytes += len(record)
+        self.metrics_crc32 = crc32(record, self.metrics_crc32)
 
     def sync_metrics(self) -> None:
         """Put the metrics on the disk before a checkpoint counts on them."""
         try:
             os.fsync(self._metrics)
         except OSError as error:
-            raise folder_error(error, os.path.join(self.path, "metrics.jsonl")) from error
+            raise folder_error(error, self._metrics_path) from error
 
 
 def folder_name(env: str) -> str:

@@ -4,43 +4,108 @@ go on with.
 
 from edgedst import core
 from edgedst.agents import agent_class
-from edgedst.budget.guard import memory
+from edgedst.agents.networks import evolves
+from edgedst.budget.guard import START_BYTES, Guard, memory
 from edgedst.budget.plan import Plan, make_plan
-from edgedst.checkpoints import read_state
 from edgedst.envs import registry
-from edgedst.errors import CheckpointError
+from edgedst.errors import BudgetExceeded, CheckpointError, EdgedstError, EnvironmentFault
+from edgedst.evaluation import EPISODE_STEPS
 from edgedst.plain_json import loads
+from edgedst.saved_state import read_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from edgedst.energy.tally import Tally
     from edgedst.envs import Environment
 
     Ledger = list[tuple[str, int]]
+    Made = tuple[Environment, Environment, Ledger, bool | None]
 
 WARM_UP_STEPS = 50
 METER_SAMPLES = 64  # remembered: the trainer asks for windows since its first step only
 
 
-def make_environments(spec: "dict[str, Any]", seed: int) -> "tuple[Environment, Environment, Ledger]":
+def make_environments(spec: "dict[str, Any]", seed: int, guard: Guard) -> "Made":
     """The environment to train in, one to evaluate in, and the ledger's lines of what is resident then.
 
     Both are stepped a little, so that what the simulator takes as it goes is counted too. One in a process of its own
-    is outside the budget and may stand for hardware: it is left alone.
+    is outside the budget and is left alone. One that is hardware is made once, for both, and not moved.
+
+    Returns:
+        environment, evaluation environment, ledger, and whether the environment repeats itself from a seed: both did
+        the same; None: not tried.
+
+    Raises:
+        BudgetExceeded: it takes far more than the budget before it has done anything.
+        EdgedstError: what the host says. Whatever was made is closed.
     """
+    core.release_file_pages()
     interpreter = memory()[0]
-    environments = registry.make(spec), registry.make(spec)
-    for environment in environments if spec["host"] != "process" else ():
-        warm_up(environment, seed)
-    resident = memory()[0]
-    lines = [("interpreter and libraries", interpreter), ("environments", max(0, resident - interpreter))]
-    return *environments, lines
+    made: list[Environment] = []
+    repeats = None
+    guard.enforce_at_start()
+    try:
+        made.append(registry.make(spec))
+        _check_start(spec, guard)
+        core.release_file_pages()  # the peak counts from the first instant
+        made.append(made[0] if made[0].hardware else _make_another(spec))
+        _check_start(spec, guard)
+        if is_warmed_up(spec, made[0]):
+            seen = [warm_up(environment, spec, seed, guard) for environment in made]
+            repeats = seen[0] == seen[1]
+    except MemoryError as error:
+        close_all(made)
+        if isinstance(error, EdgedstError):
+            raise
+        raise _too_large(spec, guard) from None
+    except BaseException:
+        close_all(made)
+        raise
+    lines = [("interpreter and libraries", interpreter), ("environments", max(0, memory()[0] - interpreter))]
+    return made[0], made[1], lines, repeats
 
 
-def warm_up(environment: "Environment", seed: int) -> None:
-    """Some steps in the middle of the action's range."""
+def _make_another(spec: "dict[str, Any]") -> "Environment":
+    try:
+        return registry.make(spec)
+    except EnvironmentFault as error:
+        raise EnvironmentFault(
+            f"{error} It was the second one of two: one trains, the other evaluates. Of a machine there is one: give "
+            "its class the attribute `hardware = True` (docs/environments.md)."
+        ) from error
+
+
+def is_warmed_up(spec: "dict[str, Any]", environment: "Environment") -> bool:
+    """Whether an environment may be moved to be measured, and its memory counts."""
+    return spec["host"] != "process" and not environment.hardware
+
+
+def notes_on(environment: "Environment", repeats: "bool | None") -> "list[str]":
+    """What to know of an environment before it trains."""
+    notes = []
+    if environment.max_episode_steps is None:
+        notes.append(
+            f"{environment.name} has no time limit: an evaluation's episode ends after {EPISODE_STEPS:,} steps, one of "
+            "training when it says so. `--max-episode-steps N` limits both."
+        )
+    if environment.hardware:
+        notes.append(
+            f"{environment.name} is hardware: it evaluates between two episodes of its training, and a run that is "
+            "resumed begins a new episode."
+        )
+    if repeats is False:
+        notes.append(
+            f"{environment.name} does not repeat itself from its seed: a run that is resumed begins a new episode, and "
+            "two runs of one seed differ."
+        )
+    return notes
+
+
+def warm_up(environment: "Environment", spec: "dict[str, Any]", seed: int, guard: "Guard | None" = None) -> bytes:
+    """Some steps in the middle of the action's range; returns the last observation."""
     action = floats(environment.action_size)
     for i in range(environment.action_size):
         action[i] = (environment.action_low[i] + environment.action_high[i]) / 2
@@ -50,7 +115,34 @@ def warm_up(environment: "Environment", seed: int) -> None:
             environment.reset(seed)
         _, terminated, truncated = environment.step(action)
         done = terminated or truncated
+        if guard:
+            _check_start(spec, guard)
     environment.take_warnings()
+    return environment.observation.tobytes()
+
+
+def close_all(environments: "Iterable[Environment]") -> str:
+    """Close each, once; returns what the first one said that failed, or ""."""
+    told = ""
+    for environment in {id(environment): environment for environment in environments}.values():
+        try:
+            environment.close()
+        except EnvironmentFault as error:
+            told = told or str(error)
+    return told
+
+
+def _check_start(spec: "dict[str, Any]", guard: Guard) -> None:
+    if guard.exceeded_at_start():
+        raise _too_large(spec, guard)
+
+
+def _too_large(spec: "dict[str, Any]", guard: Guard) -> BudgetExceeded:
+    elsewhere = "" if spec["host"] == "mujoco" else ", or `--env-process`, which puts it into a process of its own"
+    return BudgetExceeded(
+        f"{spec['env']} takes more than {(guard.budget_bytes + START_BYTES) / 1e6:.0f} MB while it is made and warmed "
+        f"up, and the budget is {guard.budget_bytes / 1e6:g} MB. Try a larger `--budget-mb`{elsewhere}."
+    )
 
 
 def make_tally(spec: "dict[str, Any] | None", lines: "Ledger") -> "Tally | None":
@@ -72,12 +164,29 @@ def make_tally(spec: "dict[str, Any] | None", lines: "Ledger") -> "Tally | None"
     return tally
 
 
-def plan_run(config: "Any", environment: "Environment", lines: "Ledger", rows: "int | None" = None) -> Plan:
-    """Plan in this very process; `rows` are those of a run that goes on.
+def plan_run(
+    job: "dict[str, Any]",
+    config: "Any",
+    environments: "tuple[Environment, Environment]",
+    lines: "Ledger",
+    rows: "int | None" = None,
+) -> Plan:
+    """Plan in this very process.
+
+    What the interpreter, its libraries and the simulator needed only to start is given back before it is counted: the
+    count then hardly depends on how the kernel has cached their files, and a run fits again when it goes on.
+
+    Args:
+        job: see `trainer.main`.
+        config: the run's settings.
+        environments: to train and to evaluate in.
+        lines: from `make_environments` and `make_tally`.
+        rows: of the replay of a run that goes on.
 
     Raises:
         BudgetExceeded: it does not fit.
     """
+    environment = environments[0]
     n, m = environment.observation_size, environment.action_size
 
     def measure(width: int) -> core.Arena:
@@ -87,14 +196,26 @@ def plan_run(config: "Any", environment: "Environment", lines: "Ledger", rows: "
         return arena
 
     measure(0)  # what measuring itself takes is resident before it is counted
+    core.release_file_pages()
+    for one in environments if is_warmed_up(job["spec"], environment) else ():
+        warm_up(one, job["spec"], config.seed)
+    rehearse(config, environment)
     interpreter = lines[0]
     others = sum([size for _, size in lines[2:]])
     lines = [interpreter, (lines[1][0], max(0, memory()[0] - interpreter[1] - others)), *lines[2:]]
-    return make_plan(config, n, m, lines, measure, environment.native, rows, environment.constants)
+    # The front end that became this process counts, too: the kernel's account of the peak survives that.
+    start = max(memory()[1], 0 if job["plan_only"] else job["front_end_peak_bytes"])
+    constants, run = environment.constants, job["resume"] or ""
+    return make_plan(config, n, m, lines, measure, environment.native, rows, constants, run, start)
 
 
-def read_resumable(config: "Any", folder: str) -> "dict[str, Any]":
-    """The state of the run in `folder`, which has steps left to do.
+def read_resumable(config: "Any", folder: str, config_crc32: int) -> "dict[str, Any]":
+    """The state of the run in `folder`, which has steps left to do. To be called with the run's lock held.
+
+    Args:
+        config: the run's settings.
+        folder: of the run.
+        config_crc32: of the config.toml that they were read from.
 
     Raises:
         CheckpointError: there is none, it is another run's, or the run is finished.
@@ -107,12 +228,41 @@ def read_resumable(config: "Any", folder: str) -> "dict[str, Any]":
                 f"`{folder}` has a checkpoint with {name} = {state.get(name)} and its config.toml says {wanted}: "
                 "files of two runs are mixed. Copy the whole run folder again."
             )
+    if state.get("config_crc32", config_crc32) != config_crc32:
+        raise CheckpointError(
+            f"`{folder}/config.toml` is not the file that its checkpoint was made with: it was edited or cut. Take it "
+            "from a backup, or train a new run with other settings."
+        )
     if state["step"] >= config.steps and _is_finished(folder):
         raise CheckpointError(
             f"`{folder}` is finished: all {config.steps:,} steps are done. Evaluate or export it, or train "
             "a new run without `--resume`."
         )
     return state
+
+
+def rehearse(config: "Any", environment: "Environment") -> None:
+    """Let a small agent act, learn and evolve, so that the code that trains is resident and counted; it goes again."""
+    n, m = environment.observation_size, environment.action_size
+    small = type(config)(**{**vars(config), "hidden": [32] * len(config.hidden), "start_steps": 0})
+
+    def make(arena: core.Arena) -> "Any":
+        agent = agent_class(config.method)(arena, small, n, m)
+        agent.replay = core.Replay(arena, "replay", 8, n, m, config.replay_dtype, environment.constants)
+        return agent
+
+    measured = core.Arena(None)
+    make(measured)
+    agent, action = make(core.Arena(measured.used_bytes)), floats(m)
+    agent.initialise()
+    agent.replay.begin_episode(environment.observation)
+    for _ in range(4):
+        agent.explore(environment.observation, action)
+        agent.replay.add(action, 0.0, environment.observation, False, False)
+        agent.update()
+    agent.act(environment.observation, action)
+    if evolves(config):
+        agent.evolve(agent.actor)
 
 
 def _is_finished(folder: str) -> bool:

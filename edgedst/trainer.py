@@ -7,57 +7,105 @@ loop, summary. The algorithm is in `agents`, files are in `runs` and `checkpoint
 import sys
 
 # Not `signal`, `types`: they import enum and functools, 0.7 MB.
-from _signal import SIGINT, SIGTERM, signal  # type: ignore[import-not-found]  # typeshed has only signal itself
-from binascii import a2b_base64, b2a_base64
+from _signal import (  # type: ignore[import-not-found]  # typeshed has only signal itself
+    SIG_IGN,
+    SIG_UNBLOCK,
+    SIGHUP,
+    SIGINT,
+    SIGTERM,
+    getsignal,
+    pthread_sigmask,
+    signal,
+)
+from binascii import crc32
 from time import monotonic
 
 from edgedst import __version__, core
+from edgedst import summary as words
 from edgedst.agents import agent_class
-from edgedst.budget.guard import Guard, memory
+from edgedst.budget.guard import Guard
+from edgedst.budget.plan import budget_bytes_of
 from edgedst.checkpoints import Checkpoints
+from edgedst.episode import Episode
 from edgedst.errors import BudgetBroken, CheckpointError, EdgedstError, EnvironmentFault, TrainingDiverged
+from edgedst.evaluation import Evaluations, episode_limit
 from edgedst.plain_json import dumps, loads
-from edgedst.progress import Progress
+from edgedst.progress import Progress, flush_output
 from edgedst.runs import RunFolder, host_facts
-from edgedst.stage import floats, make_environments, make_tally, plan_run, read_resumable
+from edgedst.stage import close_all, floats, make_environments, make_tally, notes_on, plan_run, read_resumable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from edgedst.energy.tally import Tally
+    from edgedst.stage import Ledger
+
 Settings: "Any" = type(sys.implementation)  # types.SimpleNamespace
 EVALUATION_STREAM = 1000  # evaluation i draws its seeds from stream EVALUATION_STREAM + i: it never disturbs training
+STOPPING = (SIGTERM, SIGHUP, SIGINT)  # at each of them a run checkpoints and ends; a SIGHUP under nohup stays ignored
+CHECK_SECONDS = 0.5  # between two looks at the memory
 
 
 def main() -> int:
     """Run what the JSON in sys.argv[-1] asks for; returns the exit code.
 
     Keys: config (every setting), spec (of the environment, from `registry.locate`), config_toml, run_dir, resume (a
-    folder or null), progress (true, false, null), note (told at the start), energy (the meter's spec, from
-    `energy.sources.choose`, or null), front_end_peak_bytes, plan_only, debug.
+    folder or null) and config_crc32 (of its config.toml), progress (true, false, null), note (told at the start),
+    energy (the meter's spec, from `energy.sources.choose`, or null), front_end_peak_bytes, plan_only, debug.
     """
     job = loads(sys.argv[-1])
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed before Python began
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may have any bytes
     try:
+        pthread_sigmask(SIG_UNBLOCK, STOPPING)  # the front end holds them back until somebody can answer
         if job["plan_only"]:
             return print_plan(job)
-        return Run(job).train()
+        run = Run(job)
+        try:
+            return run.train()
+        finally:
+            run.close()
     except EdgedstError as error:
         if job["debug"]:
             raise
-        sys.stdout.flush()
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        tell_error(error)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    finally:
+        core.set_last_words(b"")
+        flush_output()
+        for number in STOPPING:  # another one must not change how this ends
+            signal(number, SIG_IGN)
+
+
+class ReplayFault(EnvironmentFault):
+    """The replay cannot hold what the environment gave: going on from a checkpoint would lead there again."""
+
+
+def tell_error(error: EdgedstError) -> None:
+    """Its sentence on standard error."""
+    flush_output()
+    try:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    except OSError:  # nobody listens
+        pass
 
 
 def print_plan(job: "dict[str, Any]") -> int:
     """The plan alone, as JSON on standard output."""
     config = Settings(**job["config"])
-    environment, _, lines = make_environments(job["spec"], config.seed)
-    make_tally(job["energy"], lines)
-    print(dumps(plan_run(config, environment, lines).as_dict()))
+    environment, other, lines, repeats = make_environments(job["spec"], config.seed, Guard(budget_bytes_of(config)))
+    try:
+        make_tally(job["energy"], lines)
+        plan = plan_run(job, config, (environment, other), lines)
+        told = {**plan.as_dict(), "notes": notes_on(environment, repeats)}
+    finally:
+        close_all((environment, other))
+    print(dumps(told))
     return 0
 
 
@@ -70,32 +118,57 @@ class Run:
 
     def __init__(self, job: "dict[str, Any]") -> None:
         config = self.config = Settings(**job["config"])
+        self.job = job
         core.set_threads(config.threads)
-        state = read_resumable(config, job["resume"]) if job["resume"] else None
-        self.environment, self.evaluation_environment, lines = make_environments(job["spec"], config.seed)
-        environment = self.environment
-        self.energy = make_tally(job["energy"], lines)
-        self.plan = plan_run(config, environment, lines, state["replay"]["capacity"] if state else None)
-
-        # The run fits: only now is anything written or reserved.
+        self.guard = Guard(budget_bytes_of(config))
+        self.energy: Tally | None = None
+        state = None
         if job["resume"]:
             self.folder = RunFolder(job["resume"])
-        else:
+            self.folder.open_metrics(new=False)
+            state = read_resumable(config, job["resume"], job["config_crc32"])
+        self.environment, self.evaluation_environment, lines, repeats = make_environments(
+            job["spec"], config.seed, self.guard
+        )
+        try:
+            self.prepare(lines, state)
+        except BaseException:
+            self.close()
+            raise
+        self.notes = [job["note"], *notes_on(self.environment, repeats), self.note]
+
+    def prepare(self, lines: "Ledger", state: "dict[str, Any] | None") -> None:
+        """The plan; then, if it fits, the run folder, the arena and all that is on it, as new or as it was saved."""
+        config, job, environment = self.config, self.job, self.environment
+        self.energy = make_tally(job["energy"], lines)
+        rows = state["replay"]["capacity"] if state else None
+        self.plan = plan_run(job, config, (environment, self.evaluation_environment), lines, rows)
+
+        # The run fits: only now is anything written or reserved.
+        self.stop = False
+        for number in STOPPING:
+            if number != SIGHUP or getsignal(number) != SIG_IGN:  # nohup
+                signal(number, self.request_stop)
+        if state is None:
             self.folder = RunFolder.create(job["run_dir"], config.env, config.method, config.seed)
             # Two starts differ by some rows; with the number in its config a run can be repeated to the bit.
-            rows = "" if config.replay_rows else f"replay_rows = {self.plan.replay_rows}\n"
-            self.folder.write("config.toml", job["config_toml"] + rows)
+            rows_told = "" if config.replay_rows else f"replay_rows = {self.plan.replay_rows}\n"
+            self.folder.write("config.toml", job["config_toml"] + rows_told)
+            self.config_crc32 = crc32((job["config_toml"] + rows_told).encode())
             self.folder.write("plan.json", self.plan.as_dict())
             about = {"edgedst": __version__, "python": sys.version.split()[0], **core.capabilities()}
             self.folder.write("host.json", {**about, **host_facts()})
+            self.folder.open_metrics(new=True)
+        else:
+            self.config_crc32 = job["config_crc32"]
         n, m = environment.observation_size, environment.action_size
+        core.release_file_pages()  # of making the run folder; the arena's pages are all touched now
         self.arena = core.Arena(self.plan.arena_bytes)
         self.agent = agent_class(config.method)(self.arena, config, n, m)
         self.agent.replay = core.Replay(
             self.arena, "replay", self.plan.replay_rows, n, m, config.replay_dtype, environment.constants
         )
-        self.guard = Guard(self.plan.budget_bytes)
-        self.guard.enforce()
+        self.guard.enforce(self.plan.limit_margin_bytes)
         self.checkpoints = Checkpoints(
             self.folder.checkpoint_path,
             self.agent.networks,
@@ -105,41 +178,48 @@ class Run:
             config.replay_dtype,
         )
         self.progress = Progress(config.steps, self.plan.budget_bytes, job["progress"])
+        self.next_check = 0.0
         self.action = floats(m)  # normalised to [-1, 1]
         self.scaled_action = floats(m)  # in the environment's units
 
         self.step = 0
         self.saved_step = -1
         self.unsaved = True  # a step or an evaluation that no checkpoint has
+        self.record = Episode(self.folder.checkpoint_path, environment)
         self.episode, self.episode_return, self.episode_length = 0, 0.0, 0
-        self.evaluations: list[list[float]] = []  # [step, mean return, its standard deviation]
+        self.evaluations = Evaluations()
         self.seconds_before = 0.0  # trained by earlier processes
-        self.stop = False
-        self.note = job["note"]
-        self.front_end_peak_bytes = job["front_end_peak_bytes"]
+        self.note = ""  # of the way on
         if state is None:
-            self.folder.open_metrics()
             self.agent.initialise()
             self.begin_episode()
         else:
             self.restore(state)
 
+    def close(self) -> None:
+        """Close the environments and the meter; to be called on every way out."""
+        if self.energy:
+            self.energy.stop()
+        told = close_all((self.environment, self.evaluation_environment))
+        if told:
+            print(told, file=sys.stderr)
+
     def train(self) -> int:
         """Train to the last step or to a signal; returns the exit code."""
-        for number in (SIGTERM, SIGINT):
-            signal(number, self.request_stop)
         config, say = self.config, self.progress.say
         say(
             f"{config.method} on {config.env}, seed {config.seed}: {self.agent.connections:,} connections, "
             f"{self.plan.replay_rows:,} rows of {config.replay_dtype} replay, "
             f"{self.plan.budget_bytes / 1e6:g} MB; {core.isa()}"
         )
-        if self.note:
-            say(self.note)
+        for note in self.notes:
+            if note:
+                say(note)
         say(f"{self.folder.path}" + (f", from step {self.step:,}" if self.saved_step >= 0 else ""))
         if self.energy:
             say(self.energy.announced())
             self.energy.begin()
+        core.set_last_words(words.last_words(self))
         try:
             self.loop()
             if self.step < config.steps or self.evaluation_is_due():
@@ -157,27 +237,28 @@ class Run:
             self.summarise("over budget")
             reason = error if isinstance(error, BudgetBroken) else f"The process needed more at step {self.step:,}."
             raise BudgetBroken(
-                f"{config.env} does not stay within {config.budget_mb:g} MB. {reason} {self.last_checkpoint()} "
-                "Train again with a larger `--budget-mb`."
+                f"{config.env} does not stay within {config.budget_mb:g} MB. {reason} {words.more_memory(self)}"
             ) from error
         except TrainingDiverged:  # the checkpoint would lead here again
             raise
+        except ReplayFault as error:  # likewise
+            raise EnvironmentFault(str(error)) from error
         except EdgedstError as error:
-            raise type(error)(f"{error} {self.last_checkpoint()}") from error
+            raise type(error)(f"{error} {words.last_checkpoint(self)}") from error
         finally:
             self.tell_warnings()
-            if self.energy:
-                self.energy.stop()
 
     def loop(self) -> None:
         """Evaluate, save, act, learn."""
         config, agent, progress = self.config, self.agent, self.progress
         progress.start(self.step)
+        core.release_file_pages()
         while True:
             if self.evaluation_is_due():
                 self.evaluate()
             last = self.stop or self.step >= config.steps
             if (last or self.step % config.checkpoint_every == 0) and self.unsaved:
+                self.guard.check()  # what now runs for the first time needs room
                 self.save()
             if last:
                 return
@@ -190,12 +271,25 @@ class Run:
                 agent.update()
             self.step += 1
             self.unsaved = True
-            if monotonic() >= progress.next_time:
-                progress.show(self.step, self.guard.check()[0])
+            self.watch()
+
+    def watch(self, evaluating: str = "") -> None:
+        """Now and then: the memory against the budget, and the line of progress when it is due.
+
+        Raises:
+            BudgetBroken: the process is over its budget.
+        """
+        now = monotonic()
+        if now >= self.next_check:
+            self.next_check = now + CHECK_SECONDS
+            rss = self.guard.check()[0]
+            if now >= self.progress.next_time:
+                self.progress.show(self.step, rss, evaluating)
 
     def act(self) -> None:
         """One environment step into the replay; at an episode's end the next one begins."""
         self.scale_action()
+        self.record.record(self.scaled_action)
         reward, terminated, truncated = self.environment.step(self.scaled_action)
         observation = self.environment.observation
         self.remember(self.agent.replay.add, self.action, reward, observation, terminated, truncated)
@@ -219,13 +313,19 @@ class Run:
         try:
             into_replay(*row)
         except ValueError as error:
-            raise EnvironmentFault(f"{self.config.env}: {error}.") from error
+            half = self.config.replay_dtype == "float16" and "float16" in str(error)
+            advice = " Train anew with `--replay-dtype float32`: a run keeps its precision." if half else ""
+            raise ReplayFault(f"{self.config.env}: {error}.{advice}") from error
 
     def begin_episode(self) -> None:
         """Reset the training environment with a seed of this episode's own."""
-        self.environment.reset(self.agent.random.integer())
+        self.record.begin(self.step, self.seed_of_episode(self.agent.random))
         self.episode_return, self.episode_length = 0.0, 0
         self.remember(self.agent.replay.begin_episode, self.environment.observation)
+
+    def seed_of_episode(self, random: core.Random) -> int:
+        """The next seed; one that a C int holds where it leaves this process's code."""
+        return random.integer() if self.environment.native else random.integer() & 0x7FFFFFFF
 
     def scale_action(self) -> None:
         """The normalised action into the environment's units."""
@@ -234,33 +334,35 @@ class Run:
             scaled[i] = low[i] + (a + 1.0) / 2.0 * (high[i] - low[i])
 
     def evaluation_is_due(self) -> bool:
-        """Every `eval_every` steps, the first at step 0, each once."""
+        """Every `eval_every` steps, the first at step 0, each once; on hardware between episodes, none at step 0."""
+        if self.environment.hardware:
+            return self.episode_length == 0 and bool(self.step // self.config.eval_every > self.evaluations.count)
         number, rest = divmod(self.step, self.config.eval_every)
-        return bool(rest == 0 and len(self.evaluations) <= number)
+        return bool(rest == 0 and self.evaluations.count <= number)
 
     def evaluate(self) -> None:
         """Episodes without noise. A signal ends it: resumed, the whole evaluation is made again."""
-        environment = self.evaluation_environment
-        seeds = core.Random(self.config.seed, EVALUATION_STREAM + len(self.evaluations))
+        environment, episodes = self.evaluation_environment, self.config.eval_episodes
+        seeds = core.Random(self.config.seed, EVALUATION_STREAM + self.evaluations.count)
         returns = []
-        for _ in range(self.config.eval_episodes):
-            environment.reset(seeds.integer())
-            total, done = 0.0, False
-            while not done:
+        for number in range(episodes):
+            environment.reset(self.seed_of_episode(seeds))
+            total = 0.0
+            for steps in range(episode_limit(environment)):
                 if self.stop:
                     return
+                self.watch(f"under way, episode {number + 1} of {episodes}, {steps:,} steps")
                 self.agent.act(environment.observation, self.action)
                 self.scale_action()
                 reward, terminated, truncated = environment.step(self.scaled_action)
                 total += reward
-                done = terminated or truncated
+                if terminated or truncated:
+                    break
             returns.append(total)
-        mean = sum(returns) / len(returns)
-        sd = (sum([(value - mean) ** 2 for value in returns]) / len(returns)) ** 0.5
-        best = max([before for _, before, _ in self.evaluations], default=float("-inf"))
-        self.evaluations.append([self.step, mean, sd])
+        best_before = self.evaluations.best
+        mean, sd = self.evaluations.add(self.step, returns)
         self.unsaved = True
-        if mean > best:
+        if mean > best_before:
             self.checkpoints.save_best(self.about("actor"))
         self.progress.evaluation = f"{mean:,.1f}"
         rss, peak = self.guard.check()
@@ -281,6 +383,8 @@ class Run:
         )
         self.progress.show(self.step, rss)
         self.tell_warnings()
+        if environment.hardware:
+            self.begin_episode()
 
     def tell_warnings(self) -> None:
         """What the simulators said since the last time. MuJoCo resets an unstable simulation and goes on: tell it."""
@@ -292,29 +396,33 @@ class Run:
 
     def save(self) -> None:
         """A checkpoint of this step."""
-        config, environment = self.config, self.environment
+        config = self.config
         self.folder.sync_metrics()
         facts = {
             "step": self.step,
             "env": config.env,
             "method": config.method,
             "seed": config.seed,
+            "isa": core.isa(),
+            "config_crc32": self.config_crc32,
             "metrics_bytes": self.folder.metrics_bytes,
+            "metrics_crc32": self.folder.metrics_crc32,
             "agent": self.agent.state(),
-            "environment": b2a_base64(environment.state(), newline=False).decode(),
+            "environment": self.record.saved(),
             "episode": [self.episode, self.episode_return, self.episode_length],
-            "evaluations": self.evaluations,
+            "evaluations": self.evaluations.state(),
             "seconds": self.seconds_before + self.progress.seconds,
             "energy": self.energy.total() if self.energy else None,
         }
-        self.checkpoints.save(facts, self.about(*self.agent.networks))
+        self.checkpoints.save(facts, self.about(*self.agent.networks), (self.record.file,))
         self.saved_step = self.step
         self.unsaved = False
+        core.set_last_words(words.last_words(self))
 
     def about(self, *names: str) -> "dict[str, Any]":
         """Metadata of a file with these networks."""
         config, environment, networks = self.config, self.environment, self.agent.networks
-        mean, sd = self.evaluations[-1][1:] if self.evaluations else (None, None)
+        mean, sd = self.evaluations.newest
         return {
             "env": config.env,
             "method": config.method,
@@ -328,18 +436,19 @@ class Run:
         }
 
     def restore(self, state: "dict[str, Any]") -> None:
-        """Put everything back as it was when the checkpoint was made."""
+        """Put everything back as it was when the checkpoint was made; a new episode, where its own cannot go on."""
+        self.folder.keep_metrics(state["metrics_bytes"], state.get("metrics_crc32"))
         self.checkpoints.load(state)
         try:
             self.agent.set_state(state["agent"])
-            self.environment.set_state(a2b_base64(state["environment"]))
             self.step = self.saved_step = state["step"]
             self.unsaved = False
             self.episode, self.episode_return, self.episode_length = state["episode"]
-            self.evaluations, self.seconds_before = state["evaluations"], state["seconds"]
+            self.evaluations.set_state(state["evaluations"])
+            self.seconds_before = state["seconds"]
             if self.energy:
                 self.energy.take_over(state.get("energy"))
-            metrics_bytes = state["metrics_bytes"]
+            broken_off = self.record.restore(state["environment"], lambda: self.stop)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, EdgedstError):
                 raise
@@ -347,59 +456,30 @@ class Run:
                 f"`{self.checkpoints.folder}/state.json` does not fit this run ({error}). It is damaged or foreign: "
                 "take it from a backup, or train anew."
             ) from error
-        if self.evaluations:
-            self.progress.evaluation = f"{self.evaluations[-1][1]:,.1f}"
-        self.folder.open_metrics(metrics_bytes)
+        if broken_off:
+            self.note = (
+                f"A new episode begins: {broken_off}. Networks, replay and counters are as they were; from here the "
+                "run's numbers are not those of one that was never stopped."
+            )
+            self.begin_episode()
+        mean, _ = self.evaluations.newest
+        if mean is not None:
+            self.progress.evaluation = f"{mean:,.1f}"
 
     def summarise(self, exit_reason: str) -> None:
         """summary.json, and for a finished run the last lines on the terminal."""
-        peak = memory()[1]
-        if exit_reason == "finished" and peak > self.plan.budget_bytes:
-            exit_reason = "over budget"
-        means = [mean for _, mean, _ in self.evaluations]
-        last = means[-10:]
-        summary = {
-            "exit_reason": exit_reason,
-            "finished": self.step >= self.config.steps and not self.evaluation_is_due(),
-            "step": self.step,
-            "budget_bytes": self.plan.budget_bytes,
-            "planned_bytes": self.plan.planned_bytes,
-            "arena_bytes": self.arena.used_bytes,
-            "peak_rss_bytes": peak,
-            "front_end_peak_bytes": self.front_end_peak_bytes,  # of the command, before it became the trainer
-            "data_limit_bytes": self.guard.limit_bytes,
-            "replay_rows": self.plan.replay_rows,
-            "replay_transitions": self.agent.replay.transitions,
-            "connections": self.agent.connections,
-            "R": sum(last) / len(last) if last else None,  # mean of the last 10 evaluations
-            "LCA": sum(means) / 1e6,  # area under the learning curve, as the paper's Table 1 counts it
-            "evaluations": len(means),
-            "steps_per_second": round(self.progress.speed(self.step), 1),
-            "seconds": round(self.seconds_before + self.progress.seconds, 1),
-            "energy": self.energy.total() if self.energy else None,
-            "modules": sorted(sys.modules),
-        }
+        summary = words.summary(self, exit_reason)
         self.folder.write("summary.json", summary)
-        if exit_reason == "finished":
-            told = f" R {summary['R']:,.1f} (mean of the last {len(last)} evaluations)," if last else ""
-            self.progress.say(
-                f"Finished {self.step:,} steps:{told} {summary['steps_per_second']:,} steps/s, peak {peak / 1e6:.1f} "
-                f"of {self.plan.budget_bytes / 1e6:g} MB."
-            )
+        if summary["exit_reason"] == "finished":
+            self.progress.say(words.told(self, summary))
             if self.energy:
                 self.progress.say(self.energy.summed_up())
 
     def request_stop(self, number: int, _frame: object) -> None:
-        """SIGTERM or Ctrl-C: the step under way is finished, then a checkpoint is written. Ctrl-C then ends at once.
+        """At a signal the step under way is finished, then a checkpoint is written. Ctrl-C then ends at once.
 
         Not another SIGTERM: the kernel sends one for each thread of a parent that dies (prctl's PR_SET_PDEATHSIG).
         """
         if self.stop and number == SIGINT:
             raise KeyboardInterrupt
         self.stop = True
-
-    def last_checkpoint(self) -> str:
-        """Where to go on, for an error's sentence."""
-        if self.saved_step < 0:
-            return "There is no checkpoint yet."
-        return f"The checkpoint of step {self.saved_step:,} is good: `edgedst train --resume {self.folder.path}`."

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+pytest.register_assert_rewrite("training")  # imported by tests: a failure says what differs
+
 # A board is slow and shared: a deadline there would test the machine. derandomize: a red test stays red.
 settings.register_profile("edgedst", deadline=None, derandomize=True)
 settings.load_profile("edgedst")

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from board_trees import PI_3B_PLUS, STRANGERS, TREES, ZERO_2W, lay_out
 
-from edgedst import boards
+from edgedst import boards, parse
 from edgedst.errors import BoardFileError, UnknownDevice
 
 GENERIC_OF = {"x86_64": "generic-x86-64", "aarch64": "generic-aarch64", "riscv64": "generic"}
@@ -144,12 +144,24 @@ def test_an_unknown_device_gets_a_near_name():
             r"\[facts\.cores\] names the source `hearsay`, which is not in \[sources\]\.",
         ),
         (board_toml(rest="[facts.cores]\nvalue = 4\nchecked = true"), r"\[facts\.cores\] has no `source`"),
+        (board_toml(rest="[[power]]"), r"expected a table \[power\]"),
+        ('facts = "many"\n' + board_toml(), r"expected a table \[facts\]"),
+        ("sources = [3]\n" + board_toml(), r"expected a table \[sources\]"),
+        (board_toml(train='budget_mb = inf\nthreads = 1\nreason = ""'), "`budget_mb` .* must be a finite number"),
+        (board_toml(rest="[facts.ram_bytes]\nvalue = [[1]]"), r"`value` .* a list of whole numbers and is \[\[1\]\]"),
+        ("a = " + "[" * 9_999, "is not TOML: .* nested too deeply"),
         (board_toml(rest='[power]\nsource = "ina3221"'), r"\[power\] has no `scope`"),
     ],
 )
 def test_a_wrong_board_file_is_one_sentence(devices, text, words):
     devices("wrong", text)
     with pytest.raises(BoardFileError, match=rf"wrong/board\.toml`:? ?{words}.*devices/README\.md"):
+        boards.load("wrong")
+
+
+def test_a_board_file_that_is_no_file_is_one_sentence(devices, tmp_path):
+    (tmp_path / "wrong" / "board.toml").mkdir(parents=True)
+    with pytest.raises(BoardFileError, match=r"wrong/board\.toml` cannot be read: it is a folder\."):
         boards.load("wrong")
 
 
@@ -163,7 +175,7 @@ def test_facts_of_other_boards_are_not_read_to_know_this_one(tmp_path, devices):
 
 
 def raw(name):
-    return boards.tomllib.loads((boards.devices_folder() / name / "board.toml").read_text(encoding="utf-8"))
+    return parse.toml(parse.read(boards.devices_folder() / name / "board.toml"))
 
 
 @pytest.mark.parametrize("name", boards.names())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import zlib
 from types import SimpleNamespace
 
@@ -10,9 +11,10 @@ from safetensors.numpy import load_file
 
 from edgedst import checkpoints, core
 from edgedst.agents.td3 import TD3
-from edgedst.checkpoints import Checkpoints, read_state
+from edgedst.checkpoints import Checkpoints
 from edgedst.config import TrainConfig
 from edgedst.errors import CheckpointError, RunFolderError
+from edgedst.saved_state import read_state, state_bytes
 
 N, M, CAPACITY = 3, 2, 64
 
@@ -50,8 +52,25 @@ def play(agent, rng, steps):
         agent.update()
 
 
+# What a checkpoint of this test's agent holds beside the agent; tests/test_trainer.py has those of whole runs.
+FACTS = {
+    "env": "Arm-v0",
+    "method": "ds-td3",
+    "seed": 0,
+    "isa": "scalar",
+    "config_crc32": 0,
+    "metrics_bytes": 0,
+    "metrics_crc32": 0,
+    "environment": {"seed": 7, "steps": 3, "file": "episode-000000000.actions", "crc32": 1, "observation": "AAAA"},
+    "episode": [2, -1.5, 3],
+    "evaluations": {"count": 1, "sum": -3.5, "best": -3.5, "last": [[0, -3.5, 0.25]]},
+    "seconds": 1.5,
+    "energy": None,
+}
+
+
 def save(agent, writer, step):
-    facts = {"step": step, "agent": agent.state()}
+    facts = {"step": step, **FACTS, "agent": agent.state()}
     writer.save(facts, {"step": step})
 
 
@@ -197,7 +216,7 @@ def test_the_format_is_the_one_that_docs_formats_describes(tmp_path, rng):
     assert found["critic_2.2.bias_adam_v"].shape == (1,)
     assert "actor_target.0.adam_m" not in found
     state = json.loads((tmp_path / "state.json").read_text(encoding="utf-8"))
-    assert state["format"] == 1
+    assert state["format"] == 2
     assert state["step"] == 7
     assert state["networks"]["bytes"] == (tmp_path / state["networks"]["file"]).stat().st_size
 
@@ -246,7 +265,118 @@ def test_a_state_that_cannot_be_read_is_a_sentence(text, words, tmp_path):
         read_state(str(tmp_path))
 
 
-@pytest.mark.parametrize("failing_call", range(7))
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The folder of a checkpoint."""
+    folder = tmp_path_factory.mktemp("saved")
+    agent = new_agent()
+    agent.initialise()
+    writer = checkpoints_of(agent, folder)
+    writer.save_best({"step": 0, "evaluation_return": -3.5})
+    save(agent, writer, 0)
+    return folder
+
+
+def damaged(content, folder):
+    """Whether state.json of this content is refused; read, it would have to be what it was."""
+    (folder / "state.json").write_bytes(content)
+    try:
+        read_state(str(folder))
+    except CheckpointError as error:
+        return str(error)
+    return ""
+
+
+def test_no_single_character_of_state_json_can_change_without_being_told(saved, tmp_path):
+    content = (saved / "state.json").read_bytes()
+    for at in range(len(content)):
+        for character in {b" ", b"0", b'"', b"\n"} - {content[at : at + 1]}:
+            assert damaged(content[:at] + character + content[at + 1 :], tmp_path), (at, character)
+        assert damaged(content[:at] + content[at + 1 :], tmp_path), at
+        assert damaged(content[:at], tmp_path), at
+    assert not damaged(content, tmp_path)
+    assert damaged(content + b" ", tmp_path)
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_no_bit_of_state_json_can_flip_without_being_told(bit, saved, tmp_path):
+    content = bytearray((saved / "state.json").read_bytes())
+    for at in range(len(content)):
+        content[at] ^= 1 << bit
+        assert damaged(bytes(content), tmp_path), at
+        content[at] ^= 1 << bit
+
+
+def without(state, *path):
+    """A copy without an entry, or with another value there: the last of `path`."""
+    copy = json.loads(json.dumps(state))
+    part = copy
+    for name in path[:-2]:
+        part = part[name]
+    part[path[-2]] = path[-1]
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        (("step", -(2**63)), "`step` is -9223372036854775808, expected a whole number from 0 on"),
+        (("step", 1.5), "`step` is 1.5"),
+        (("step", True), "`step` is True"),
+        (("env", None), "`env` is None, expected a text"),
+        (("env", "A\nB"), r"`env` is 'A\\nB', expected a text"),
+        (
+            ("networks", "file", "../../state.json"),
+            "file of `networks` is '../../state.json', expected the name of a file",
+        ),
+        (("networks", {}), "`networks` lacks `file`"),
+        (("replay", "segments", {}), "segments of `replay` is no list"),
+        (("replay", "constants", [[1]]), "constants of `replay`, entry 0, is no list of 2"),
+        (("evaluations", "last", [[0, "x", 1]]), "last of `evaluations`, entry 0,, entry 1, is 'x', expected a number"),
+        (("best", []), r"`best` is \[\], expected null"),
+        (("agent", "losses", 3), "losses of `agent` is no list"),
+        (("other", 1), "has 'other', which no checkpoint has"),
+    ],
+)
+@pytest.mark.parametrize("format_", [1, 2])
+def test_a_state_of_wrong_types_or_impossible_values_is_a_sentence(format_, path, words, saved, tmp_path):
+    state = read_state(str(saved))
+    if format_ == 1:
+        if path[0] == "evaluations":
+            path, words = ("evaluations", 3), "`evaluations` is no list"
+        content = json.dumps(without(as_format_1(state), *path)).encode()
+    else:
+        content = state_bytes({k: v for k, v in without(state, *path).items() if k not in ("format", "edgedst")})
+    assert re.search(words, damaged(content, tmp_path)), damaged(content, tmp_path)
+
+
+def as_format_1(state):
+    """The state as edgedst wrote it before there was a checksum."""
+    new = ("isa", "config_crc32", "metrics_crc32")
+    old = {name: value for name, value in state.items() if name not in new}
+    return {**old, "format": 1, "environment": "", "evaluations": state["evaluations"]["last"]}
+
+
+def test_a_checkpoint_of_format_1_is_still_read(saved, tmp_path):
+    content = json.dumps(as_format_1(read_state(str(saved))), indent=2).encode()
+    assert not damaged(content, tmp_path)
+    assert read_state(str(tmp_path))["evaluations"] == [[0, -3.5, 0.25]]
+
+
+def test_a_state_of_the_new_format_without_its_checksum_is_damaged(saved, tmp_path):
+    content = (saved / "state.json").read_bytes()
+    assert "is damaged" in damaged(content.replace(b'"crc32": ', b'"crc33": '), tmp_path)
+    body = content[: content.rindex(b",")]
+    assert "last line is not its checksum" in damaged(body + b"\n}\n", tmp_path)
+
+
+def test_networks_of_another_step_than_the_state_s_are_refused(saved):
+    state = {**read_state(str(saved)), "step": 5}
+    with pytest.raises(CheckpointError, match=r"its networks are of step 0, and state\.json says 5"):
+        checkpoints_of(new_agent(), saved).load(state)
+
+
+@pytest.mark.parametrize("failing_call", range(10))
 def test_a_disk_that_fills_up_leaves_the_last_checkpoint_good(failing_call, tmp_path, rng, monkeypatch):
     agent = new_agent()
     agent.initialise()

@@ -116,7 +116,7 @@ def test_a_run_s_config_file_is_the_same_config_again(method, tmp_path):
         ({"steps": 0}, r"`steps` must be at least 1"),
         ({"eta": 1.5}, r"`eta` must be at least 0 and at most 1 and is 1.5"),
         ({"budget_mb": float("nan")}, r"`budget_mb` must be a finite number"),
-        ({"hidden": []}, r"`hidden` must have one layer or more"),
+        ({"hidden": []}, r"`hidden` must have 1 to 100 layers"),
         ({"hidden": [256, "x"]}, r"`hidden` must be a list of whole numbers"),
         ({"replay_dtype": "float64"}, r"`replay_dtype` must be one of float16, float32"),
     ],
@@ -133,6 +133,9 @@ def test_a_file_that_is_no_toml_is_a_sentence(tmp_path):
         TrainConfig.load(path)
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         TrainConfig.load(tmp_path / "other.toml")
+    path.write_bytes(b"steps = " + b"[" * 9_999)
+    with pytest.raises(ConfigError, match=r"is not TOML: .* nested too deeply"):
+        TrainConfig.load(path)
 
 
 def test_what_is_typed_overrides_the_file_and_a_preset_stays_with_its_task(tmp_path):

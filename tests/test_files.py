@@ -44,6 +44,17 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_files_of_one_result_are_all_written_or_none_is(tmp_path):
+    (tmp_path / "first").write_bytes(b"old")
+    files.write_together({f"{tmp_path}/{name}": b"new" for name in ("first", "second")})
+    assert [(tmp_path / name).read_bytes() for name in ("first", "second")] == [b"new", b"new"]
+    (tmp_path / "third").mkdir()
+    with pytest.raises(RunFolderError, match=r"third` cannot be written: Is a directory"):
+        files.write_together({f"{tmp_path}/{name}": b"newer" for name in ("first", "fresh", "third")})
+    assert (tmp_path / "first").read_bytes() == b"new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second", "third"]
+
+
 def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_anything_else(tmp_path, calls):
     write_whole(str(tmp_path / "state.json"), b"new")
     (first, made), *rest = calls

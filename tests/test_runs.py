@@ -1,10 +1,11 @@
 import json
 import os
+import zlib
 from pathlib import Path
 
 import pytest
 
-from edgedst.errors import RunFolderError
+from edgedst.errors import CheckpointError, RunFolderError
 from edgedst.files import write_whole
 from edgedst.runs import RunFolder, folder_name, host_facts
 
@@ -34,26 +35,42 @@ def test_an_id_with_characters_that_folders_lack_is_spelled_without_them():
 
 
 def test_metrics_after_the_checkpoint_are_cut_when_a_run_goes_on(folder):
-    folder.open_metrics()
+    folder.open_metrics(new=True)
     folder.metric({"step": 1})
-    kept = folder.metrics_bytes
+    kept, checksum = folder.metrics_bytes, folder.metrics_crc32
     folder.metric({"step": 2})
     os.close(folder._metrics)
     again = RunFolder(folder.path)
-    again.open_metrics(kept)
+    again.open_metrics(new=False)
+    again.keep_metrics(kept, checksum)
     again.metric({"step": 3})
     assert [line["step"] for line in lines(folder)] == [1, 3]
+    assert again.metrics_crc32 == zlib.crc32(Path(folder.path, "metrics.jsonl").read_bytes())
 
 
 def test_metrics_shorter_than_the_checkpoint_says_are_refused(folder):
-    with pytest.raises(RunFolderError, match="is shorter than its checkpoint says"):
-        folder.open_metrics(1000)
+    folder.open_metrics(new=True)
+    with pytest.raises(CheckpointError, match="is shorter than its checkpoint says"):
+        folder.keep_metrics(1000, None)
+
+
+def test_metrics_that_were_changed_are_refused(folder):
+    folder.open_metrics(new=True)
+    folder.metric({"step": 1})
+    with pytest.raises(CheckpointError, match="is not as its checkpoint says"):
+        folder.keep_metrics(folder.metrics_bytes, folder.metrics_crc32 ^ 1)
+
+
+def test_metrics_that_are_gone_are_not_made_anew(folder):
+    with pytest.raises(CheckpointError, match=r"has no metrics\.jsonl, which its checkpoint counts on"):
+        folder.open_metrics(new=False)
+    assert not Path(folder.path, "metrics.jsonl").exists()
 
 
 def test_two_trainers_in_one_folder_are_refused(folder):
-    folder.open_metrics()
+    folder.open_metrics(new=True)
     with pytest.raises(RunFolderError, match="is being trained by another process"):
-        RunFolder(folder.path).open_metrics()
+        RunFolder(folder.path).open_metrics(new=False)
 
 
 def test_a_full_disk_is_a_sentence(folder):

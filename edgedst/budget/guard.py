@@ -5,6 +5,7 @@ Everything is in bytes. "Peak" is VmHWM: the most that was ever resident, interp
 
 import os
 
+from edgedst import core
 from edgedst.errors import BudgetBroken
 
 TYPE_CHECKING = False
@@ -36,26 +37,48 @@ def memory() -> "tuple[int, int, int]":
     return rss, max(rss, field(b"VmHWM")), field(b"VmData")
 
 
+# Nearer than this to the budget, pages of files are given back: libraries' code that ran once.
+NEAR_BYTES = 300_000
+# Beyond the budget while an environment is made: MuJoCo and OpenBLAS map up to 50 MB that they hardly touch. One that
+# takes more than that is refused before the plan; one that takes less is planned, and refused with the right number.
+START_BYTES = 64_000_000
+
+
 class Guard:
     """Holds the process to `budget_bytes`: RLIMIT_DATA stops its growth, `check` reads the peak.
 
     RLIMIT_DATA counts private writable memory whether touched or not, the budget counts what is resident. The limit
     is therefore what is mapped now plus what the budget still leaves: an allocation beyond it fails as MemoryError.
+    Memory that it does not count, shared or of mapped files, is what `check` is for.
     """
 
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self.limit_bytes = 0
 
-    def enforce(self) -> None:
-        """Set the limit; to be called once everything of the run is allocated."""
+    def enforce(self, margin_bytes: int) -> None:
+        """Set the limit; to be called once everything of the run is allocated.
+
+        Args:
+            margin_bytes: of the budget, left to what the limit does not count: the stack, pages of files.
+        """
+        rss, _, data = memory()
+        self._limit(data + max(0, self.budget_bytes - rss - margin_bytes))
+
+    def enforce_at_start(self) -> None:
+        """Set the limit that holds before the plan is made, while environments are."""
+        rss, _, data = memory()
+        self._limit(data + max(0, self.budget_bytes - rss) + START_BYTES)
+
+    def exceeded_at_start(self) -> bool:
+        """Whether the process has taken what `enforce_at_start` would refuse, in memory that it does not count."""
+        return memory()[0] > self.budget_bytes + START_BYTES
+
+    def _limit(self, limit_bytes: int) -> None:
         import resource
 
-        rss, _, data = memory()
-        self.limit_bytes = data + max(0, self.budget_bytes - rss)
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        if hard != resource.RLIM_INFINITY:
-            self.limit_bytes = min(self.limit_bytes, hard)
+        self.limit_bytes = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (self.limit_bytes, hard))
 
     def release(self) -> None:
@@ -66,12 +89,15 @@ class Guard:
         resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
     def check(self) -> "tuple[int, int]":
-        """(rss, peak) bytes.
+        """(rss, peak) bytes; near the budget, pages of files are given back first.
 
         Raises:
             BudgetBroken: the peak is above the budget.
         """
         rss, peak, _ = memory()
+        if rss > self.budget_bytes - NEAR_BYTES:
+            core.release_file_pages()
+            rss = memory()[0]
         if peak > self.budget_bytes:
             raise BudgetBroken(
                 f"The process took {peak / 1e6:.1f} MB at its peak and the budget is {self.budget_bytes / 1e6:.1f} MB."

@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     MeasureAgent = Callable[[int], core.Arena]  # width of the hidden layers (0: as configured) -> measuring arena
 
 MB = 1_000_000
-# Growth of the process after the arena is touched: first passes through Python code and kernels, a checkpoint's
-# chunks, lines of metrics. Measured on x86-64, Python 3.11, HalfCheetah-v4 natively: 0.4 MB in 40,000 steps with
-# evaluations, checkpoints and evolutions. A simulator of Python allocates more as it goes.
-HEADROOM_BYTES = 1_000_000
-HEADROOM_BYTES_GYMNASIUM = 3_000_000
-# The interpreter's own share differs by this much from start to start (address layout), and by more where the kernel
-# has cached the libraries' files in another way since: docs/performance.md, "What the libraries count".
-JITTER_BYTES = 300_000
+# Growth of the process after it is counted: pages of code that runs for the first time, a checkpoint's chunks, lines of
+# metrics. Measured on x86-64, Python 3.11, seven runs of four tasks with evaluations, checkpoints and evolutions: 1.4
+# to 1.6 MB. A simulator of Python allocates more as it goes.
+HEADROOM_BYTES = 2_200_000
+HEADROOM_BYTES_GYMNASIUM = 4_000_000
+# What is counted differs from start to start, by address layout and by how the kernel has cached the libraries' files
+# since (docs/performance.md, "What the libraries count"): 0.43 MB between the extremes that were tried. A run that goes
+# on may be that much larger: it needs so much less headroom.
+DRIFT_BYTES = 600_000
+DRIFT_BYTES_GYMNASIUM = 1_500_000
 SMALLEST_USEFUL_ROWS = 10_000
 PROTOCOL_STEPS = 1_000_000  # the paper's runs, whose whole history its replay holds
 REGION_ROUNDING_BYTES = 4 * 64  # the replay's four regions, each rounded up to 64
@@ -56,6 +58,7 @@ class Plan:
         self.row_bytes = row_bytes
         self.arena_bytes = arena_bytes  # capacity of the arena: every line but interpreter, environment and headroom
         self.planned_bytes = sum(size for _, size in lines)
+        self.limit_margin_bytes = 0  # of the headroom, not given to the limit: see Guard.enforce
         self.smallest_budget_mb = 0.0
         self.observation_size = 0
         self.constant_observations = 0  # of them: not in the replay's rows
@@ -73,6 +76,12 @@ class Plan:
             "smallest_budget_mb": self.smallest_budget_mb,
             "lines": [{"name": name, "bytes": size} for name, size in self.lines],
         }
+
+
+def budget_bytes_of(config: "Any") -> int:
+    """`budget_mb` in bytes."""
+    size: int = round(config.budget_mb * MB)
+    return size
 
 
 def rows_needed(steps: int) -> int:
@@ -100,11 +109,13 @@ def make_plan(
     native: bool,
     rows: "int | None" = None,
     constants: "Sequence[tuple[int, float]]" = (),
+    run: str = "",
+    start_bytes: int = 0,
 ) -> Plan:
     """Plan a run.
 
     Args:
-        config: the run's settings; `budget_bytes` is worked out from `budget_mb`.
+        config: the run's settings.
         observation_size: n.
         action_size: m.
         process_lines: [(name, bytes)] of what is resident already: interpreter, libraries, environment.
@@ -112,39 +123,51 @@ def make_plan(
         native: whether the environment is hosted natively, without gymnasium and numpy.
         rows: the replay's rows where they are given (a resumed run keeps its own).
         constants: (index, value) of observations that never move: the replay does not store them.
+        run: the folder of a resumed run.
+        start_bytes: the peak of the process so far, which counts too.
 
     Raises:
-        BudgetExceeded: the smallest useful replay does not fit.
+        BudgetExceeded: the smallest useful replay does not fit, or starting took more than the budget.
     """
-    budget_bytes = round(config.budget_mb * MB)
+    budget_bytes = budget_bytes_of(config)
     headroom = HEADROOM_BYTES if native else HEADROOM_BYTES_GYMNASIUM
+    drift = DRIFT_BYTES if native else DRIFT_BYTES_GYMNASIUM
     if rows is not None:
-        headroom //= 2  # the same interpreter may be a little larger today: what was planned then fits again
+        headroom -= drift
     resident = sum(size for _, size in process_lines)
     row_bytes = core.Replay.row_bytes(observation_size - len(constants), action_size, config.replay_dtype)
     arena = measure_agent(0)
     agent_bytes = arena.used_bytes
     least = smallest_useful_rows(config) if rows is None else rows
 
-    def needed(agent: int) -> int:
-        return resident + headroom + agent + least * row_bytes + REGION_ROUNDING_BYTES
+    if rows is None:
+        start_bytes += drift  # the run has to start again in this budget
 
-    smallest = _tenths_up(needed(agent_bytes) + JITTER_BYTES)
+    def needed(agent: int) -> int:
+        return max(start_bytes, resident + headroom + agent + least * row_bytes + REGION_ROUNDING_BYTES)
+
+    smallest = _tenths_up(needed(agent_bytes) + drift // 2)
+    if start_bytes > budget_bytes and start_bytes == needed(agent_bytes):
+        raise BudgetExceeded(
+            f"{config.env} takes {start_bytes / MB:.1f} MB to start, Python and its simulator alone, and the budget is "
+            f"{config.budget_mb:.1f} MB. Try {_larger_budget(run, smallest)}."
+        )
     if needed(agent_bytes) > budget_bytes:
         parts = [("interpreter, libraries and environment", resident), ("networks and batch", agent_bytes)]
         parts += [("smallest useful replay" if rows is None else "the run's replay", least * row_bytes)]
         parts += [("headroom", headroom)]
-        raise BudgetExceeded(_sentence(config, parts, smallest, measure_agent, needed))
+        raise BudgetExceeded(_sentence(config, parts, smallest, measure_agent, needed, run))
     if rows is None:
         left = budget_bytes - resident - agent_bytes - REGION_ROUNDING_BYTES
         rows = min((left - headroom) // row_bytes, _most_rows(config), 2**31 - 1)
-        if config.replay_rows is not None and config.replay_rows * row_bytes <= left - headroom // 2:
+        if config.replay_rows is not None and config.replay_rows * row_bytes <= left - (headroom - drift):
             rows = config.replay_rows  # another run's number, to repeat it: the same slack as for a resumed run
             headroom = min(headroom, left - rows * row_bytes)
     core.Replay(arena, "replay", rows, observation_size, action_size, config.replay_dtype, list(constants))
     lines = [*process_lines, *ledger_lines(arena.regions()), ("headroom", headroom)]
     plan = Plan(lines, budget_bytes, rows, row_bytes, arena.used_bytes)
     plan.smallest_budget_mb = smallest
+    plan.limit_margin_bytes = headroom // 4
     plan.observation_size, plan.constant_observations = observation_size, len(constants)
     return plan
 
@@ -166,6 +189,11 @@ def ledger_lines(regions: "list[tuple[str, int]]") -> "list[tuple[str, int]]":
     return list(lines.items())
 
 
+def _larger_budget(run: str, smallest: float) -> str:
+    """The words of a command that takes a larger budget; those of a run that goes on name it."""
+    return f"`edgedst train --resume {run} --budget-mb {smallest:g}`" if run else f"`--budget-mb {smallest:g}`"
+
+
 def _tenths_up(size: int) -> float:
     """Bytes in MB, rounded up to 0.1 MB."""
     return -(-size // (MB // 10)) / 10
@@ -177,22 +205,26 @@ def _sentence(
     smallest: float,
     measure_agent: "MeasureAgent",
     needed: "Callable[[int], int]",
+    run: str,
 ) -> str:
-    """What is needed, which part binds (the largest stands first), and the cheapest changes that would fit."""
+    """What is needed, which part binds (the largest stands first), and the cheapest changes that would fit.
+
+    A run that goes on keeps its networks and its replay: nothing but a larger budget helps.
+    """
     budget_bytes = config.budget_mb * MB
     parts = sorted(parts, key=lambda part: -part[1])
     ledger = ", ".join([f"{name} {size / MB:.1f}" for name, size in parts])
-    tries = [f"`--budget-mb {smallest:g}`"]
-    width = max(config.hidden)
+    tries = [_larger_budget(run, smallest)]
+    width = 0 if run else max(config.hidden)
     agent_bytes = measure_agent(0).used_bytes
     while width > 32:
         width //= 2
         narrower = measure_agent(width).used_bytes
-        if needed(narrower) + JITTER_BYTES <= budget_bytes:
+        if needed(narrower) <= budget_bytes - DRIFT_BYTES_GYMNASIUM // 2:
             tries.append(f"`--hidden {width}` (saves {(agent_bytes - narrower) / MB:.1f} MB)")
             break
     advice = " or ".join(tries)
-    if len(tries) == 1:
+    if len(tries) == 1 and not run:
         advice += f"; no narrower network fits {config.budget_mb:g} MB"
     return (
         f"{config.env} needs at least {smallest:.1f} MB ({ledger}) and the budget is {config.budget_mb:.1f} MB. "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
+from edgedst import parse
 from edgedst.boards import Board, Recognised, detect, load
 from edgedst.errors import ConfigError
 
@@ -48,17 +48,23 @@ def kernels_for(board: Board) -> str | None:
     )
 
 
-def kernels_of_run(folder: Path) -> tuple[str | None, str]:
-    """(kernel path that a run goes on with, as in `kernels_for`; a note or ""): that which it began with, if here."""
-    if "EDGEDST_ISA" in os.environ:
-        return None, ""
-    try:
-        isa = json.loads((folder / "host.json").read_text(encoding="utf-8"))["isa"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None, ""
+def kernels_of_run(folder: Path, state: dict[str, Any]) -> tuple[str | None, str]:
+    """(kernel path that a run goes on with, as in `kernels_for`; a note or ""): that of its checkpoint, if here."""
+    isa = state.get("isa")
+    if isa is None:  # a checkpoint of format 1: its run may tell
+        try:
+            isa = parse.json_object(parse.read(folder / "host.json")).get("isa")
+        except OSError:
+            return None, ""
+        if not isinstance(isa, str):
+            return None, ""
+    differs = "from here the run's numbers may differ."
+    wanted = os.environ.get("EDGEDST_ISA", isa)
+    if wanted != isa:
+        return None, f"The run began with `{isa}` kernels, and EDGEDST_ISA says `{wanted}`: {differs}"
     if isa in _available():
         return isa, ""
-    return None, f"The run began with `{isa}` kernels, which this CPU lacks: from here its numbers may differ."
+    return None, f"The run began with `{isa}` kernels, which this CPU lacks: {differs}"
 
 
 def planning_note(board: Board) -> str:

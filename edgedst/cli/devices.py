@@ -93,6 +93,8 @@ def _row(board: Board) -> tuple[str, ...]:
 
 def _ram(fact: Fact) -> str:
     """`512 MiB`, or `1 to 8 GiB` of a board that is sold in several sizes."""
+    if isinstance(fact.value, str):
+        return fact.value
     sizes = fact.value if isinstance(fact.value, tuple) else (int(fact.value),)
     if max(sizes) < 2**30:
         return f"{sizes[0] / 2**20:g} MiB"

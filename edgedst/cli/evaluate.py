@@ -1,5 +1,6 @@
 """`edgedst evaluate`: returns of a trained or exported actor."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,22 @@ def evaluate(
         str, typer.Option(help="Of a run. last: the actor as training left it. best: that of the best evaluation.")
     ] = "last",
     run_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    env: Annotated[
+        str | None,
+        typer.Option(
+            help="Environment to play. Needed where the file names one of a module: a module's code runs only for "
+            "whoever types it. [default: the one that it was trained in]",
+            show_default=False,
+        ),
+    ] = None,
+    max_episode_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Steps after which an episode is cut. [default: the task's own limit, else 1,000]",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -26,24 +43,32 @@ def evaluate(
     """
     import json
 
-    from rich.console import Console
-
     from edgedst.deploy.checkpoint import newest_run
     from edgedst.deploy.evaluate import evaluate as play
 
     chosen = target or newest_run(run_dir)
-    result = play(chosen, episodes, seed, checkpoint)
+    result = play(chosen, episodes, seed, checkpoint, env, max_episode_steps)
+    for note in result.notes:
+        print(note, file=sys.stderr)
     if as_json:
         about = {"target": str(chosen), "environment": result.environment, "actor": result.source, "seed": seed}
         numbers = {"mean": result.mean, "sd": result.sd, "returns": result.returns, "lengths": result.lengths}
-        typer.echo(json.dumps({**about, **numbers}))
+        print(json.dumps({**about, **numbers}))
         return
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{chosen} ({result.source} actor) on {result.environment}", markup=False)
+    tell(f"{chosen} ({result.source} actor) on {result.environment}")
     shortest, longest = min(result.lengths), max(result.lengths)
     steps = f"{longest}" if shortest == longest else f"{shortest} to {longest}"
-    console.print(
+    tell(
         f"return {result.mean:.1f} \u00b1 {result.sd:.1f} over {episodes} episodes (seeds {seed} to "
-        f"{seed + episodes - 1}; {steps} steps each; \u00b1 is the standard deviation)",
-        markup=False,
+        f"{seed + episodes - 1}; {steps} steps each; \u00b1 is the standard deviation)"
     )
+
+
+def tell(line: str) -> None:
+    """Print a line. A terminal that has no ± gets +-; whatever else it cannot show is escaped."""
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"  # a closed standard output is None
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        line = line.replace("\u00b1", "+-").encode(encoding, "backslashreplace").decode(encoding)
+    print(line)

@@ -61,6 +61,14 @@ def export(
             help="Steps a second that a bundle's loop takes. [default: what the environment takes]", show_default=False
         ),
     ] = None,
+    env: Annotated[
+        str | None,
+        typer.Option(
+            help="Environment that tells a bundle's rate and that --max-return-drop plays. Needed where the run names "
+            "one of a module that is not installed. [default: the one that it was trained in]",
+            show_default=False,
+        ),
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Write a trained actor as ONNX: `obs` (batch, n) to `actions` (batch, m) in the environment's units.
@@ -71,18 +79,19 @@ def export(
     `--bundle DIR` makes a folder with both, golden pairs, runners, a loop at a fixed rate with its systemd unit, and
     notes on the board.
     """
-    from rich.console import Console
-
+    from edgedst.cli.evaluate import tell
     from edgedst.cli.exporting import Request, export_bundle, export_file
     from edgedst.deploy.onnx import Format
 
     format = Format(weights, dtype, opset, stochastic)
-    request = Request(run, run_dir, checkpoint, format, max_return_drop, episodes)
+    request = Request(run, run_dir, checkpoint, format, max_return_drop, episodes, env)
     if bundle is not None and path is None:
         if golden is not None:
             raise ConfigError("A bundle has its golden pairs already: leave out `--golden`.")
         lines = export_bundle(request, bundle, device, rate)
     elif path is not None and bundle is None:
+        if env is not None and max_return_drop is None:
+            raise ConfigError("A file needs no environment: leave out `--env`, or play it with `--max-return-drop`.")
         if device is not None or rate is not None:
             raise ConfigError("`--device` and `--rate` are of a bundle: `edgedst export --bundle DIR`.")
         lines = export_file(request, path, golden)
@@ -91,6 +100,5 @@ def export(
             "Expected one thing to write: a file, `edgedst export actor.onnx` or `actor.c`, or a folder for a board, "
             "`edgedst export --bundle DIR`."
         )
-    console = Console(highlight=False, soft_wrap=True)
     for line in lines:
-        console.print(line, markup=False)
+        tell(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,16 +15,15 @@ from edgedst.deploy.bundle import (
     MODEL,
     add_kit,
     bundle_place,
-    filling,
     rate_for,
 )
 from edgedst.deploy.c_source import export_c
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray, best_evaluation, newest_run, read_actor
-from edgedst.deploy.golden import write_golden
+from edgedst.deploy.environment import chosen_environment
 from edgedst.deploy.onnx import Format, export_actor
 from edgedst.deploy.recorded import recorded_observations
 from edgedst.deploy.return_drop import ReturnDrop, check_return_drop, parse_share
-from edgedst.deploy.writing import check_place
+from edgedst.deploy.writing import check_place, filling
 from edgedst.errors import ConfigError
 
 
@@ -37,6 +37,7 @@ class Request:
     format: Format
     max_return_drop: str | None
     episodes: int
+    env: str | None = None
 
     @cached_property
     def folder(self) -> Path:
@@ -66,7 +67,7 @@ class Written:
 
     lines: list[str]
     size: str
-    reference: Reference  # what it was compared with
+    pairs: int  # golden ones
 
 
 def export_file(request: Request, path: Path, golden: Path | None) -> list[str]:
@@ -85,14 +86,16 @@ def export_file(request: Request, path: Path, golden: Path | None) -> list[str]:
             f"`{path}` is to be C, and `--weights`, `--opset`, `--stochastic` and `--max-return-drop` are of ONNX. "
             "Leave them out, or export to a name that ends in .onnx."
         )
-    for file in (path, golden):
-        if file is not None:
-            check_place(file)
-    written = _write_c(request, path) if in_c else _write_onnx(request, path)
+    named = [path, *([path.with_suffix(".h")] if in_c else []), *([golden] if golden is not None else [])]
+    if len({os.path.realpath(file) for file in named}) < len(named):
+        raise ConfigError(f"`--golden {golden}` is a file of the actor's own. Give the golden pairs another name.")
+    for file in named:
+        check_place(file)
+    written = _write_c(request, path, golden) if in_c else _write_onnx(request, path, golden)
     files = f"{path}, {path.with_suffix('.h').name}" if in_c else f"{path}"
     lines = [f"{files}: {request.told}", *(f"  {line}" for line in (*written.lines, *_better(request)))]
     if golden is not None:
-        lines.append(f"{golden}: {write_golden(request.actor, written.reference, golden)} observations and actions")
+        lines.append(f"{golden}: {written.pairs} observations and actions")
     return lines
 
 
@@ -106,11 +109,10 @@ def export_bundle(request: Request, path: Path, device: str | None, rate: float 
     """
     place = bundle_place(path)
     recognised = asked_board(device)
-    loop = rate_for(request.actor.environment, rate)
+    loop = rate_for(request.actor.environment, rate, request.env)
     with filling(place) as folder:
-        onnx, c = _write_onnx(request, folder / MODEL), _write_c(request, folder / C_SOURCE)
-        pairs = write_golden(request.actor, onnx.reference, folder / GOLDEN)
-        told = {"dtype": request.format.dtype, "onnx_size": onnx.size, "c_size": c.size, "pairs": pairs}
+        onnx, c = _write_onnx(request, folder / MODEL, folder / GOLDEN), _write_c(request, folder / C_SOURCE, None)
+        told = {"dtype": request.format.dtype, "onnx_size": onnx.size, "c_size": c.size, "pairs": onnx.pairs}
         add_kit(folder, place.name, request.actor, recognised.board, loop, told)
         files = list(folder.iterdir())
         total_bytes = sum(file.stat().st_size for file in files)
@@ -119,23 +121,25 @@ def export_bundle(request: Request, path: Path, device: str | None, rate: float 
         f"{path}: {len(files)} files, {total_bytes:,} bytes: {request.told}",
         *(f"  {line}" for line in _better(request)),
         *(line for name, form in forms for line in (f"  {name}", *(f"    {line}" for line in form.lines))),
-        f"  {GOLDEN}: {pairs} observations and actions",
+        f"  {GOLDEN}: {onnx.pairs} observations and actions",
         f"  board: {recognised.board.title}. {recognised.why}",
         f"  loop: {loop.told}",
         f"  next: {path / 'README.md'}",
     ]
 
 
-def _write_onnx(request: Request, path: Path) -> Written:
-    limit = None if request.max_return_drop is None else parse_share(request.max_return_drop)
+def _write_onnx(request: Request, path: Path, golden: Path | None) -> Written:
     actor, format = request.actor, request.format
     drops: list[ReturnDrop] = []
+    accept = None
+    if request.max_return_drop is not None:
+        limit = parse_share(request.max_return_drop)
+        played = chosen_environment(actor.environment, request.env, of_run=True)
 
-    def accept(file: Path) -> None:
-        if limit is not None:
-            drops.append(check_return_drop(actor, file, limit, request.episodes))
+        def accept(file: Path) -> None:
+            drops.append(check_return_drop(actor, file, limit, request.episodes, played))
 
-    exported = export_actor(actor, path, request.recorded, format, accept)
+    exported = export_actor(actor, path, request.recorded, format, accept, golden)
     encodings = ", ".join(layer["encoding"] for layer in exported.about["layers"])
     outputs = "`actions`, `log_std`" if format.stochastic else "`actions`"
     size = f"{exported.file_bytes:,} bytes"
@@ -144,21 +148,21 @@ def _write_onnx(request: Request, path: Path) -> Written:
         f"{format.weights} {format.dtype} ({encodings}), opset {format.opset}",
         *exported.parity.told,
         *_moved(actor, format.dtype, exported.parity.reference),
-        *(f"return: {drop.told}" for drop in drops),
+        *(line for drop in drops for line in (f"return: {drop.told}", *drop.exported.notes)),
     ]
-    return Written(lines, size, exported.parity.reference)
+    return Written(lines, size, exported.pairs)
 
 
-def _write_c(request: Request, path: Path) -> Written:
+def _write_c(request: Request, path: Path, golden: Path | None) -> Written:
     actor, dtype = request.actor, request.format.dtype
-    exported = export_c(actor, path, request.recorded, dtype)
+    exported = export_c(actor, path, request.recorded, dtype, golden)
     lines = [
         f"{_connections(actor)}, {dtype}; `edgedst_act(obs, action)`",
         *exported.told,
         *_moved(actor, dtype, exported.reference),
     ]
     size = f"{exported.constant_bytes:,} bytes of constants and {exported.ram_bytes:,} bytes of RAM"
-    return Written(lines, size, exported.reference)
+    return Written(lines, size, exported.pairs)
 
 
 def _better(request: Request) -> list[str]:

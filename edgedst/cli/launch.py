@@ -5,24 +5,24 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import edgedst
 from edgedst.boards import Board
 from edgedst.budget.guard import memory
-from edgedst.cli.board import asked_board, board_note, kernels_for, kernels_of_run, usual_settings
-from edgedst.cli.settings import configured
+from edgedst.cli import resuming
+from edgedst.cli.board import asked_board, board_note, kernels_for, usual_settings
+from edgedst.cli.settings import combined
 from edgedst.config import DENSE_METHODS, TrainConfig
 from edgedst.envs import registry
-from edgedst.errors import CheckpointError, ConfigError, CoreNotBuilt, EdgedstError
-from edgedst.runs import folder_name
+from edgedst.errors import CoreNotBuilt
 
-# What may differ from the run that is resumed: results do not depend on it.
-_CHANGEABLE = ("threads", "checkpoint_every", "budget_mb", "energy")
-
-_BOOT = "import sys; sys.path[:0] = {path!r}; import edgedst; edgedst.__path__[:] = {package!r}; {rest}"
+_BOOT = "import sys; sys.path[:] = {path}; import edgedst; edgedst.__path__[:] = {package!r}; {rest}"
 _MAIN = "from {module} import main; sys.exit(main())"
 
 
@@ -48,17 +48,16 @@ def start_training(
     """
     asked = asked_board(device)
     board = asked.board
-    given = {**(TrainConfig.load(config) if config is not None else {}), **typed}
-    folder = Path(resume) if resume and resume != "newest" else None
-    if folder:
-        settings = resumed_settings(folder, given)
-    else:
-        settings = configured(typed, config, usual_settings(board))
-        folder = newest_unfinished(run_dir, settings) if resume else None
+    from_file = TrainConfig.load(config) if config is not None else {}  # once: it may be a pipe
+    given = {**from_file, **typed}
+    run = resuming.resume(Path(resume), given) if resume and resume != "newest" else None
+    if run is None:
+        settings = combined(typed, from_file, f"`{config}`", usual_settings(board))
+        folder = resuming.newest_unfinished(run_dir, settings) if resume else None
         if folder:
-            settings = resumed_settings(folder, {name: given[name] for name in ("threads", "energy") if name in given})
-    if folder:
-        isa, note = kernels_of_run(folder)
+            run = resuming.resume(folder, {name: given[name] for name in resuming.CHANGEABLE if name in given})
+    if run:
+        settings, isa, note = run.settings, run.isa, run.note
         if device:
             note = f"`--device {device}` gives no settings to a run that goes on: its own hold. {note}".strip()
     else:
@@ -66,7 +65,8 @@ def start_training(
     job = job_for(
         settings,
         run_dir=str(run_dir),
-        resume=str(folder) if folder else None,
+        resume=str(run.folder) if run else None,
+        config_crc32=run.config_crc32 if run else None,
         progress=progress,
         debug=debug,
         note=note,
@@ -74,8 +74,20 @@ def start_training(
         config_toml=f"# Board: {board.name}. {asked.why}\n{settings.toml()}",
     )
     arguments, variables = command(job, isa)
-    sys.stdout.flush()
-    os.execve(arguments[0], arguments, variables)
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    with signals_held_back():
+        os.execve(arguments[0], arguments, variables)
+
+
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """While a trainer is started: it lets Ctrl-C, SIGTERM and SIGHUP in again when it can answer them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def job_for(config: TrainConfig, note: str = "", board: Board | None = None, **rest: Any) -> dict[str, Any]:
@@ -91,7 +103,7 @@ def job_for(config: TrainConfig, note: str = "", board: Board | None = None, **r
         EdgedstError: what `registry.locate` raises for an environment that cannot be.
         EnergyUnavailable: the energy source that was asked for cannot be read.
     """
-    spec = registry.locate(config.env, config.env_process)
+    spec = registry.locate(config.env, config.env_process, config.max_episode_steps)
     energy, energy_note = energy_spec(config, board)
     notes = [text for text in (preset_note(config), note, energy_note) if text]
     job: dict[str, Any] = {"plan_only": False, "resume": None, "run_dir": "runs", "progress": None, "debug": False}
@@ -117,7 +129,8 @@ def command(job: dict[str, Any], isa: str | None = None) -> tuple[list[str], dic
     # An editable install has its core in site-packages and its Python in the checkout.
     folders = list(dict.fromkeys([str(package), str(Path(core.origin).parent)]))
     native = job["spec"]["host"] == "mujoco"
-    path = [str(package.parent)] if native else ["", *[entry for entry in sys.path if entry]]
+    # The current folder comes last: a random.py of the user's must not stand in for Python's own.
+    path = f"[{str(package.parent)!r}, *sys.path]" if native else f"{[*[entry for entry in sys.path if entry], '']!r}"
     # A contender of `edgedst profile` is the trainer with a goal.
     module = "edgedst.profile.worker" if "profile" in job else "edgedst.trainer"
     boot = _BOOT.format(path=path, package=folders, rest=_MAIN.format(module=module))
@@ -150,51 +163,3 @@ def preset_note(config: TrainConfig) -> str:
         f"{config.env} has no lambda1 of the paper's: layer 1 takes the density of layer 2 (lambda2 = "
         f"{config.lambda2:g}). Set it with `--lambda1`."
     )
-
-
-def config_of_run(folder: Path, error: type[EdgedstError]) -> Path:
-    """Its config.toml; raises `error` where there is none."""
-    path = folder / "config.toml"
-    if not path.is_file():
-        raise error(
-            f"`{folder}` is no run folder: expected `{path}`. Name a folder that `edgedst train` made, like "
-            "runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
-        )
-    return path
-
-
-def resumed_settings(folder: Path, given: dict[str, Any]) -> TrainConfig:
-    """The settings of the run that is resumed; what is given may differ only where results do not depend on it."""
-    path = config_of_run(folder, CheckpointError)
-    stored = TrainConfig.from_settings(TrainConfig.load(path), f"`{path}`").resolved()
-    asked = TrainConfig.from_settings({**stored.settings(), **given}, "The command line")
-    for name, value in asked.settings().items():
-        before = stored.settings()[name]
-        if value != before and name not in _CHANGEABLE:
-            raise ConfigError(
-                f"`{folder}` was started with {name} = {before} and cannot go on with {value}. Leave that option "
-                "out, or train a new run without `--resume`."
-            )
-    return asked
-
-
-def newest_unfinished(run_dir: Path, settings: TrainConfig) -> Path | None:
-    """The newest run with a checkpoint, these very settings, and steps left to do."""
-    parent = run_dir / folder_name(settings.env) / settings.method
-    folders = sorted(parent.glob(f"s{settings.seed}-*"), key=lambda folder: (folder.name.split("-", 1)[1], folder.name))
-    for folder in reversed(folders):
-        try:
-            state = json.loads((folder / "checkpoint" / "state.json").read_text(encoding="utf-8"))
-            stored = TrainConfig.from_settings(TrainConfig.load(folder / "config.toml")).resolved()
-            summary = folder / "summary.json"
-            finished = summary.is_file() and json.loads(summary.read_text(encoding="utf-8"))["finished"]
-            if finished and state["step"] >= stored.steps:
-                continue
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # no checkpoint yet, or not readable: not a run to go on with
-        free = {"threads", "checkpoint_every", "energy"}
-        if settings.replay_rows is None:
-            free.add("replay_rows")  # the run's own config names the rows that it was given
-        if all(n in free or v == stored.settings()[n] for n, v in settings.settings().items()):
-            return folder
-    return None

@@ -10,10 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
+from edgedst import parse
 from edgedst.cli.board import asked_board, planning_note, usual_settings
-from edgedst.cli.launch import command, job_for, preset_note
+from edgedst.cli.launch import command, job_for, preset_note, signals_held_back
 from edgedst.cli.options import Device, training_options
 from edgedst.cli.settings import configured
+from edgedst.errors import EnvironmentFault
 
 
 @training_options
@@ -34,16 +36,28 @@ def plan(
     if device and (note := planning_note(board)):
         print(note, file=sys.stderr)
     arguments, variables = command(job_for(settings, plan_only=True, debug=debug))
-    done = subprocess.run(arguments, env=variables, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise typer.Exit(done.returncode if done.returncode > 0 else 1)
-    ledger = done.stdout.splitlines()[-1]  # a Python environment may have printed before
+    with signals_held_back():
+        process = subprocess.Popen(arguments, env=variables, stdout=subprocess.PIPE)
+    with process:
+        try:
+            printed, _ = process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode > 0:
+        raise typer.Exit(process.returncode)
+    # A Python environment may print before and after.
+    ledgers = [told for line in printed.splitlines() if "planned_bytes" in (told := parse.json_object(line))]
+    if process.returncode < 0 or not ledgers:
+        how = f"was ended by signal {-process.returncode}" if process.returncode else "ended before it had a plan"
+        raise EnvironmentFault(f"The process that makes {settings.env} and plans {how}: there is no plan.")
     if as_json:
-        typer.echo(ledger)
+        typer.echo(json.dumps(ledgers[-1]))
         return
-    if note := preset_note(settings):
-        print(note, file=sys.stderr)
-    typer.echo(ledger_text(settings.env, json.loads(ledger), outside=settings.env_process))
+    for note in (preset_note(settings), *ledgers[-1]["notes"]):
+        if note:
+            print(note, file=sys.stderr)
+    typer.echo(ledger_text(settings.env, ledgers[-1], outside=settings.env_process))
 
 
 def ledger_text(env: str, ledger: dict[str, Any], outside: bool) -> str:

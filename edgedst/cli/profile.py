@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgedst.cli.board import board_note, kernels_for, usual_settings
-from edgedst.cli.launch import command, config_of_run, job_for, preset_note
+from edgedst.cli.launch import command, job_for, preset_note
 from edgedst.cli.options import Progress, training_options
+from edgedst.cli.resuming import config_of_run
 from edgedst.cli.settings import configured
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, ProfileError
-from edgedst.files import write_whole
+from edgedst.files import write_together
 
 if TYPE_CHECKING:
     from edgedst.boards import Board
@@ -89,6 +90,8 @@ def profile(
     isa = kernels_for(board)
     names = [name.strip() for name in (AGAINST if against is None else against).split(",") if name.strip()]
     chosen, missing = contenders(settings, names, against is not None)
+    if json_file is not None and json_file == html_file:
+        raise ConfigError(f"`--json` and `--html` both name `{json_file}`: name two files.")
     for option, path in (("--json", json_file), ("--html", html_file)):
         if path is not None:
             check_writable(path, option)
@@ -98,7 +101,9 @@ def profile(
     if meter is not None:
         from edgedst.energy import idle
     reporter = Reporter(progress)
-    given = {**(TrainConfig.load(config) if config is not None else {}), **typed}
+    # `--config` may be a pipe, which is read once: what differs from the board's defaults was given.
+    usual = usual_settings(board)
+    given = {**typed, **{name: value for name, value in usual.items() if getattr(settings, name) != value}}
     of_board = board_note(board, given) if run is None else ""
     for sentence in (preset_note(settings), of_board, *missing, energy_note):
         if sentence:
@@ -127,10 +132,13 @@ def profile(
     typed_command = shlex.join(["edgedst", *sys.argv[1:]])
     told = document(measured, board, recognised.why, typed_command, energy_note, run)
     print_profile(told)
+    as_json = {}
     if json_file is not None:
-        write_whole(str(json_file), (json.dumps(told, indent=2, allow_nan=False) + "\n").encode())
+        as_json[str(json_file)] = (json.dumps(told, indent=2, allow_nan=False) + "\n").encode()
     if html_file is not None:
-        write_page(told, html_file)
+        write_page(told, html_file, as_json)
+    else:
+        write_together(as_json, "--json")
     if measured.interrupted:
         raise typer.Exit(INTERRUPTED)
 
@@ -183,9 +191,9 @@ def check_writable(path: Path, option: str) -> None:
         ProfileError: it is a folder, or its folder is not there or not writable.
     """
     folder = path.absolute().parent
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  # false, too, where it may not be looked for
         raise ProfileError(f"`{option} {path}` is a folder and a file was expected: name a file in it.")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112  # likewise
         raise ProfileError(f"`{option} {path}` cannot be written: there is no folder `{folder}`. Make it first.")
     if not os.access(folder, os.W_OK):
         raise ProfileError(f"`{option} {path}` cannot be written: no permission in `{folder}`. Choose another folder.")

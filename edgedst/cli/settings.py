@@ -31,6 +31,12 @@ OPTIONS: list[tuple[str, type, list[str], str]] = [
     ),
     ("eval_every", int, ["--eval-every", "--eval-freq"], "Steps between evaluations; the first is at step 0."),
     ("eval_episodes", int, ["--eval-episodes"], "Episodes an evaluation, without noise."),
+    (
+        "max_episode_steps",
+        int,
+        ["--max-episode-steps"],
+        "Steps after which an episode is cut off. [default: the task's own limit; without one, 1,000 in evaluations]",
+    ),
     ("checkpoint_every", int, ["--checkpoint-every", "--save-freq"], "Steps between checkpoints."),
     ("replay_dtype", str, ["--replay-dtype"], "Precision of the replay: float16 or float32."),
     ("replay_rows", int, ["--replay-rows"], "Most rows of the replay. [default: what the budget leaves over]"),
@@ -83,10 +89,16 @@ def parse_hidden(text: str) -> list[int]:
 
 def configured(typed: dict[str, Any], config: Path | None, usual: dict[str, Any] | None = None) -> TrainConfig:
     """Defaults, then `usual` (the board's), then the config file, then what was typed, resolved."""
-    settings = TrainConfig.load(config) if config is not None else {}
+    return combined(typed, TrainConfig.load(config) if config is not None else {}, f"`{config}`", usual)
+
+
+def combined(
+    typed: dict[str, Any], settings: dict[str, Any], source: str, usual: dict[str, Any] | None = None
+) -> TrainConfig:
+    """`configured` of the settings of a file, `source`, that was read already."""
     # What the file leaves open it does not speak of: task, method and length are then those that were typed.
     context: dict[str, Any] = {name: typed[name] for name in ("env", "method", "steps") if name in typed}
-    base = TrainConfig.from_settings({**context, **settings}, f"`{config}`") if settings else TrainConfig()
+    base = TrainConfig.from_settings({**context, **settings}, source) if settings else TrainConfig()
     if settings:
         # What the file resolved for its own task, method and length is resolved anew for another's.
         stale = base.settings_by_default()

@@ -10,6 +10,7 @@
 #include "batch.h"
 #include "buffers.h"
 #include "losses.h"
+#include "process.h"
 #include "random.h"
 #include "replay.h"
 #include "threads.h"
@@ -214,6 +215,11 @@ void bind_replay(nb::module_& m) {
 void bind_memory(nb::module_& m) {
   using namespace edgedst;
   m.def("set_threads", &set_threads, "count"_a);
+  m.def("release_file_pages", &release_file_pages);
+  m.def(
+      "set_last_words",
+      [](const nb::bytes& words) { set_last_words(std::string(words.c_str(), words.size())); },
+      "words"_a);
   bind_arena(m);
   bind_random(m);
   bind_batch(m);

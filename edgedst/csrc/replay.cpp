@@ -283,10 +283,9 @@ void Replay::check_range(const double* observation) const {
   const double most = half_ ? kHalfMost : static_cast<double>(FLT_MAX);
   for (int i = 0; i < observation_size_; ++i) {
     if (std::fabs(observation[i]) > most)
-      throw std::invalid_argument("observation " + std::to_string(i) + " is " +
-                                  number(observation[i]) + " and " +
-                                  (half_ ? "float16 holds at most 65504: use --replay-dtype float32"
-                                         : "float32 holds at most " + number(most)));
+      throw std::invalid_argument(
+          "observation " + std::to_string(i) + " is " + number(observation[i]) + " and " +
+          (half_ ? "float16" : "float32") + " holds at most " + (half_ ? "65504" : number(most)));
   }
   for (const Constant& constant : constants_)
     if (observation[constant.feature] != constant.value)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import math
+import re
 import shlex
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -21,10 +20,10 @@ from typing import Any
 
 from edgedst.boards import Board
 from edgedst.deploy.agreement import TOLERANCE, shares_of_bound
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray
+from edgedst.deploy.checkpoint import ActorWeights, FloatArray, read_regular, reason
+from edgedst.deploy.environment import chosen_environment, open_environment
 from edgedst.deploy.golden import read_golden
 from edgedst.deploy.writing import try_folder, writing
-from edgedst.envs import registry
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError, ExportError
 from edgedst.folders import folder as folder_of
 
@@ -60,22 +59,26 @@ class Rate:
         return f"{self.hz:.6g}"
 
 
-def rate_for(environment: str, wanted: float | None) -> Rate:
+def rate_for(environment: str, wanted: float | None, env: str | None = None) -> Rate:
     """The rate that is wanted, or that of the environment's own time (six digits).
 
+    Args:
+        environment: that the run names.
+        wanted: `--rate`.
+        env: `--env`, which is asked instead.
+
     Raises:
-        ConfigError: a rate that the loop does not take; or none is wanted, and the environment does not say or is not
-            installed here.
+        ConfigError: a rate that the loop does not take; or none is wanted, and the environment does not say, is not
+            installed here, or may not be asked.
     """
     if wanted is not None and not SLOWEST <= wanted <= FASTEST:
         raise ConfigError(f"`--rate {wanted:g}` is no rate. Expected {SLOWEST:g} to {FASTEST:g} steps a second.")
     why = "it does not say"
     try:
-        host = registry.make(registry.locate(environment))
-        seconds = host.step_seconds
-        host.close()
+        with open_environment(chosen_environment(environment, env, of_run=True)) as host:
+            seconds = host.step_seconds
     except (EdgedstError, OSError) as error:
-        seconds, why = None, str(error)
+        seconds, why = None, str(error).rstrip(".")
     training = float(f"{1 / seconds:.6g}") if seconds else None
     if training is not None and not SLOWEST <= training <= FASTEST:
         training, why = None, f"its steps take {seconds:g} s, which the loop cannot keep"
@@ -112,26 +115,6 @@ def bundle_place(named: Path) -> Path:
     return folder
 
 
-@contextmanager
-def filling(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, which gets its name when the block is through, or goes when it raises.
-
-    Raises:
-        ExportError: it cannot be written.
-    """
-    with writing(folder):
-        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield made
-        with writing(folder):
-            made.chmod(0o755)  # the service is another user, whatever the umask here
-            for file in made.iterdir():
-                file.chmod(0o644)
-            made.replace(folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
 def add_kit(folder: Path, name: str, weights: ActorWeights, board: Board, rate: Rate, told: dict[str, Any]) -> None:
     """Add to a folder with MODEL, C_SOURCE and GOLDEN all else that a bundle has; checksums come last.
 
@@ -164,6 +147,7 @@ def add_kit(folder: Path, name: str, weights: ActorWeights, board: Board, rate: 
         "watchdog_seconds": watchdog_seconds,
         "start_limit_seconds": 240 + 6 * watchdog_seconds,  # three slow starts and hangs
         "folder": shlex.quote(name),
+        "env_option": f" --env {weights.environment}" if ":" in weights.environment else "",
     }
     kit = folder_of("export")
     with writing(folder):
@@ -190,8 +174,10 @@ def check_bundle(folder: Path) -> Path:
         CheckpointError: a file is missing, or not as it was exported.
     """
     try:
-        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        lines = read_regular(folder / CHECKSUMS).decode().splitlines()
         sums = {name: expected for expected, name in (line.split("  ", 1) for line in lines)}
+        if not all(re.fullmatch(r"[\w.-]{1,100}", name, re.ASCII) for name in sums):
+            raise ValueError("a name that no file of a bundle has")
     except (OSError, ValueError) as error:
         raise _spoiled(folder / CHECKSUMS, "cannot be read") from error
     for name in (MODEL, GOLDEN):
@@ -199,9 +185,13 @@ def check_bundle(folder: Path) -> Path:
             raise _spoiled(folder / CHECKSUMS, f"does not name {name}")
     for name, expected in sums.items():
         path = folder / name
-        if not path.is_file():
-            raise _spoiled(path, "is missing")
-        if _sha256(path) != expected:
+        try:
+            found = _sha256(path)
+        except FileNotFoundError as error:
+            raise _spoiled(path, "is missing") from error
+        except OSError as error:
+            raise _spoiled(path, f"cannot be read ({reason(error)})") from error
+        if found != expected:
             raise _spoiled(path, f"is not as it was exported ({CHECKSUMS})")
     return folder / MODEL
 
@@ -218,7 +208,10 @@ def check_golden(folder: Path, act: Callable[[FloatArray], FloatArray], about: d
         CheckpointError: an action differs by more than the tolerance.
     """
     observations, expected = read_golden(folder / GOLDEN, about["observation_size"], about["action_size"])
-    share = float(shares_of_bound(act(observations), expected, about["action_low"], about["action_high"]).max())
+    actions = act(observations)
+    if actions.shape != expected.shape:
+        raise _spoiled(folder / MODEL, f"gives {actions.shape[-1]} actions and says {about['action_size']}")
+    share = float(shares_of_bound(actions, expected, about["action_low"], about["action_high"]).max())
     if not share <= TOLERANCE:
         raise CheckpointError(
             f"The actor in `{folder}` differs from its golden pairs by {share:.1e} here (limit {TOLERANCE:.0e}). Try "
@@ -231,7 +224,7 @@ def _spoiled(path: Path, what: str) -> CheckpointError:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(read_regular(path)).hexdigest()
 
 
 def _evaluated(weights: ActorWeights) -> str:

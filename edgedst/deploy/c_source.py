@@ -20,6 +20,7 @@ from edgedst.deploy import c_parts
 from edgedst.deploy.agreement import Reference, reference_actions
 from edgedst.deploy.c_check import COMPILERS, Check, check_source
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray
+from edgedst.deploy.golden import golden_text
 from edgedst.deploy.packing import PackedLayer, Values, check_dtype, pack_layer, quantised
 from edgedst.deploy.writing import replacing, writing
 from edgedst.errors import ExportError
@@ -49,6 +50,7 @@ class CExport:
     ram_bytes: int
     check: Check | None  # None: this machine has no C compiler
     reference: Reference  # of the weights that were written: golden pairs come from here
+    pairs: int  # golden ones written
 
     @property
     def told(self) -> tuple[str, ...]:
@@ -71,7 +73,9 @@ class CExport:
         )
 
 
-def export_c(weights: ActorWeights, path: Path, recorded: FloatArray, dtype: str = "fp32") -> CExport:
+def export_c(
+    weights: ActorWeights, path: Path, recorded: FloatArray, dtype: str = "fp32", golden: Path | None = None
+) -> CExport:
     """Write the actor to `path` and the header beside it, after they passed the check under temporary names.
 
     Args:
@@ -79,6 +83,7 @@ def export_c(weights: ActorWeights, path: Path, recorded: FloatArray, dtype: str
         path: the .c file to write; older files there are replaced only by what passed.
         recorded: (rows, n) float32 observations of the run, which the actor is checked on; may be empty.
         dtype: what the weights are stored as, one of `packing.DTYPES`.
+        golden: where golden pairs are to be; they are replaced together with the actor's files.
 
     Raises:
         ConfigError: when the dtype is unknown.
@@ -88,18 +93,21 @@ def export_c(weights: ActorWeights, path: Path, recorded: FloatArray, dtype: str
     check_dtype(dtype)
     check_name(path)
     header = path.with_suffix(".h")
-    for name in (path, header):
-        if name.is_dir():  # found out by the second renaming, it would leave the files of two exports behind
-            raise ExportError(f"`{name}` is a folder, and a file of that name is to be written. Choose another name.")
     written = quantised(weights, dtype)
     source = build_source(weights, path.stem, dtype)
-    with writing(path), replacing(path, header) as temporary:
-        for name, text in zip(temporary, (source.code, source.header), strict=True):
+    files = [path, header] if golden is None else [path, header, golden]
+    with replacing(*files) as temporary, writing(path):
+        for name, text in zip(temporary, (source.code, source.header), strict=False):
             name.write_text(text, encoding="ascii")
         reference = reference_actions(written, recorded)
         check = check_source(source.code, source.header, path.stem, written, reference)
+        pairs = 0
+        if golden is not None:
+            pairs, text = golden_text(weights, reference)
+            with writing(golden):
+                temporary[2].write_text(text, encoding="utf-8")
     file_bytes = len(source.code) + len(source.header)
-    return CExport(path, header, file_bytes, source.constant_bytes, source.ram_bytes, check, reference)
+    return CExport(path, header, file_bytes, source.constant_bytes, source.ram_bytes, check, reference, pairs)
 
 
 def check_name(path: Path) -> None:
@@ -260,21 +268,11 @@ def _head(weights: ActorWeights, name: str, dtype: str, layers: list[_CLayer]) -
 
 
 def _bounds(weights: ActorWeights) -> str:
-    low, high = _bounds_inside(weights)
+    low, high = weights.bounds_inside
     return "\n".join(
         _array(f"const float edgedst_action_{side}[EDGEDST_ACTION_SIZE]", bound)
         for side, bound in (("low", low), ("high", high))
     )
-
-
-def _bounds_inside(weights: ActorWeights) -> tuple[FloatArray, FloatArray]:
-    """The bounds in float32, rounded inwards: what C compares with must not lie outside the environment's."""
-    low, high = np.array(weights.action_low), np.array(weights.action_high)
-    nearest_low, nearest_high = low.astype(np.float32), high.astype(np.float32)
-    inner_low = np.where(nearest_low < low, np.nextafter(nearest_low, np.float32(np.inf)), nearest_low)
-    inner_high = np.where(nearest_high > high, np.nextafter(nearest_high, np.float32(-np.inf)), nearest_high)
-    empty = inner_low > inner_high  # no float32 lies between them, as with 0.1 and 0.1
-    return np.where(empty, nearest_low, inner_low), np.where(empty, nearest_high, inner_high)
 
 
 def _constants(number: int, layer: _CLayer) -> str:

@@ -1,16 +1,19 @@
 """Reads the actor out of RUN/checkpoint, checking every byte it uses; also finds the newest run.
 
-`edgedst/runs.py` writes what is read here and resumes from it; here only the actor is wanted, in a process
-that may import numpy.
+`edgedst/checkpoints.py` writes what is read here and resumes from it; here only the actor is wanted, in a process
+that may import numpy. What a file says ends up in other files and programs, so nothing of it is taken as it is.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import stat
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,12 +24,22 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from edgedst import saved_state
+from edgedst.config import METHODS
 from edgedst.density import family
-from edgedst.errors import CheckpointError, ConfigError
+from edgedst.errors import CheckpointError, ConfigError, ExportError
 
-FORMAT = 1
 FloatArray = npt.NDArray[np.float32]
 Result = TypeVar("Result")
+
+# All that gymnasium registers. No white space, quotes, `*`, `%`, `$`, `<`: such a text is one in every file that it
+# gets into: a C comment, a unit of systemd, a shell's command, a page.
+_ENVIRONMENT = re.compile(r"[\w.:/-]{1,200}")
+_VERSION = re.compile(r"[\w.+-]{1,60}", re.ASCII)
+LARGEST_BYTES = 2**30  # of a file that holds an actor
+_MOST_PLACES = 2**28  # of a layer; as a dense matrix they take 1 GB
+# What reading a file that somebody made may raise.
+UNREADABLE = (ArithmeticError, KeyError, TypeError, ValueError, RecursionError)
 
 _RUN_NAME = re.compile(r"s\d+-(\d{8}-\d{6}(?:-\d+)?)")
 
@@ -85,6 +98,27 @@ class ActorWeights:
         """Features per layer boundary, for example (17, 256, 256, 6)."""
         return (self.layers[0].in_features, *(layer.out_features for layer in self.layers))
 
+    @property
+    def bounds_inside(self) -> tuple[FloatArray, FloatArray]:
+        """(m,) float32 each: the bounds rounded inwards, so that a float32 within them is within the environment's.
+
+        Raises:
+            ExportError: float32 does not reach from one to the other.
+        """
+        low, high = np.array(self.action_low), np.array(self.action_high)
+        largest = np.finfo(np.float32).max
+        if max(np.abs(low).max(), np.abs(high).max()) > largest or (high / 2 - low / 2).max() > largest / 2:
+            raise ExportError(
+                f"The action bounds of {self.environment} lie farther apart than float32 can count ({largest:.2g}), "
+                "and an exported actor computes in float32. Give the environment the bounds of its motors, and train "
+                "anew."
+            )
+        nearest_low, nearest_high = low.astype(np.float32), high.astype(np.float32)
+        inner_low = np.where(nearest_low < low, np.nextafter(nearest_low, np.float32(np.inf)), nearest_low)
+        inner_high = np.where(nearest_high > high, np.nextafter(nearest_high, np.float32(-np.inf)), nearest_high)
+        empty = inner_low > inner_high  # no float32 lies between them, as with 0.1 and 0.1
+        return np.where(empty, nearest_low, inner_low), np.where(empty, nearest_high, inner_high)
+
     def to_environment_units(self, normalised: npt.ArrayLike) -> FloatArray:
         """Actions in [-1, 1] to actions in [low, high], per dimension: what the trainer does before every step."""
         low, high = np.array(self.action_low), np.array(self.action_high)
@@ -97,17 +131,51 @@ def newest_run(run_dir: Path) -> Path:
     """The run with the latest time in its folder name, among those that have a checkpoint.
 
     Raises:
-        CheckpointError: when there is none below `run_dir`.
+        CheckpointError: when there is none below `run_dir`, or a folder there may not be searched.
     """
-    folders = [folder for folder in run_dir.rglob("s*-*") if _RUN_NAME.fullmatch(folder.name) and folder.is_dir()]
-    saved = [folder for folder in folders if (folder / "checkpoint" / "state.json").is_file()]
-    if not saved:
-        found = f"{len(folders)} runs and none has a checkpoint yet" if folders else "no runs"
+    with reading(run_dir):
+        if run_dir.is_dir():
+            next(run_dir.iterdir(), None)  # rglob is silent about what it may not list
+        folders = [folder for folder in run_dir.rglob("s*-*") if _RUN_NAME.fullmatch(folder.name) and folder.is_dir()]
+        for folder in sorted(folders, key=lambda folder: (folder.name.split("-", 1)[1], str(folder)), reverse=True):
+            with reading(folder):
+                if (folder / "checkpoint" / "state.json").is_file():
+                    return folder
+    found = f"{len(folders)} runs and none has a checkpoint yet" if folders else "no runs"
+    raise CheckpointError(
+        f"Expected a run with a checkpoint below `{run_dir}` and found {found}. Train first with `edgedst train`, "
+        "or say where the runs are with `--run-dir DIR`."
+    )
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Make an OSError within the block the sentence that `path` cannot be read.
+
+    Raises:
+        CheckpointError: for any OSError.
+    """
+    try:
+        yield
+    except OSError as error:
         raise CheckpointError(
-            f"Expected a run with a checkpoint below `{run_dir}` and found {found}. Train first with `edgedst train`, "
-            "or say where the run is: `--run RUN`, `--run-dir DIR`."
-        )
-    return max(saved, key=lambda folder: (folder.name.split("-", 1)[1], str(folder)))
+            f"`{path}` cannot be read ({reason(error)}). Check its permissions and those of the folders above it."
+        ) from error
+
+
+def read_regular(path: Path) -> bytes:
+    """All of a file of LARGEST_BYTES or less. A pipe or a device might never end.
+
+    Raises:
+        OSError: it is none, or cannot be read.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError("it is no regular file")
+        if about.st_size > LARGEST_BYTES:
+            raise OSError(f"it has {about.st_size:,} bytes, and no actor more than {LARGEST_BYTES:,}")
+        return file.read(LARGEST_BYTES)
 
 
 def read_actor(run: Path, checkpoint: str = "last") -> ActorWeights:
@@ -130,8 +198,8 @@ def best_evaluation(run: Path) -> tuple[int, float] | None:
     """
     best = read_state(run).get("best")
     try:
-        return None if best is None else (int(best["step"]), float(best["evaluation_return"]))
-    except (KeyError, TypeError, ValueError) as error:
+        return None if best is None else (whole(best["step"]), finite(best["evaluation_return"]))
+    except UNREADABLE as error:
         raise CheckpointError(
             f"`{run / 'checkpoint' / 'state.json'}` does not describe the best actor ({reason(error)}). The file is "
             "damaged or foreign: take it from a backup."
@@ -142,37 +210,24 @@ def read_state(run: Path) -> dict[str, Any]:
     """RUN/checkpoint/state.json, known to be edgedst's and of this format.
 
     Raises:
-        CheckpointError: when it is missing, not JSON, or somebody else's.
+        CheckpointError: when it is missing, damaged, or somebody else's.
     """
     path = run / "checkpoint" / "state.json"
-    if not run.is_dir():
-        raise CheckpointError(
-            f"Expected a run folder and `{run}` is not a folder. `--run` wants runs/ENV/METHOD/sSEED-TIME."
-        )
-    if not path.is_file():
-        raise CheckpointError(
-            f"`{run}` has no checkpoint: expected `{path}`. The run may have stopped before its first one; "
-            "name another run, or train this one further."
-        )
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"`{path}` cannot be read as JSON ({reason(error)}). The file is damaged: take it from a backup."
-        ) from error
-    wanted = {"format", "edgedst", "step", "env", "networks"}
-    if not isinstance(state, dict) or not wanted <= state.keys():
-        missing = sorted(wanted - state.keys()) if isinstance(state, dict) else sorted(wanted)
-        raise CheckpointError(
-            f"`{path}` is not an edgedst checkpoint: it lacks {', '.join(missing)}. "
-            "Name the folder that `edgedst train` made."
-        )
-    if state["format"] != FORMAT:
-        raise CheckpointError(
-            f"`{path}` has checkpoint format {state['format']} (edgedst {state['edgedst']}) and this edgedst reads "
-            f"format {FORMAT}. Install the edgedst that wrote it."
-        )
-    return state
+    with reading(run):
+        if not run.is_dir():
+            raise CheckpointError(
+                f"Expected a run folder and `{run}` is not a folder. `edgedst train` makes run folders, like "
+                "runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
+            )
+        if not path.is_file():
+            what = "The run may have stopped before its first one; name another run, or train this one further."
+            if not (run / "config.toml").is_file():
+                what = (
+                    "It is no run folder, which has a config.toml. `edgedst train` makes them, like "
+                    "runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
+                )
+            raise CheckpointError(f"`{run}` has no checkpoint: expected `{path}`. {what}")
+    return saved_state.read_state(str(path.parent))
 
 
 def while_training(run: Path, read: Callable[[dict[str, Any]], Result]) -> Result:
@@ -195,37 +250,38 @@ def _read_actor(run: Path, state: dict[str, Any], checkpoint: str) -> ActorWeigh
     path, record = _networks_file(run, state, "best" if checkpoint == "best" else "networks")
     tensors, about = _read_networks(path, record)
     try:
-        sizes = [int(size) for size in about["sizes"]["actor"]]
+        sizes = [whole(size, 1) for size in about["sizes"]["actor"]]
         layers = _actor_layers(tensors, sizes, path)
         log_std_head = None
-        if family(str(about["method"])) == "sac":
+        if about["method"] not in METHODS:
+            raise ValueError(f"{about['method']!a:.100} is no method of this edgedst")
+        if family(about["method"]) == "sac":
             layers, log_std_head = _split_head(layers)
             sizes = [*sizes[:-1], sizes[-1] // 2]
-        low = tuple(float(bound) for bound in about["action_low"])
-        high = tuple(float(bound) for bound in about["action_high"])
+        low = tuple(map(finite, about["action_low"]))
+        high = tuple(map(finite, about["action_high"]))
         actor = ActorWeights(
-            environment=str(about["env"]),
-            method=str(about["method"]),
-            seed=int(about["seed"]),
-            step=int(about["step"]),
-            version=str(state["edgedst"]),
+            environment=environment_id(about["env"]),
+            method=about["method"],
+            seed=whole(about["seed"]),
+            step=whole(about["step"]),
+            version=_version(state["edgedst"]),
             layers=layers,
             action_low=low,
             action_high=high,
-            evaluation_return=_float_or_none(about.get("evaluation_return")),
-            evaluation_sd=_float_or_none(about.get("evaluation_sd")),
+            evaluation_return=_finite_or_none(about.get("evaluation_return")),
+            evaluation_sd=_finite_or_none(about.get("evaluation_sd")),
             log_std_head=log_std_head,
             checkpoint=checkpoint,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
             f"`{path}` is not what edgedst writes: {reason(error)}. Expected the actor's sizes and action bounds in "
             "its metadata and one indices, values and bias tensor a layer."
         ) from error
-    bounds_fit = len(low) == len(high) == sizes[-1] and all(map(math.isfinite, low + high))
-    if not bounds_fit or any(a > b for a, b in zip(low, high, strict=True)):
+    if not len(low) == len(high) == sizes[-1] > 0 or any(a > b for a, b in zip(low, high, strict=True)):
         raise CheckpointError(
             f"`{path}` has an actor of {sizes[-1]} outputs and the action bounds {list(low)} to {list(high)}. Expected "
             "one finite low <= high an output."
@@ -246,15 +302,32 @@ def _networks_file(run: Path, state: dict[str, Any], name: str) -> tuple[Path, d
             f"`{run / 'checkpoint' / 'state.json'}` does not say which file holds the networks (file, bytes, crc32). "
             "It is damaged or foreign: take it from a backup."
         )
-    path = run / "checkpoint" / str(record["file"])
-    if not path.is_file():
-        raise CheckpointError(f"state.json names `{path}` and there is no such file. Copy the whole checkpoint folder.")
+    path = checkpoint_file(run, record["file"])
+    with reading(path):
+        if not path.is_file():
+            raise CheckpointError(
+                f"state.json names `{path}` and there is no such file. Copy the whole checkpoint folder."
+            )
     return path, record
+
+
+def checkpoint_file(run: Path, name: Any) -> Path:
+    """Where a file lies that state.json names: in the checkpoint's folder, whatever it names.
+
+    Raises:
+        CheckpointError: it names none there.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,100}", name, re.ASCII):
+        raise CheckpointError(
+            f"`{run / 'checkpoint' / 'state.json'}` names {name!a:.100}, which is no file of a checkpoint. It is "
+            "damaged or foreign: take it from a backup."
+        )
+    return run / "checkpoint" / name
 
 
 def _read_networks(path: Path, record: dict[str, Any]) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise CheckpointError(
             f"`{path}` cannot be read ({reason(error)}). Copy the whole checkpoint folder."
@@ -270,7 +343,7 @@ def _read_networks(path: Path, record: dict[str, Any]) -> tuple[dict[str, npt.ND
         about = json.loads(header["__metadata__"]["edgedst"])
         if not isinstance(about, dict):
             raise TypeError("its metadata is not an object")
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, *UNREADABLE) as error:
         raise CheckpointError(
             f"`{path}` is not a safetensors file of edgedst ({reason(error)}). "
             "Name the folder that `edgedst train` made."
@@ -279,9 +352,10 @@ def _read_networks(path: Path, record: dict[str, Any]) -> tuple[dict[str, npt.ND
 
 
 def _actor_layers(tensors: dict[str, npt.NDArray[Any]], sizes: list[int], path: Path) -> tuple[ActorLayer, ...]:
-    if len(sizes) < 2 or min(sizes) < 1:
+    if len(sizes) < 2 or max(map(math.prod, pairwise(sizes))) > _MOST_PLACES:
         raise CheckpointError(
-            f"`{path}` has an actor of sizes {sizes}. Expected at least an input and an output, both positive."
+            f"`{path}` has an actor of sizes {sizes!s:.100}. Expected at least an input and an output, and layers of "
+            f"{_MOST_PLACES:,} places or less."
         )
     layers = []
     for number, (in_features, out_features) in enumerate(pairwise(sizes)):
@@ -322,8 +396,47 @@ def _split_head(layers: tuple[ActorLayer, ...]) -> tuple[tuple[ActorLayer, ...],
     return (*layers[:-1], means), ActorLayer(head.in_features, rows, later, head.values[nnz:], head.bias[rows:])
 
 
-def _float_or_none(value: Any) -> float | None:
-    return None if value is None else float(value)
+def environment_id(value: Any) -> str:
+    """What a file says that its environment is.
+
+    Raises:
+        ValueError: no environment can have that id.
+    """
+    if not isinstance(value, str) or not _ENVIRONMENT.fullmatch(value):
+        raise ValueError(f"{value!a:.100} is no environment's id")
+    return value
+
+
+def _version(value: Any) -> str:
+    if not isinstance(value, str) or not _VERSION.fullmatch(value):
+        raise ValueError(f"{value!a:.100} is no version of edgedst")
+    return value
+
+
+def whole(value: Any, least: int = 0) -> int:
+    """What a file says is a whole number.
+
+    Raises:
+        ValueError: it is none, is less than `least`, or has more than 63 bits.
+    """
+    if type(value) is not int or not least <= value < 2**63:
+        raise ValueError(f"{value!a:.100} is no whole number of {least} or more")
+    return value
+
+
+def finite(value: Any) -> float:
+    """What a file says is a number.
+
+    Raises:
+        ValueError: it is none, or not finite.
+    """
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"{value!a:.100} is no finite number")
+    return float(value)
+
+
+def _finite_or_none(value: Any) -> float | None:
+    return None if value is None else finite(value)
 
 
 def reason(error: Exception) -> str:

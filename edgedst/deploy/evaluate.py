@@ -8,12 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
+from edgedst.deploy.agreement import TOLERANCE
 from edgedst.deploy.bundle import check_bundle, check_golden, is_bundle
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray, read_actor
-from edgedst.envs import registry
+from edgedst.deploy.checkpoint import ActorWeights, FloatArray, read_actor, reading
+from edgedst.deploy.environment import chosen_environment, open_environment
 from edgedst.errors import CheckpointError, ConfigError
 
+UNLIMITED_STEPS = 1000  # that an episode may take where neither the task nor the user has a limit
 Policy = Callable[["memoryview[float]"], FloatArray]  # (n,) float64 to (m,) float32 in the environment's units
+
+
+@dataclass(frozen=True)
+class _Player:
+    """What plays: an actor, and what is known of it."""
+
+    source: str  # "native" or "onnxruntime"
+    recorded: str  # the environment that its file names
+    sizes: tuple[int, int]  # observations, actions
+    policy: Policy
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,7 @@ class Evaluation:
     source: str  # "native" or "onnxruntime"
     returns: tuple[float, ...]
     lengths: tuple[int, ...]  # steps of each episode
+    notes: tuple[str, ...] = ()  # what the user should know of it
 
     @property
     def mean(self) -> float:
@@ -36,95 +50,138 @@ class Evaluation:
         return float(np.std(self.returns))
 
 
-def evaluate(target: Path, episodes: int = 10, seed: int = 0, checkpoint: str = "last") -> Evaluation:
+def evaluate(
+    target: Path,
+    episodes: int = 10,
+    seed: int = 0,
+    checkpoint: str = "last",
+    env: str | None = None,
+    max_episode_steps: int | None = None,
+) -> Evaluation:
     """Play `episodes` episodes with the actor of a run folder, an .onnx file or a bundle.
 
-    Episode i is reset with seed + i. A bundle's checksums and golden pairs have to come out first.
+    Episode i is reset with seed + i. A file's checksum, a bundle's checksums and golden pairs have to come out first.
 
     Args:
         target: a run folder, an .onnx file, or a folder that `edgedst export --bundle` made.
         episodes: how many are played.
         seed: of the first one.
         checkpoint: of a run, which actor: "last" or "best"; a file has the one that it was exported from.
+        env: the environment, instead of the one that the target names.
+        max_episode_steps: replaces the task's own time limit.
 
     Raises:
-        ConfigError: when `checkpoint` is neither, or given for a file.
+        ConfigError: when `checkpoint` is neither, or given for a file; or the target names a module, see
+            `chosen_environment`.
         CheckpointError: when the target is missing, damaged, foreign, or does not fit its environment.
         UnknownEnvironment: when its environment is not installed here.
         EnvironmentFault: when the environment fails.
     """
-    bundle = is_bundle(target)
-    exported = bundle or target.is_file() or target.suffix == ".onnx"
-    if exported and checkpoint != "last":
+    with reading(target):
+        bundle, exported = is_bundle(target), not target.is_dir()
+        if exported and not target.exists():
+            make_it = f"Make it with `edgedst export {target}`" if target.suffix == ".onnx" else "Name an .onnx file"
+            raise CheckpointError(f"There is no file `{target}`. {make_it}, or name a run folder or a bundle.")
+    if (bundle or exported) and checkpoint != "last":
         raise ConfigError(f"`--checkpoint` is of a run, and `{target}` holds one actor. Leave it out.")
     if bundle:
-        environment, sizes, policy = _exported_policy(check_bundle(target), target)
+        player = _exported_player(check_bundle(target), target)
     else:
-        environment, sizes, policy = (
-            _exported_policy(target) if exported else _native_policy(read_actor(target, checkpoint))
-        )
-    source = "onnxruntime" if exported else "native"
-    return _play(f"`{target}`", source, environment, sizes, policy, episodes, seed)
+        player = _exported_player(target) if exported else _native_player(read_actor(target, checkpoint))
+    environment = chosen_environment(player.recorded, env, of_run=player.source == "native")
+    return _play(f"`{target}`", player, environment, episodes, seed, max_episode_steps)
 
 
-def evaluate_actor(weights: ActorWeights, episodes: int = 10, seed: int = 0) -> Evaluation:
+def evaluate_actor(
+    weights: ActorWeights, episodes: int = 10, seed: int = 0, environment: str | None = None
+) -> Evaluation:
     """`evaluate` of an actor that was read already, by the native core.
 
     Raises:
         CheckpointError, UnknownEnvironment, EnvironmentFault: as `evaluate`.
     """
-    return _play("this run", "native", *_native_policy(weights), episodes, seed)
+    return _play("this run", _native_player(weights), environment or weights.environment, episodes, seed, None)
 
 
 def _play(
-    named: str, source: str, environment: str, sizes: tuple[int, int], policy: Policy, episodes: int, seed: int
+    named: str, player: _Player, environment: str, episodes: int, seed: int, max_episode_steps: int | None
 ) -> Evaluation:
     if episodes < 1:
         raise ConfigError(f"`--episodes` is {episodes}. Expected 1 or more.")
     if seed < 0:
         raise ConfigError(f"`--seed` is {seed}. Expected 0 or more.")
-    host = registry.make(registry.locate(environment))
-    if (host.observation_size, host.action_size) != sizes:
-        raise CheckpointError(
-            f"The actor in {named} takes {sizes[0]} observations and gives {sizes[1]} actions; `{environment}` has "
-            f"{host.observation_size} and {host.action_size} here. Install the version that it was trained with."
+    if max_episode_steps is not None and max_episode_steps < 1:
+        raise ConfigError(f"`--max-episode-steps` is {max_episode_steps}. Expected 1 or more.")
+    sizes = player.sizes
+    returns, lengths, unfinished = [], [], 0
+    with open_environment(environment, max_episode_steps) as host:
+        if (host.observation_size, host.action_size) != sizes:
+            raise CheckpointError(
+                f"The actor in {named} takes {sizes[0]} observations and gives {sizes[1]} actions; `{environment}` has "
+                f"{host.observation_size} and {host.action_size} here. Install the version that it was trained with."
+            )
+        limited = max_episode_steps or host.max_episode_steps
+        most_steps = limited or UNLIMITED_STEPS
+        action_view = memoryview(bytearray(4 * sizes[1])).cast("f")
+        action_values = np.asarray(action_view)
+        for episode in range(episodes):
+            host.reset(seed + episode)
+            episode_return, steps, over = 0.0, 0, False
+            while not over and steps < most_steps:
+                action_values[:] = player.policy(host.observation)
+                reward, terminated, truncated = host.step(action_view)
+                episode_return += reward
+                steps += 1
+                over = terminated or truncated
+            unfinished += not over
+            returns.append(episode_return)
+            lengths.append(steps)
+    notes = player.notes
+    if unfinished and not limited:
+        notes += (
+            f"Episodes of `{environment}` have no time limit: {unfinished} of {episodes} were cut after "
+            f"{UNLIMITED_STEPS:,} steps. `--max-episode-steps N` sets another limit.",
         )
-    returns, lengths = [], []
-    action_view = memoryview(bytearray(4 * sizes[1])).cast("f")
-    action_values = np.asarray(action_view)
-    for episode in range(episodes):
-        host.reset(seed + episode)
-        episode_return, steps, over = 0.0, 0, False
-        while not over:
-            action_values[:] = policy(host.observation)
-            reward, terminated, truncated = host.step(action_view)
-            episode_return += reward
-            steps += 1
-            over = terminated or truncated
-        returns.append(episode_return)
-        lengths.append(steps)
-    return Evaluation(environment, source, tuple(returns), tuple(lengths))
+    return Evaluation(environment, player.source, tuple(returns), tuple(lengths), notes)
 
 
-def _native_policy(weights: ActorWeights) -> tuple[str, tuple[int, int], Policy]:
+def _native_player(weights: ActorWeights) -> _Player:
     from edgedst.deploy.native_actor import NativeActor  # the core is not needed to evaluate an exported file
 
-    return weights.environment, (weights.sizes[0], weights.sizes[-1]), NativeActor(weights).act
+    sizes = (weights.sizes[0], weights.sizes[-1])
+    return _Player("native", weights.environment, sizes, NativeActor(weights).act)
 
 
-def _exported_policy(path: Path, bundle: Path | None = None) -> tuple[str, tuple[int, int], Policy]:
-    from edgedst.deploy.session import open_session, read_about, run
+def _exported_player(path: Path, bundle: Path | None = None) -> _Player:
+    from edgedst.deploy.session import CHECKSUM, open_checked, run
 
-    if not path.is_file():
-        raise CheckpointError(f"There is no file `{path}`. Make it with `edgedst export {path}`, or name a run folder.")
-    session = open_session(path)
-    about = read_about(session, path)
+    session, about = open_checked(path)
     if bundle:
         check_golden(bundle, lambda observations: run(session, observations)[0], about)
+    low, high = np.array(about["action_low"]), np.array(about["action_high"])
+    slack = TOLERANCE * np.maximum(np.abs(low), np.abs(high))  # what a float32 next to a bound may be off
+    action_size = about["action_size"]
 
     def policy(observation: memoryview[float]) -> FloatArray:
         row = np.asarray(observation, dtype=np.float32)
-        actions: FloatArray = run(session, row[None, :])[0][0]
-        return actions
+        action: FloatArray = run(session, row[None, :])[0]
+        if action.shape != (1, action_size) or action.dtype != np.float32:
+            raise CheckpointError(
+                f"`{path}` says that it gives {action_size} actions, and gives an array of shape {action.shape} and "
+                f"{action.dtype}. It is damaged or foreign: export it again."
+            )
+        outside = np.flatnonzero((action[0] < low - slack) | (action[0] > high + slack))  # a NaN is the host's to tell
+        if outside.size:
+            place = int(outside[0])
+            raise CheckpointError(
+                f"`{path}` gave an action of {action[0, place]:g} at index {place}, and says that it lies between "
+                f"{low[place]:g} and {high[place]:g}. It is damaged or foreign: export it again."
+            )
+        row_of_actions: FloatArray = action[0]
+        return row_of_actions
 
-    return about["environment"], (about["observation_size"], about["action_size"]), policy
+    notes: tuple[str, ...] = ()
+    if CHECKSUM not in about:
+        notes = (f"`{path}` is from an older edgedst and has no checksum: damage to it could not be told.",)
+    sizes = (about["observation_size"], action_size)
+    return _Player("onnxruntime", about["environment"], sizes, policy, notes)

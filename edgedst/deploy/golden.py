@@ -12,23 +12,35 @@ from pathlib import Path
 import numpy as np
 
 from edgedst.deploy.agreement import OTHER_ORDERS, TOLERANCE, Reference
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray
-from edgedst.deploy.writing import writing
+from edgedst.deploy.checkpoint import ActorWeights, FloatArray, read_regular
+from edgedst.deploy.writing import replacing, writing
 from edgedst.errors import CheckpointError, ExportError
 
 PAIRS = 64
 
 
 def write_golden(weights: ActorWeights, reference: Reference, path: Path, count: int = PAIRS) -> int:
-    """Write `count` pairs of the actor that `reference` was asked of: half recorded observations, half random ones.
+    """Write `golden_text` alone; returns how many pairs.
+
+    Raises:
+        ExportError: when the file cannot be written, or rounding spoils every pair.
+    """
+    pairs, text = golden_text(weights, reference, count)
+    with replacing(path) as (temporary,), writing(path):
+        temporary.write_text(text, encoding="utf-8")
+    return pairs
+
+
+def golden_text(weights: ActorWeights, reference: Reference, count: int = PAIRS) -> tuple[int, str]:
+    """`count` pairs of the actor that `reference` was asked of: half recorded observations, half random ones.
 
     Left out are observations where rounding alone could pass the runners' limit, TOLERANCE.
 
     Returns:
-        How many pairs were written: `count`, or fewer when the reference has fewer.
+        How many pairs: `count`, or fewer when the reference has fewer; and the file's text.
 
     Raises:
-        ExportError: when the file cannot be written, or rounding spoils every pair.
+        ExportError: when rounding spoils every pair.
     """
     calm = np.flatnonzero(OTHER_ORDERS * reference.rounding <= TOLERANCE)
     recorded, random = calm[calm < reference.recorded], calm[calm >= reference.recorded]
@@ -47,9 +59,7 @@ def write_golden(weights: ActorWeights, reference: Reference, path: Path, count:
     for row in rows:
         numbers = [*reference.observations[row], *reference.actions[row]]
         lines.append(",".join(f"{number:.9g}" for number in numbers) + ",")  # nine digits bring a float32 back
-    with writing(path):
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return len(rows)
+    return len(rows), "\n".join(lines) + "\n"
 
 
 def read_golden(path: Path, observation_size: int, action_size: int) -> tuple[FloatArray, FloatArray]:
@@ -60,7 +70,7 @@ def read_golden(path: Path, observation_size: int, action_size: int) -> tuple[Fl
     """
     width = observation_size + action_size
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path).decode()
         lines = [line for line in text.splitlines() if not line.startswith("//")]
         if (told := re.search(r"^//.* (\d+) pairs", text, re.MULTILINE)) and int(told[1]) != len(lines):
             raise ValueError(f"{len(lines)} of {told[1]} pairs")

@@ -16,16 +16,16 @@ import numpy as np
 from onnx import ModelProto, TensorProto, defs, helper
 
 from edgedst.deploy.checkpoint import ActorWeights, FloatArray
+from edgedst.deploy.golden import golden_text
 from edgedst.deploy.native_actor import LOG_STD_BOUNDS
 from edgedst.deploy.onnx_weights import FORMS, Graph, add_weights
 from edgedst.deploy.packing import check_dtype, quantised
 from edgedst.deploy.parity import Parity, check_parity
-from edgedst.deploy.session import FORMAT
+from edgedst.deploy.session import FORMAT, METADATA_KEY, sealed
 from edgedst.deploy.writing import replacing, writing
 from edgedst.errors import ConfigError
 
 OPSETS = range(11, 24)  # 11 brought BitShift and CumSum
-METADATA_KEY = "edgedst"
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Exported:
     file_bytes: int
     parity: Parity
     about: dict[str, Any]  # its metadata
+    pairs: int  # golden ones written
 
 
 def export_actor(
@@ -74,6 +75,7 @@ def export_actor(
     recorded: FloatArray,
     format: Format = Format(),
     accept: Callable[[Path], None] | None = None,
+    golden: Path | None = None,
 ) -> Exported:
     """Write the actor to `path`, after it passed every check under a temporary name beside it.
 
@@ -83,6 +85,7 @@ def export_actor(
         recorded: (rows, n) float32 observations of the run, which the exported actor is checked on; may be empty.
         format: how it is written.
         accept: asked last, with the file under its temporary name; raises an EdgedstError to refuse it.
+        golden: where golden pairs are to be; they are replaced together with the file.
 
     Raises:
         ConfigError: when the format is none for this actor.
@@ -93,13 +96,19 @@ def export_actor(
         weights = replace(weights, log_std_head=None)
     written = quantised(weights, format.dtype)
     model = build_model(weights, format)
-    with replacing(path) as (temporary,):
+    about = json.loads(model.metadata_props[0].value)
+    with replacing(*([path] if golden is None else [path, golden])) as temporary:
         with writing(path):
-            file_bytes = temporary.write_bytes(model.SerializeToString())
-        parity = check_parity(temporary, written, recorded, sparse=bool(model.graph.sparse_initializer))
+            file_bytes = temporary[0].write_bytes(sealed(model))
+        parity = check_parity(temporary[0], written, recorded, sparse=bool(model.graph.sparse_initializer))
+        pairs = 0
+        if golden is not None:
+            pairs, text = golden_text(weights, parity.reference)
+            with writing(golden):
+                temporary[1].write_text(text, encoding="utf-8")
         if accept is not None:
-            accept(temporary)
-    return Exported(path, file_bytes, parity, json.loads(model.metadata_props[0].value))
+            accept(temporary[0])
+    return Exported(path, file_bytes, parity, about, pairs)
 
 
 def build_model(weights: ActorWeights, format: Format = Format()) -> ModelProto:
@@ -194,13 +203,14 @@ def metadata(weights: ActorWeights, format: Format, encodings: list[str]) -> dic
 
 
 def scale_and_offset(weights: ActorWeights) -> tuple[FloatArray, FloatArray]:
-    """float32 (m,) each: action = tanh * scale + offset, never outside [low, high] even after rounding."""
-    low, high = np.array(weights.action_low), np.array(weights.action_high)
-    scale, offset = ((high - low) / 2).astype(np.float32), ((high + low) / 2).astype(np.float32)
-    low_f32, high_f32 = low.astype(np.float32), high.astype(np.float32)
-    # Rounded to float32, offset +- scale can pass a bound by one unit in the last place, and a strict environment or
-    # motor driver refuses that. One unit less of scale is below what tanh itself rounds.
-    for _ in range(8):
-        outside = (offset + scale > high_f32) | (offset - scale < low_f32)
-        scale = np.where(outside, np.nextafter(scale, np.float32(0)), scale)
+    """float32 (m,) each: action = tanh * scale + offset, never outside [low, high], the last bit included.
+
+    offset - scale and offset + scale lie within the bounds, and rounding to float32, also of one sum or of a fused
+    multiply-add, leads no number over a float32.
+    """
+    low, high = (bound.astype(np.float64) for bound in weights.bounds_inside)
+    offset = ((low + high) / 2).astype(np.float32).clip(low, high, dtype=np.float32, casting="same_kind")
+    room = np.minimum(high - offset, offset - low)
+    nearest = room.astype(np.float32)
+    scale: FloatArray = np.where(nearest > room, np.nextafter(nearest, np.float32(0)), nearest)
     return scale, offset

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from edgedst.deploy.checkpoint import FloatArray, reason, while_training
+from edgedst.deploy.checkpoint import UNREADABLE, FloatArray, checkpoint_file, finite, reason, while_training, whole
 from edgedst.errors import CheckpointError
 
 _REPLAY_DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
@@ -24,7 +25,7 @@ def recorded_observations(run: Path, count: int, observation_size: int, action_s
         (rows, observation_size) float32.
 
     Raises:
-        CheckpointError: when state.json names a segment that is missing, too short or of another shape.
+        CheckpointError: when state.json names a segment that is missing, damaged or of another shape.
     """
     return while_training(run, lambda state: _read_observations(run, state, count, observation_size, action_size))
 
@@ -32,13 +33,20 @@ def recorded_observations(run: Path, count: int, observation_size: int, action_s
 def _read_observations(
     run: Path, state: dict[str, Any], count: int, observation_size: int, action_size: int
 ) -> FloatArray:
-    replay = state.get("replay") or {}
     try:
+        replay = state["replay"]
         dtype = _REPLAY_DTYPES[replay["dtype"]]
-        row_bytes = int(replay["row_bytes"])
-        constants = {int(index): float(value) for index, value in replay.get("constants", [])}
-        segments = [(str(segment["file"]), int(segment["rows"])) for segment in replay["segments"]]
-    except (KeyError, TypeError, ValueError) as error:
+        row_bytes = whole(replay["row_bytes"], 1)
+        constants = {whole(index): finite(value) for index, value in replay.get("constants", [])}
+        if max(constants, default=-1) >= observation_size:
+            raise ValueError(f"a constant of index {max(constants)}, and the actor takes {observation_size}")
+        segments = [
+            (checkpoint_file(run, segment["file"]), whole(segment["rows"]), whole(segment["crc32"]))
+            for segment in replay["segments"]
+        ]
+    except CheckpointError:
+        raise
+    except UNREADABLE as error:
         raise CheckpointError(
             f"`{run / 'checkpoint' / 'state.json'}` does not describe the replay ({reason(error)}). The file is "
             "damaged or foreign: take it from a backup."
@@ -53,11 +61,12 @@ def _read_observations(
             f"{action_size} actions in {replay['dtype']} take {record.itemsize}. It belongs to another environment."
         )
     parts: list[FloatArray] = []
-    for name, rows in segments:
+    for path, rows, checksum in segments:
         wanted = min(rows, count - sum(len(part) for part in parts))
         if wanted <= 0:
             break
-        parts.append(_read_segment(run, name, record, wanted)["observation"].astype(np.float32))
+        content = _read_segment(path, rows * record.itemsize, checksum)
+        parts.append(np.frombuffer(content, record, wanted)["observation"].astype(np.float32))
     observations = np.zeros((sum(len(part) for part in parts), observation_size), dtype=np.float32)
     if parts:
         observations[:, stored] = np.concatenate(parts)
@@ -66,19 +75,27 @@ def _read_observations(
     return observations
 
 
-def _read_segment(run: Path, name: str, record: np.dtype[Any], rows: int) -> npt.NDArray[Any]:
-    path = next((p for p in (run / "checkpoint" / name, run / name) if p.is_file()), run / "checkpoint" / name)
+def _read_segment(path: Path, size: int, checksum: int) -> bytes:
+    """Its bytes that count: a training process may have written more behind them."""
     try:
+        if not path.is_file():
+            raise OSError("there is no such file")
         with path.open("rb") as file:
-            content = file.read(rows * record.itemsize)
+            found = os.fstat(file.fileno()).st_size
+            content = file.read(min(size, found))
     except OSError as error:
         raise CheckpointError(
             f"The replay segment `{path}` cannot be read ({reason(error)}). "
             "Copy the whole checkpoint folder, replay included."
         ) from error
-    if len(content) < rows * record.itemsize:
+    if len(content) < size:
         raise CheckpointError(
-            f"The replay segment `{path}` has {len(content)} bytes where {rows * record.itemsize} were expected. It "
-            "was cut off: copy it again."
+            f"The replay segment `{path}` has {len(content)} bytes where {size} were expected. It was cut off: copy it "
+            "again."
         )
-    return np.frombuffer(content, dtype=record)
+    if zlib.crc32(content) != checksum:
+        raise CheckpointError(
+            f"The replay segment `{path}` is damaged: expected CRC-32 {checksum}, got {zlib.crc32(content)}. Copy it "
+            "again, or take it from a backup."
+        )
+    return content

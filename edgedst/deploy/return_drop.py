@@ -47,7 +47,9 @@ class ReturnDrop:
         )
 
 
-def check_return_drop(weights: ActorWeights, path: Path, limit: float, episodes: int) -> ReturnDrop:
+def check_return_drop(
+    weights: ActorWeights, path: Path, limit: float, episodes: int, environment: str | None = None
+) -> ReturnDrop:
     """Play the float32 actor natively and the file through onnxruntime.
 
     Args:
@@ -55,13 +57,15 @@ def check_return_drop(weights: ActorWeights, path: Path, limit: float, episodes:
         path: the ONNX file made from it.
         limit: the largest loss allowed, as a share of the trained actor's mean return (of its magnitude).
         episodes: how many each plays.
+        environment: where; None: where it was trained.
 
     Raises:
         ExportError: when the file loses more.
         ConfigError: when `episodes` is less than 1.
         UnknownEnvironment, EnvironmentFault, CheckpointError: as `evaluate`.
     """
-    drop = ReturnDrop(evaluate_actor(weights, episodes), evaluate(path, episodes))
+    played = environment or weights.environment
+    drop = ReturnDrop(evaluate_actor(weights, episodes, environment=played), evaluate(path, episodes, env=played))
     if not drop.lost <= limit * abs(drop.trained.mean):
         raise ExportError(
             f"The exported actor loses more than {100 * limit:.4g} % of the return: {drop.told}. No file was "

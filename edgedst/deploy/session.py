@@ -1,19 +1,37 @@
-"""An exported file in onnxruntime; needs no compiled core, so that a file can be evaluated where none was built."""
+"""An exported file in onnxruntime; needs no compiled core, so that a file can be evaluated where none was built.
+
+What a file says of itself is held against what it is before onnxruntime gets it: checksum, operators, sizes.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import onnx
 import onnxruntime
 
-from edgedst.deploy.checkpoint import FloatArray
+from edgedst.deploy.checkpoint import LARGEST_BYTES, FloatArray, environment_id, finite, read_regular, reason, whole
 from edgedst.errors import CheckpointError, ExportError
 
 FORMAT = 1  # of the metadata
+METADATA_KEY, CHECKSUM = "edgedst", "sha256"
+UNSEALED = "0" * 64  # the checksum is of the file with these digits in its place
+# What `onnx` and `onnx_weights` write, and nothing that could loop, read another file or go on for ever.
+OPERATORS = {
+    *("Gemm", "Relu", "Tanh", "Clip", "Mul", "Add", "Cast", "CumSum", "BitShift", "Reshape", "NonZero"),
+    *("ConstantOfShape", "ScatterElements", "Split"),
+}
+# Of the files that were written before there was a checksum. Any other key beside a missing one: the key is damaged.
+KEYS_BEFORE = {
+    *("format", "edgedst", "environment", "method", "seed", "step", "checkpoint", "observation_size", "action_size"),
+    *("action_low", "action_high", "log_std", "weights", "dtype", "layers", "evaluation_return", "evaluation_sd"),
+}
 
 
 class Runs(Protocol):
@@ -23,8 +41,12 @@ class Runs(Protocol):
         """Outputs of these names, in their order."""
 
 
-def open_session(path: Path) -> onnxruntime.InferenceSession:
+def open_session(path: Path, content: bytes | None = None) -> onnxruntime.InferenceSession:
     """An onnxruntime session on one CPU thread: for an actor of this size more only wait for each other.
+
+    Args:
+        path: of the file.
+        content: of it, where it was read already.
 
     Raises:
         ExportError: when onnxruntime cannot load the file.
@@ -34,36 +56,112 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised: logged too, they would be told twice
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # Without a fallback, which is the same provider once more and prints that it is tried.
+        return onnxruntime.InferenceSession(
+            content or str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:  # onnxruntime's own exceptions share no base but Exception
-        raise ExportError(
-            f"onnxruntime {onnxruntime.__version__} cannot load `{path.name}` ({first_line(error)}). Expected an ONNX "
-            "file that `edgedst export` made: export it again, with a lower `--opset` for an older onnxruntime."
-        ) from error
+        raise _cannot_load(f"onnxruntime {onnxruntime.__version__}", path, error) from error
 
 
-def read_about(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:
-    """What the file says about itself: its metadata key `edgedst`, format 1 (export/ONNX.md).
+def open_checked(path: Path) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
+    """A session with a file that somebody may have damaged or made, and what it says about itself.
+
+    That is its metadata key `edgedst`, format 1 (export/ONNX.md). Without a `sha256` it is of an older edgedst, and
+    damage cannot be told.
 
     Raises:
-        CheckpointError: there is none, or it is of another format or not whole.
+        CheckpointError: it cannot be read, was not made by edgedst, or is not as it was exported.
+        ExportError: it cannot be loaded.
     """
     try:
-        about: dict[str, Any] = json.loads(session.get_modelmeta().custom_metadata_map["edgedst"])
+        content = read_regular(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"`{path}` cannot be read ({reason(error)}). Name an .onnx file that `edgedst export` made."
+        ) from error
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception as error:  # protobuf's own
+        raise _cannot_load(f"onnx {onnx.__version__}", path, error) from error
+    about = _about(model, path)
+    if CHECKSUM in about:
+        checksum = str(about[CHECKSUM])
+        if len(checksum) != len(UNSEALED) or not checksum.isalnum() or _digest(content, checksum) != checksum:
+            raise _changed(path, "its checksum is another one")
+    elif unknown := about.keys() - KEYS_BEFORE:
+        raise _changed(path, f"it has no checksum, and its metadata has {', '.join(map(repr, sorted(unknown)))}")
+    _check_graph(model.graph, about["observation_size"], path)
+    if model.functions:
+        raise _changed(path, "it has functions of its own")
+    return open_session(path, content), about
+
+
+def sealed(model: onnx.ModelProto) -> bytes:
+    """A model as the bytes of its file, with their checksum in its metadata."""
+    (entry,) = model.metadata_props
+    entry.value = json.dumps({**json.loads(entry.value), CHECKSUM: UNSEALED}, separators=(",", ":"))
+    content: bytes = model.SerializeToString()
+    before, key, after = content.rpartition(f'"{CHECKSUM}":"'.encode())
+    return before + key + _digest(content, UNSEALED).encode() + after[len(UNSEALED) :]
+
+
+def _digest(content: bytes, checksum: str) -> str:
+    return hashlib.sha256(content.replace(checksum.encode(), UNSEALED.encode())).hexdigest()
+
+
+def _about(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
+    try:
+        (text,) = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY] or [None]
+        about: dict[str, Any] = json.loads(text or "null")
         if about["format"] != FORMAT:
             raise ValueError(f"its format is {about['format']}, and {FORMAT} is read here")
-        about["environment"] = str(about["environment"])
+        about["environment"] = environment_id(about["environment"])
         for key in ("observation_size", "action_size"):
-            about[key] = int(about[key])
+            about[key] = whole(about[key], 1)
         for key in ("action_low", "action_high"):
-            about[key] = [float(bound) for bound in about[key]]
-    except (KeyError, TypeError, ValueError) as error:
+            about[key] = [finite(bound) for bound in about[key]]
+            if len(about[key]) != about["action_size"]:
+                raise ValueError(f"{key} has {len(about[key])} numbers for {about['action_size']} actions")
+    except (ArithmeticError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"`{path}` was not exported by this edgedst: its metadata key `edgedst` cannot be used "
-            f"({type(error).__name__}: {error}), so its environment is not known. Expected a file made by `edgedst "
-            "export`."
+            f"({type(error).__name__}: {first_line(error)}), so its environment is not known. Expected a file made by "
+            "`edgedst export`."
         ) from error
     return about
+
+
+def _check_graph(graph: onnx.GraphProto, observation_size: int, path: Path) -> None:
+    """Refuse what edgedst does not write, since a checksum proves no origin."""
+    foreign = {node.op_type for node in graph.node if node.domain or node.op_type not in OPERATORS}
+    if foreign:
+        raise _changed(path, f"it has the operators {', '.join(map(repr, sorted(foreign)))}")
+    tensors = [*graph.initializer, *(part for s in graph.sparse_initializer for part in (s.values, s.indices))]
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors):
+        raise _changed(path, "its weights are in another file")
+    try:
+        constants = {tensor.name: tensor for tensor in graph.initializer}
+        shapes = [constants[node.input[0]] for node in graph.node if node.op_type == "ConstantOfShape"]
+        places = sum(math.prod(map(int, onnx.numpy_helper.to_array(shape).ravel())) for shape in shapes)
+        wide = graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise _changed(path, f"its graph is none of an actor's: {first_line(error)}") from error
+    if not 0 <= places <= LARGEST_BYTES // 4:
+        raise _changed(path, f"its weights unpack to {places:,} numbers")
+    if wide != observation_size:
+        raise _changed(path, f"it says that it takes {observation_size} observations, and takes {wide}")
+
+
+def _cannot_load(what: str, path: Path, error: Exception) -> ExportError:
+    return ExportError(
+        f"{what} cannot load `{path.name}` ({first_line(error)}). Expected an ONNX file that `edgedst export` made: "
+        "export it again, with a lower `--opset` for an older onnxruntime."
+    )
+
+
+def _changed(path: Path, how: str) -> CheckpointError:
+    return CheckpointError(f"`{path}` is not as `edgedst export` wrote it: {how}. Copy it again, or export it anew.")
 
 
 def run_in_batches(
@@ -91,5 +189,6 @@ def run(runner: Runs, observations: FloatArray, outputs: Sequence[str] = ("actio
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, without the stack that onnxruntime and protobuf append."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What went wrong, without the stack that onnxruntime and protobuf append; a file's own names may be in it."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return "".join(character if character.isprintable() else "?" for character in line)

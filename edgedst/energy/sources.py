@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Any
 
+from edgedst import parse
 from edgedst.boards import Board
 from edgedst.energy.readers import csv_sample, read_text, reader_of
 from edgedst.energy.trace import Trace
@@ -265,7 +266,7 @@ def _model(board: Board) -> Iterator[Found]:
 def _csv(path: Path) -> dict[str, Any]:
     """The spec of an external meter's file, whose first lines tell how often it samples."""
     try:
-        with path.open("rb") as file:
+        with parse.opened(path) as file:
             lines = file.read(65_536).split(b"\n")[:-1]
     except OSError as error:
         raise EnergyUnavailable(

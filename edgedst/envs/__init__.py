@@ -18,8 +18,10 @@ class Environment:
     action_size: int
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
-    max_episode_steps: int | None
+    max_episode_steps: int | None  # the limit that holds; None: episodes have none
     step_seconds: float | None = None  # of the robot's time that an action holds; None: the environment does not say
+    # It stands for a machine: there is one of it, it is never moved to be measured, and nothing is played again on it.
+    hardware: bool = False
     observation: "memoryview[float]"  # format 'd', (observation_size,)
     # (index, value) of observations that never move, by the task's definition: the replay need not store them.
     constants: "list[tuple[int, float]]" = []  # noqa: RUF012  # the lean trainer does without typing.ClassVar
@@ -46,16 +48,18 @@ class Environment:
         """
         raise NotImplementedError
 
-    def state(self) -> bytes:
-        """All that `set_state` of a fresh host needs to go on bit for bit, the episode's step count included."""
-        raise NotImplementedError
+    def state(self) -> "bytes | None":
+        """All that `set_state` of a fresh host needs to go on bit for bit, the episode's step count included.
+
+        None: there is no state that can be read, the episode is its seed and its actions.
+        """
+        return None
 
     def set_state(self, state: bytes) -> None:
-        """Go on from `state()`.
+        """Go on from `state()`, where that is not None.
 
         Raises:
             CheckpointError: the state is of another environment or version.
-            EnvironmentFault: the environment does not come to the same state again.
         """
         raise NotImplementedError
 
@@ -64,7 +68,11 @@ class Environment:
         return []
 
     def close(self) -> None:
-        """Free what the host holds outside of this process's memory."""
+        """Free what the host holds outside of this process's memory. Twice is harmless.
+
+        Raises:
+            EnvironmentFault: the environment raised, or did not close in time.
+        """
 
 
 def check_finite(
@@ -77,12 +85,7 @@ def check_finite(
     """
     if math.isfinite(sum(observation) + reward):  # one pass in C; only a fault looks closer
         return
-    for index, value in enumerate(action):
-        if not math.isfinite(value):
-            raise EnvironmentFault(
-                f"{name} was given an action of {value} at index {index} in step {episode_step} of an episode; finite "
-                "numbers were expected. Nothing of this step was stored: the actor is at fault, not the environment."
-            )
+    check_action(name, action, episode_step)
     if not math.isfinite(reward):
         what = f"a reward of {reward}"
     else:
@@ -94,3 +97,19 @@ def check_finite(
         f"{name} gave {what} in step {episode_step} of an episode; finite numbers were expected. Nothing of this step "
         "was stored: correct the environment."
     )
+
+
+def check_action(name: str, action: "Sequence[float]", episode_step: int) -> None:
+    """Refuse an action that is in no action space.
+
+    Raises:
+        EnvironmentFault: a NaN or infinity, with its place.
+    """
+    if math.isfinite(sum(action)):
+        return
+    for index, value in enumerate(action):
+        if not math.isfinite(value):
+            raise EnvironmentFault(
+                f"{name} was given an action of {value} at index {index} in step {episode_step} of an episode; finite "
+                "numbers were expected. Nothing of this step was stored: the actor is at fault, not the environment."
+            )

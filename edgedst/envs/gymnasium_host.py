@@ -1,28 +1,35 @@
 """Any gymnasium environment, in this process. Importing this imports gymnasium and numpy: the budget counts them."""
 
-import array
 import difflib
 import importlib
 import os
-import struct
+import random
+import resource
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 
-from edgedst.envs import Environment, check_finite
-from edgedst.errors import CheckpointError, EnvironmentFault, UnknownEnvironment, UnsupportedSpace
+from edgedst.budget.guard import memory
+from edgedst.envs import Environment, check_action, check_finite
+from edgedst.envs.spaces import check_actions, check_observations
+from edgedst.errors import EdgedstError, EnvironmentFault, UnknownEnvironment
 
-_STATE = struct.Struct("<4sqII")  # "EDGY", episode seed (-1: no episode yet), actions, observation size
+_CONSTRUCTION = "construction"
+_LONGEST_WORDS = 500  # characters of an error's own text in a sentence
 
 
 class GymnasiumEnvironment(Environment):
     """A continuous-control environment by its gymnasium id, or `module:EnvId` for one that `module` registers.
 
-    An environment has no state that could be read, so the state of an episode is its seed and its actions: going on
-    means playing them again. An environment that uses other randomness than its seed's is found out by that.
+    It has no state that could be read: an episode is its seed and its actions. NumPy's and Python's global random
+    numbers belong to one instance at a time: each episode seeds them, and another instance does not move them.
+
+    Args:
+        env_id: as above.
+        max_episode_steps: replaces the task's own time limit.
 
     Raises:
         UnknownEnvironment: gymnasium knows no such id, or its module or a package of its is missing.
@@ -31,173 +38,281 @@ class GymnasiumEnvironment(Environment):
     """
 
     native = False
+    _drawing: "ClassVar[GymnasiumEnvironment | None]" = None  # whose the global random numbers are now
 
-    def __init__(self, env_id: str) -> None:
+    def __init__(self, env_id: str, max_episode_steps: int | None = None) -> None:
         self.name = env_id
-        self._env = _make(env_id)
-        observation_space, action_space = self._env.observation_space, self._env.action_space
-        _check_spaces(env_id, observation_space, action_space)
-        self._action_shape, self._action_dtype = action_space.shape, action_space.dtype
-        self.observation_size = int(np.prod(observation_space.shape))
-        self.action_size = int(np.prod(action_space.shape))
-        self.action_low = tuple(float(low) for low in np.ravel(action_space.low))
-        self.action_high = tuple(float(high) for high in np.ravel(action_space.high))
-        self.max_episode_steps = self._env.spec.max_episode_steps if self._env.spec is not None else None
-        dt = getattr(
-            self._env.unwrapped, "dt", None
-        )  # MuJoCo's tasks and Pendulum have it; render_fps is another thing
-        self.step_seconds = float(dt) if isinstance(dt, int | float) and dt > 0 else None
+        self._global_random: tuple[Any, Any] | None = None  # NumPy's and Python's, while another instance draws
+        spec = self._find()
+        # The checker warns about style at every step; what matters to training is checked here.
+        self._env: gymnasium.Env[Any, Any] | None = self._call(
+            _CONSTRUCTION, gymnasium.make, spec, max_episode_steps=max_episode_steps, disable_env_checker=True
+        )
+        try:
+            self._describe(self._env, max_episode_steps)
+        except BaseException:
+            try:
+                self.close()
+            except EnvironmentFault:
+                pass  # the first reason is the one to tell
+            raise
         self.observation = memoryview(bytearray(8 * self.observation_size)).cast("d")
         self._observation = np.asarray(self.observation)
-        self._episode_seed = -1
-        self._actions = array.array("f")
         self._episode_step = 0
+        _take_blas_buffers()
 
     def reset(self, seed: int) -> None:
         """Begin an episode with a seed of its own."""
-        self._episode_seed = seed
-        del self._actions[:]
         self._episode_step = 0
-        try:
-            observation, _ = self._env.reset(seed=seed)
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise EnvironmentFault(_raised(self.name, "reset", error)) from error
-        self._store(observation, 0.0)
+        result = self._call("reset", self._seeded_reset, seed)
+        if not (isinstance(result, tuple | list) and len(result) == 2 and isinstance(result[1], Mapping | None)):
+            raise EnvironmentFault(
+                f"{self.name}'s reset gave {_kind(result)}, and (observation, info) was expected, with a dict as info. "
+                "An observation alone is the old package gym's way: return `observation, {}`."
+            )
+        self._store(result[0], 0.0)
 
     def step(self, action: "memoryview[float]") -> tuple[float, bool, bool]:
-        """See `Environment.step`. The action is a copy: the environment may keep it."""
-        self._actions.extend(action)
+        """See `Environment.step`. The action is a copy, inside the action space: the environment may keep it."""
         self._episode_step += 1
-        values = np.array(action, dtype=self._action_dtype).reshape(self._action_shape)
-        try:
-            observation, reward, terminated, truncated, _ = self._env.step(values)
-            reward = float(reward)
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise EnvironmentFault(_raised(self.name, f"step {self._episode_step} of an episode", error)) from error
-        self._store(observation, reward, action)
+        check_action(self.name, action, self._episode_step)
+        values = np.array(action, dtype=self._action_dtype).reshape(self._action_low.shape)
+        np.maximum(values, self._action_low, out=values)  # another dtype's rounding may lead out by a last bit
+        np.minimum(values, self._action_high, out=values)
+        where = f"step {self._episode_step} of an episode"
+        result = self._call(where, self._env.step, values)  # type: ignore[union-attr]  # None once it is closed
+        if not (isinstance(result, tuple | list) and len(result) == 5):
+            raise EnvironmentFault(_wrong_step(self.name, _kind(result)))
+        reward = self._number("reward", result[1])
+        terminated, truncated = self._number("terminated", result[2]), self._number("truncated", result[3])
+        self._store(result[0], reward)
         return reward, bool(terminated), bool(truncated)
 
-    def state(self) -> bytes:
-        """The episode's seed, its actions, and the observation they have to lead to."""
-        header = _STATE.pack(b"EDGY", self._episode_seed, self._episode_step, self.observation_size)
-        return header + self._actions.tobytes() + self.observation.tobytes()
-
-    def set_state(self, state: bytes) -> None:
-        """Play the episode again. See `Environment.set_state`."""
-        magic, seed, steps, observation_size = (
-            _STATE.unpack_from(state) if len(state) >= _STATE.size else (b"", 0, 0, 0)
-        )
-        actions_end = _STATE.size + 4 * steps * self.action_size
-        if (
-            magic != b"EDGY"
-            or observation_size != self.observation_size
-            or len(state) != actions_end + 8 * observation_size
-        ):
-            raise CheckpointError(
-                f"The saved episode ({len(state)} bytes) does not belong to {self.name} with {self.observation_size} "
-                f"observations and {self.action_size} actions."
-            )
-        if seed < 0:
-            return
-        played = memoryview(state)[_STATE.size : actions_end].cast("f")
-        self.reset(seed)
-        for start in range(0, len(played), self.action_size):
-            self.step(played[start : start + self.action_size])
-        if self.observation.tobytes() != state[actions_end:]:
-            raise EnvironmentFault(
-                f"{self.name} does not repeat itself: the {steps} actions of the saved episode, played again from its "
-                f"seed {seed}, led to another observation, so training cannot go on bit for bit. Take all of the "
-                "environment's randomness from `self.np_random`."
-            )
-
     def close(self) -> None:
-        """Close the environment."""
-        self._env.close()
+        """Close the environment, once."""
+        env, self._env = self._env, None
+        if env is not None:
+            try:
+                self._call("close", env.close)
+            finally:
+                GymnasiumEnvironment._drawing = None
 
-    def _store(self, observation: Any, reward: float, action: "Sequence[float]" = ()) -> None:
+    def _find(self) -> "gymnasium.envs.registration.EnvSpec":
+        """What is registered under this id, once its module is imported."""
+        module, _, name = self.name.rpartition(":")
+        if module:
+            _look_here_last()
+            self._call(f"the import of `{module}`", importlib.import_module, module)
         try:
-            flat = np.asarray(observation, dtype=np.float64).ravel()
-        except (TypeError, ValueError) as error:
-            raise EnvironmentFault(f"{self.name} gave an observation that is not an array of numbers.") from error
-        if flat.size != self.observation_size:
+            return gymnasium.spec(name)
+        except gymnasium.error.Error as error:
+            near = difflib.get_close_matches(name, list(gymnasium.registry), n=2, cutoff=0.6)
+            if module:
+                place = getattr(sys.modules[module], "__file__", None) or "a folder"
+                sentence, near = f"`{module}` ({place}) registers no `{name}`.", [f"{module}:{other}" for other in near]
+            else:
+                sentence = f"There is no environment `{name}`."
+            hint = "An environment of your own or of another package is `module:EnvId`, where importing `module` "
+            hint = f"Did you mean {' or '.join(f'`{other}`' for other in near)}?" if near else f"{hint}registers it."
+            raise UnknownEnvironment(f"{sentence} {hint}") from error
+
+    def _describe(self, env: "gymnasium.Env[Any, Any]", max_episode_steps: int | None) -> None:
+        """What the trainer has to know: sizes, bounds, the time limit and the time that a step takes."""
+        observations = self._call("its observation_space", getattr, env, "observation_space")
+        actions = self._call("its action_space", getattr, env, "action_space")
+        check_observations(self.name, observations)
+        check_actions(self.name, actions)
+        self._observation_shape = observations.shape
+        self._action_dtype, self._action_low, self._action_high = actions.dtype, actions.low.copy(), actions.high.copy()
+        self.observation_size, self.action_size = int(np.prod(observations.shape)), int(np.prod(actions.shape))
+        self.action_low = tuple(float(low) for low in np.ravel(actions.low))
+        self.action_high = tuple(float(high) for high in np.ravel(actions.high))
+        limits = []
+        outer: Any = env
+        while isinstance(outer, gymnasium.Wrapper):
+            if isinstance(outer, gymnasium.wrappers.TimeLimit):
+                # One that the task itself brought would hold beside gymnasium.make's.
+                outer._max_episode_steps = max_episode_steps or outer._max_episode_steps
+                limits.append(outer._max_episode_steps)
+            outer = outer.env
+        self.max_episode_steps = min(limits, default=None)
+        self.hardware = self._call("its hardware", getattr, env.unwrapped, "hardware", False) is True
+        # MuJoCo's tasks and Pendulum have it; render_fps is another thing.
+        dt = self._call("its dt", getattr, env.unwrapped, "dt", None)
+        try:
+            seconds = _number(dt)
+        except Exception:  # something else has that name
+            seconds = 0.0
+        self.step_seconds = seconds if 0 < seconds < float("inf") else None
+
+    def _call(self, where: str, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        """Call the user's code: what it raises becomes a sentence, its global random numbers are its own."""
+        other = GymnasiumEnvironment._drawing
+        if other is not self:
+            if other is not None:
+                other._global_random = np.random.get_state(), random.getstate()
+            if self._global_random is not None:
+                np.random.set_state(self._global_random[0])
+                random.setstate(self._global_random[1])
+            GymnasiumEnvironment._drawing = self
+        try:
+            return function(*arguments, **keywords)
+        except (MemoryError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise _told(self.name, where, error) from error
+
+    def _seeded_reset(self, seed: int) -> Any:
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        return self._env.reset(seed=seed)  # type: ignore[union-attr]  # None once it is closed
+
+    def _number(self, what: str, value: Any) -> float:
+        try:
+            return _number(value)
+        except Exception as error:
             raise EnvironmentFault(
-                f"{self.name} gave an observation of {flat.size} numbers in step {self._episode_step} of an episode; "
-                f"its observation space has {self.observation_size}."
-            )
-        self._observation[:] = flat
-        check_finite(self.name, self.observation, reward, self._episode_step, action)
+                f"{self.name} gave {_kind(value)} as {what} in step {self._episode_step} of an episode; one number was "
+                "expected."
+            ) from error
+
+    def _store(self, observation: Any, reward: float) -> None:
+        values: Any = None
+        try:
+            values = np.asarray(observation)
+            if values.dtype.kind == "O" and not any(isinstance(value, str | bytes | None) for value in values.flat):
+                values = values.astype(np.float64)
+        except Exception:
+            pass  # told below
+        if values is None or values.dtype.kind not in "fiub":
+            problem = "an array of numbers was expected"
+        elif not _alike(values.shape, self._observation_shape):
+            problem = f"its observation space has shape {self._observation_shape}"
+        else:
+            self._observation[:] = values.ravel()
+            check_finite(self.name, self.observation, reward, self._episode_step)
+            return
+        where = f"in step {self._episode_step} of an episode" if self._episode_step else "from reset"
+        raise EnvironmentFault(f"{self.name} gave {_kind(observation)} as observation {where}; {problem}.")
 
 
-def _make(env_id: str) -> "gymnasium.Env[Any, Any]":
-    module, _, name = env_id.rpartition(":")
-    if module:
-        _import_module(module, env_id)
+def _look_here_last() -> None:
+    """The user's module most likely is in the current folder; a random.py there must not be taken for Python's."""
+    sys.path[:] = [folder for folder in sys.path if folder]
     try:
-        # The checker warns about style at every step; what matters to training is checked here.
-        return gymnasium.make(env_id, disable_env_checker=True)
-    except gymnasium.error.DependencyNotInstalled as error:
-        raise UnknownEnvironment(f"{env_id} needs a package that is not installed: {_words(error)}") from error
-    except gymnasium.error.UnregisteredEnv as error:
-        near = difflib.get_close_matches(name, list(gymnasium.registry), n=2, cutoff=0.6)
-        hint = (
-            f" Did you mean {' or '.join(f'`{candidate}`' for candidate in near)}?"
-            if near
-            else " An environment of your own is `module:EnvId`, where importing `module` registers it."
+        here = os.getcwd()
+    except OSError:  # it was removed
+        return
+    if here not in sys.path:
+        sys.path.append(here)
+
+
+def _alike(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether shapes differ by nothing but sizes of 1."""
+    return shape == other or [size for size in shape if size != 1] == [size for size in other if size != 1]
+
+
+def _take_blas_buffers() -> None:
+    """Have OpenBLAS map its buffers now: 32 MB of addresses, little of it memory.
+
+    It maps them at the first product that is not small, and ends the process when a limit on its data forbids it. The
+    limit, if there is one already, grows by what is mapped.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+    before = memory()[2]
+    matrix, vector = np.ones((2, 10_000)), np.ones(10_000)
+    matrix @ vector
+    scipy_blas = sys.modules.get("scipy.linalg.blas")  # SciPy brings an OpenBLAS of its own
+    if scipy_blas is not None:
+        scipy_blas.dgemv(1.0, matrix, vector)
+    if soft != hard:
+        soft += max(0, memory()[2] - before)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def _number(value: Any) -> float:
+    """One number, an array of one as well; what float() raises for anything else, and for text."""
+    if isinstance(value, np.ndarray | list | tuple):
+        value = np.asarray(value).item()
+    if isinstance(value, str | bytes):
+        raise TypeError
+    return float(value)
+
+
+def _told(env_id: str, where: str, error: BaseException) -> EdgedstError:
+    """The sentence for what the user's code raised."""
+    words, missing = _words(error), None
+    if isinstance(error, SystemExit):
+        code = "" if error.code is None else error.code
+        return EnvironmentFault(f"{env_id} called sys.exit({code}) in {where}. Nothing already saved is lost.")
+    if isinstance(error, gymnasium.error.DependencyNotInstalled):
+        missing = f"{env_id} needs a package that is not installed: {words}"
+    elif isinstance(error, ModuleNotFoundError) and error.name:
+        importer = _importer(error)
+        missing = (
+            f"`{env_id}`: `{importer}` imports `{error.name}`, and Python finds no such module. Install the package "
+            "that has it."
+            if importer
+            else f"`{env_id}`: Python finds no module `{error.name}`. Start edgedst in the folder that holds it, or "
+            "install it."
         )
-        raise UnknownEnvironment(f"There is no environment `{env_id}`.{hint}") from error
-    except gymnasium.error.Error as error:
-        raise UnknownEnvironment(f"gymnasium cannot make `{env_id}`: {_words(error)}") from error
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise EnvironmentFault(_raised(env_id, "construction", error)) from error
-
-
-def _import_module(module: str, env_id: str) -> None:
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())  # where the user's module most likely is
-    try:
-        importlib.import_module(module)
-    except MemoryError:
-        raise
-    except ModuleNotFoundError as error:
-        raise UnknownEnvironment(
-            f"`{env_id}`: Python finds no module `{error.name}`. Start edgedst in the folder that holds it, or install "
-            "it."
-        ) from error
-    except Exception as error:
-        raise EnvironmentFault(_raised(env_id, f"the import of `{module}`", error)) from error
-
-
-def _check_spaces(env_id: str, observations: Any, actions: Any) -> None:
-    box = gymnasium.spaces.Box
-    if not isinstance(observations, box):
-        raise UnsupportedSpace(
-            f"{env_id} observes a {type(observations).__name__} space ({observations}); a Box of numbers was expected. "
-            "Register it with gymnasium.wrappers.FlattenObservation around it."
+    if missing:
+        made = where != _CONSTRUCTION and not where.startswith("the import")
+        return EnvironmentFault(missing) if made else UnknownEnvironment(missing)
+    # The wrappers that take a step's result apart, gymnasium's and others, do not say what they expect.
+    if "unpack" in words and ("expected 5" in words or _modules(error)[-1].startswith("gymnasium.wrappers")):
+        return EnvironmentFault(_wrong_step(env_id, words.rstrip(".")))
+    advice = ""
+    if isinstance(error, TypeError) and where == "reset" and "unexpected keyword argument" in words:
+        advice = (
+            " Gymnasium's reset is `def reset(self, *, seed=None, options=None)`; the old package gym's had no seed."
         )
-    if not isinstance(actions, box) or actions.dtype.kind != "f":
-        raise UnsupportedSpace(
-            f"{env_id} takes actions from a {type(actions).__name__} space ({actions}); TD3 and SAC need continuous "
-            "actions, a Box of floats. Choose an environment with one."
-        )
-    if not (np.isfinite(actions.low).all() and np.isfinite(actions.high).all() and (actions.low < actions.high).all()):
-        raise UnsupportedSpace(
-            f"{env_id} has actions without finite bounds ({actions}); the actor's output is scaled to them. Register "
-            "it with gymnasium.wrappers.RescaleAction or with bounds of its own."
-        )
-
-
-def _raised(env_id: str, where: str, error: Exception) -> str:
-    return (
-        f"{env_id} raised {type(error).__name__} in {where}: {_words(error)} (`--debug` shows the traceback). Nothing "
+    elif isinstance(error, TypeError) and where == _CONSTRUCTION and "required" in words:
+        advice = " Its arguments can be registered with it: `gymnasium.register(..., kwargs={...})`."
+    return EnvironmentFault(
+        f"{env_id} raised {type(error).__name__} in {where}: {words}{advice} (`--debug` shows the traceback). Nothing "
         "already saved is lost."
     )
 
 
-def _words(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") + "."
+def _importer(error: ModuleNotFoundError) -> str:
+    """The module whose import statement failed; nothing when the module that was asked for itself is missing."""
+    passing_on = (__name__, "gymnasium.envs.registration", "importlib", "importlib._bootstrap")
+    return next((name for name in reversed(_modules(error)) if name not in passing_on), "")
+
+
+def _modules(error: BaseException) -> list[str]:
+    """The modules through which an error came, the one that raised it last."""
+    names, place = [], error.__traceback__
+    while place is not None:
+        names.append(str(place.tb_frame.f_globals.get("__name__", "")))
+        place = place.tb_next
+    return names
+
+
+def _wrong_step(env_id: str, got: str) -> str:
+    return (
+        f"{env_id}'s step has to give (observation, reward, terminated, truncated, info): {got}. Four values are the "
+        "old package gym's: give `terminated` and `truncated` in the place of `done`."
+    )
+
+
+def _kind(value: Any) -> str:
+    """What a value is, in few words."""
+    if value is None:
+        return "None"
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}" + ("" if value.dtype.kind in "fiub" else f" and dtype {value.dtype}")
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"{_words(value)[:100].rstrip('.')} ({type(value).__name__})"
+
+
+def _words(value: Any) -> str:
+    try:
+        text = str(value)
+    except Exception:
+        text = "no text"
+    text = " ".join(text.encode(errors="backslashreplace").decode().split())
+    return text[:_LONGEST_WORDS].rstrip(".") + "."

@@ -17,7 +17,14 @@ class MujocoEnvironment(Environment):
 
     native = True
 
-    def __init__(self, env_id: str, library: str, model_file: str, state_bits: dict[str, int]) -> None:
+    def __init__(
+        self,
+        env_id: str,
+        library: str,
+        model_file: str,
+        state_bits: dict[str, int],
+        max_episode_steps: int | None = None,
+    ) -> None:
         task = NATIVE_TASKS[env_id]
         try:
             self._host = core.MujocoHost(library, model_file, env_id, state_bits)
@@ -29,21 +36,30 @@ class MujocoEnvironment(Environment):
         self.action_size = self._host.action_size
         self.action_low = task.action_low
         self.action_high = task.action_high
-        self.max_episode_steps = task.max_episode_steps
+        self.max_episode_steps = self._time_limit = max_episode_steps or task.max_episode_steps
         self.step_seconds = self._host.step_seconds
         self.observation = self._host.observation
         self.constants = self._host.constants
-        self._time_limit = task.max_episode_steps
+        self._largest_action = max(task.action_high)
         self._episode_step = 0
 
     def reset(self, seed: int) -> None:
         """Begin an episode from the task's initial state and noise of this seed."""
-        self._host.reset(seed)
         self._episode_step = 0
+        try:
+            self._host.reset(seed)
+        except RuntimeError as error:
+            raise EnvironmentFault(f"{self.name}: {error} (reset).") from error
         check_finite(self.name, self.observation, 0.0, 0)
 
     def step(self, action: "memoryview[float]") -> tuple[float, bool, bool]:
         """See `Environment.step`."""
+        largest = self._largest_action
+        if max(action) > largest or min(action) < -largest:  # by a last bit, from an exported actor
+            clipped = memoryview(bytearray(4 * len(action))).cast("f")
+            for index, value in enumerate(action):
+                clipped[index] = min(max(value, -largest), largest)
+            action = clipped
         try:
             reward, terminated = self._host.step(action)
         except RuntimeError as error:

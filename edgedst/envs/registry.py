@@ -16,22 +16,25 @@ if TYPE_CHECKING:
     Spec = dict[str, Any]
 
 
-def locate(env_id: str, process: bool = False) -> "Spec":
+def locate(env_id: str, process: bool = False, max_episode_steps: int | None = None) -> "Spec":
     """Describe the host of `env_id`, in values that JSON holds.
 
     Args:
         env_id: a gymnasium id, or `module:EnvId`.
         process: put the environment into a process of its own, through gymnasium.
+        max_episode_steps: replaces the task's own time limit.
 
     Raises:
         UnknownEnvironment: no such task, where that can be told without importing gymnasium.
         SimulatorMismatch: a native task without an installed MuJoCo that can be read.
     """
+    _refuse_malformed(env_id)
     _refuse_near_misses(env_id)
+    common = {"env": env_id, "max_episode_steps": max_episode_steps}
     if process:
-        return {"host": "process", "env": env_id}
+        return {"host": "process", **common}
     if env_id not in NATIVE_TASKS:
-        return {"host": "gymnasium", "env": env_id}
+        return {"host": "gymnasium", **common}
     mujoco = _package_folder("mujoco", env_id)
     model_file = os.path.join(
         _package_folder("gymnasium", env_id), "envs", "mujoco", "assets", NATIVE_TASKS[env_id].model_file
@@ -43,7 +46,7 @@ def locate(env_id: str, process: bool = False) -> "Spec":
         )
     return {
         "host": "mujoco",
-        "env": env_id,
+        **common,
         "library": find_library(mujoco),
         "model_file": model_file,
         "state_bits": read_state_bits(os.path.join(mujoco, "include", "mujoco")),
@@ -56,17 +59,18 @@ def make(spec: "Spec") -> Environment:
     Raises:
         UnknownEnvironment, UnsupportedSpace, SimulatorMismatch, EnvironmentFault: as the host says.
     """
+    limit = spec.get("max_episode_steps")
     if spec["host"] == "mujoco":
         from edgedst.envs.mujoco import MujocoEnvironment
 
-        return MujocoEnvironment(spec["env"], spec["library"], spec["model_file"], spec["state_bits"])
+        return MujocoEnvironment(spec["env"], spec["library"], spec["model_file"], spec["state_bits"], limit)
     if spec["host"] == "process":
         from edgedst.envs.process_host import ProcessEnvironment
 
-        return ProcessEnvironment(spec["env"])
+        return ProcessEnvironment(spec["env"], limit)
     from edgedst.envs.gymnasium_host import GymnasiumEnvironment
 
-    return GymnasiumEnvironment(spec["env"])
+    return GymnasiumEnvironment(spec["env"], limit)
 
 
 def find_library(mujoco_folder: str) -> str:
@@ -123,6 +127,23 @@ def did_you_mean(name: str, known: "list[str]") -> str:
     if not near:
         return ""
     return f" Did you mean {' or '.join(f'`{by_folded[candidate]}`' for candidate in near)}?"
+
+
+def _refuse_malformed(env_id: str) -> None:
+    """Ids that nobody can have registered, and files in the place of modules."""
+    module, colon, name = env_id.rpartition(":")
+    folder, base = os.path.split(module)
+    plain = base.removesuffix(".py").strip(".")
+    if not name or (colon and not plain) or not env_id.isprintable():
+        raise UnknownEnvironment(
+            f"{env_id!r} names no environment. Expected a Gymnasium id like `Pendulum-v1`, or `module:EnvId`, where "
+            "importing `module` registers `EnvId`."
+        )
+    if plain != module:
+        start = "Write" if folder in ("", ".") else f"Start edgedst in the folder `{folder}` and write"
+        raise UnknownEnvironment(
+            f"`{env_id}` names a file, and a module was expected, as Python imports it. {start} `{plain}:{name}`."
+        )
 
 
 def _refuse_near_misses(env_id: str) -> None:

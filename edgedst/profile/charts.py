@@ -234,7 +234,7 @@ def curve(points: Sequence[Point], title: str, x_unit: Unit) -> str:
 
 def _ticks(low: float, high: float, count: int = 4) -> list[float]:
     """Multiples of 1, 2 or 5 times a power of ten within both ends, at most `count` steps."""
-    span = (high - low) or 1.0
+    span = high - low if high - low > 1e-300 else 1.0  # a smaller one has no power of ten
     power = 10.0 ** math.floor(math.log10(span / count))
     step = next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= count)
     return [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from edgedst.config import METHODS, TrainConfig
 from edgedst.density import DENSE_METHODS, family
 from edgedst.errors import ConfigError, ProfileError
+from edgedst.profile.process import python_of
 
 SPARSE, DENSE, TORCH = "sparse", "dense", "torch"
 BASELINES = (DENSE, TORCH)
@@ -102,4 +102,5 @@ def torch_command(config: TrainConfig, goal: dict[str, Any]) -> Command:
     job = json.dumps({"config": config.settings(), "profile": goal})
     threads = str(config.threads)
     variables = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-    return [sys.executable, "-W", "ignore", "-m", "edgedst.profile.versus_dense", job], variables
+    variables["PYTHONWARNINGS"] = "ignore"
+    return [*python_of("edgedst.profile.versus_dense"), job], variables

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgedst.files import write_whole
+from edgedst.files import write_together
 from edgedst.page import shell, tag
 from edgedst.profile import charts
 from edgedst.profile.headline import besides_replay, caveat, headline, why_no_energy
@@ -45,17 +45,19 @@ LEDGER_PARTS = {
 }
 
 
-def write_page(document: dict[str, Any], path: Path) -> None:
+def write_page(document: dict[str, Any], path: Path, beside: dict[str, bytes] | None = None) -> None:
     """Write the page of a profile.
 
     Args:
         document: the profile's JSON, format 1; any field may be null.
         path: of the file, whose folder exists.
+        beside: other files of this profile, by path, which are replaced with it or not at all.
 
     Raises:
-        RunFolderError: the file cannot be written.
+        RunFolderError: a file cannot be written.
     """
-    write_whole(str(path), page(document).encode())
+    # A path may hold what is no Unicode.
+    write_together({**(beside or {}), str(path): page(document).encode(errors="replace")}, "--html")
 
 
 def page(document: dict[str, Any]) -> str:

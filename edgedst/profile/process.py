@@ -9,11 +9,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from json import loads
 from typing import Any
 
 from edgedst import errors
 from edgedst.errors import EdgedstError, ProfileError
+from edgedst.parse import json_object
 from edgedst.profile.window import PREFIX
 
 TICK_SECONDS = 1.0  # between two looks at the clock, for a person who watches
@@ -24,6 +24,19 @@ _TIED = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15, 0, 0, 0); "
     "sys.exit(143) if os.getppid() != int(sys.argv[1]) else os.execv(sys.argv[2], sys.argv[2:])"
 )
+
+
+# `python -m` looks for every module in the current folder first, for Python's own too: a types.py there would run. What
+# a user has there, such as an environment, is found last.
+_LAST = (
+    "import sys; sys.path[:] = [*filter(None, sys.path), '']; sys.argv[0] = 'edgedst'; "
+    "from {} import main; sys.exit(main())"
+)
+
+
+def python_of(module: str) -> list[str]:
+    """The command line of a module's `main`, by the interpreter that runs this."""
+    return [sys.executable, "-c", _LAST.format(module)]
 
 
 def tied(command: list[str]) -> list[str]:
@@ -95,10 +108,10 @@ def _listen(
                 _, mine, said = line.decode("utf-8", "replace").partition(PREFIX)
                 if not mine:
                     continue
-                values: dict[str, Any] = loads(said)
+                values = json_object(said)  # empty of what an environment prints that looks so
                 if "mark" in values:
-                    on_mark(values["mark"])
-                else:
+                    on_mark(str(values["mark"]))
+                elif values:
                     result = values
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -23,13 +22,11 @@ class Comparison:
 
     Args:
         results: of the study.
-        out: where pictures are written.
     """
 
-    def __init__(self, results: Results, out: Path) -> None:
+    def __init__(self, results: Results) -> None:
         self.results = results
-        self.out = out
-        self.pictures: list[Path] = []
+        self.pictures: dict[str, bytes] = {}  # PNGs by name, once `blocks` has drawn them
         self._number = {variant.name: number for number, variant in enumerate(results.variants)}
         self._protocol = {key: variant for key in paper().methods if (variant := self._variant_like_the_paper_s(key))}
         protocol = {variant.name for variant in self._protocol.values()}
@@ -244,8 +241,8 @@ class Comparison:
         return [Heading("FLOPs and connections"), Table(columns, rows, caption)]
 
     def _over_tasks(self) -> list[Block]:
-        blocks, pictures = over_tasks(self.results, self._main, self._number, self.out / "interquartile-mean.png")
-        self.pictures += pictures
+        blocks, pictures = over_tasks(self.results, self._main, self._number)
+        self.pictures |= pictures
         return blocks
 
     def _task_curves(
@@ -268,10 +265,8 @@ class Comparison:
     def _figure(self, name: str, panels: Sequence[tuple[str, Sequence[figures.Curve]]], caption: str) -> Block:
         if not panels:
             return Text("There is no evaluation yet.")
-        path = self.out / f"{name}.png"
-        figures.draw_curves(path, panels, paper().steps)
-        self.pictures.append(path)
-        return Figure(path.name, caption.partition(",")[0], caption)
+        self.pictures[f"{name}.png"] = figures.draw_curves(panels, paper().steps)
+        return Figure(f"{name}.png", caption.partition(",")[0], caption)
 
     def _here(self, metric: str, task: str, variant: Variant) -> str:
         """Mean, standard deviation, and how many seeds where some are missing."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from edgedst.profile.curve import evaluations
+from edgedst.profile.curve import evaluations, is_number
 from edgedst.runs import folder_name
 from edgedst.study import figures
 from edgedst.study.found import Run
 from edgedst.study.grid import Point
-from edgedst.study.page import Block, Figure, Heading
+from edgedst.study.page import Block, Figure, Heading, literal
 from edgedst.study.results import Results
 
 PLACES = 101  # along the axis, where the seeds' curves are averaged
@@ -19,40 +17,41 @@ PLACES = 101  # along the axis, where the seeds' curves are averaged
 Curve = list[tuple[float, float]]  # (joules, mean return)
 
 
-def energy_section(results: Results, out: Path) -> tuple[list[Block], list[Path]]:
+def energy_section(results: Results) -> tuple[list[Block], dict[str, bytes]]:
     """A picture for each source and scope, since joules of two kinds never share an axis; nothing without any.
 
     Returns:
-        the blocks, and the pictures that were written.
+        the blocks, and the PNGs by name.
     """
     kinds: dict[tuple[str, str], dict[Point, Curve]] = {}
     for result in results.all:
         told = result.run.summary.get("energy") if result.run and result.finished else None
-        if result.run and told and told["measured"]:
+        if result.run and isinstance(told, dict) and told.get("measured") is True:
             curve = joules_and_returns(result.run)
             if len(curve) > 1:
-                kinds.setdefault((told["source"], told["scope"]), {})[result.point] = curve
+                kinds.setdefault((str(told.get("source")), str(told.get("scope"))), {})[result.point] = curve
     blocks: list[Block] = []
-    pictures = []
+    pictures: dict[str, bytes] = {}
     for (source, scope), curves in kinds.items():
-        path = out / f"energy-{folder_name(source)}-{folder_name(scope)}.png"
-        figures.draw_curves(path, _panels(results, curves), across_label="joules")
-        pictures.append(path)
+        name = f"energy-{folder_name(source)[:60]}-{folder_name(scope)[:60]}.png"
+        pictures[name] = figures.draw_curves(_panels(results, curves), across_label="joules")
+        meter = literal(f"{source} ({scope})")
         caption = (
-            f"Evaluation returns over the energy since a run's first step, measured by {source} ({scope}): all that "
-            "this meter counts, idle and evaluations included. Mean and standard deviation over finished seeds at "
+            f"Evaluation returns over the energy since a run's first step, measured by {meter}: all that this meter "
+            "counts, idle and evaluations included. Mean and standard deviation over finished seeds at "
             "equal joules, interpolated between evaluations, up to where the first seed ended."
         )
-        blocks.append(Figure(path.name, "Learning curves over joules", caption))
+        blocks.append(Figure(name, "Learning curves over joules", caption))
     return ([Heading("Learning curves over energy"), *blocks] if blocks else []), pictures
 
 
 def joules_and_returns(run: Run) -> Curve:
-    """Of every evaluation whose joules are known."""
-    curve = []
+    """Of every evaluation whose joules are known; what has fewer than the one before it was not counted on."""
+    curve: Curve = []
     for line in evaluations(run.folder):
-        if line.get("energy_joules") is not None:
-            curve.append((line["energy_joules"], line["evaluation_return"]))
+        joules = line.get("energy_joules")
+        if is_number(joules) and (not curve or joules > curve[-1][0]):
+            curve.append((joules, line["evaluation_return"]))
     return curve
 
 

@@ -6,21 +6,21 @@ Backgrounds are transparent and lines of text a middle grey, so that one file se
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgedst.errors import StudyError
-from edgedst.files import write_whole
 from edgedst.study.paper import Value
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; each has a line style of its own besides.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 GREY = "#808080"
+MOST_CHARACTERS = 60  # of a name in a picture
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,11 @@ class Curve:
 
 
 def draw_curves(
-    path: Path,
     panels: Sequence[tuple[str, Sequence[Curve]]],
     paper_steps: int = 0,
     across_label: str = "environment steps",
-) -> None:
-    """Mean over seeds with a band of one standard deviation, a panel a task; the paper's R at the right edge.
+) -> bytes:
+    """A PNG: mean over seeds with a band of one standard deviation, a panel a task; the paper's R at the right edge.
 
     Where not all of the study's seeds have come so far, the line is thin.
     """
@@ -55,7 +54,7 @@ def draw_curves(
         for curve in curves:
             handles.setdefault(curve.name, _draw_curve(axis, curve))
         _draw_paper(axis, curves, last, paper_steps)
-        axis.set_title(title, fontsize=11)
+        axis.set_title(_cut(title), fontsize=11)
         axis.set_xlabel(across_label)
         axis.set_ylabel("evaluation return")
         axis.set_xticks([tick for tick in axis.get_xticks() if 0 <= tick <= last])
@@ -64,14 +63,15 @@ def draw_curves(
         _neutral(axis)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    longest = max(map(len, handles), default=1)
+    longest = max((len(_cut(name)) for name in handles), default=1)
     across = max(1, min(len(handles), int(size[0] * 11 / (longest + 8))))
     below = 0.27 * -(-len(handles) // across) + 0.1  # inches
-    legend = figure.legend(handles.values(), handles.keys(), loc="lower center", ncol=across, frameon=False)
-    for text in legend.get_texts():
-        text.set_color(GREY)
-    figure.tight_layout(rect=(0, below / size[1], 1, 1))
-    _save(figure, path)
+    # Names come afterwards: a legend leaves out what begins with an underscore.
+    numbers = map(str, range(len(handles)))
+    legend = figure.legend(handles.values(), numbers, loc="lower center", ncol=across, frameon=False)
+    for text, name in zip(legend.get_texts(), handles, strict=True):
+        text.set(text=_cut(name), color=GREY)
+    return _png(figure, (0, below / size[1], 1, 1))
 
 
 def _draw_curve(axis: Any, curve: Curve) -> Any:
@@ -118,8 +118,8 @@ def _draw_paper(axis: Any, curves: Sequence[Curve], last: float, paper_steps: in
         )
 
 
-def draw_intervals(path: Path, panels: Sequence[tuple[str, Sequence[tuple[str, int, float, Any]]]], unit: str) -> None:
-    """Points with intervals, a panel a metric: (name, number of the variant, value, (low, high) or None)."""
+def draw_intervals(panels: Sequence[tuple[str, Sequence[tuple[str, int, float, Any]]]], unit: str) -> bytes:
+    """A PNG: points with intervals, a panel a metric: (name, number of the variant, value, (low, high) or None)."""
     pyplot = _pyplot()
     most = max(len(rows) for _, rows in panels)
     figure, axes = pyplot.subplots(1, len(panels), figsize=(9, 1.2 + 0.42 * most), dpi=120, squeeze=False, sharey=True)
@@ -133,20 +133,27 @@ def draw_intervals(path: Path, panels: Sequence[tuple[str, Sequence[tuple[str, i
         axis.axvline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         axis.locator_params(axis="x", nbins=6)
         axis.set_xlabel(unit)
-        axis.set_yticks(range(len(rows)), [name for name, *_ in rows])
+        axis.set_yticks(range(len(rows)), [_cut(name) for name, *_ in rows])
         axis.set_ylim(len(rows) - 0.5, -0.5)
         axis.set_title(title, fontsize=11)
         _neutral(axis)
         axis.grid(visible=False, axis="y")
-    figure.tight_layout()
-    _save(figure, path)
+    return _png(figure)
 
 
-def _save(figure: Any, path: Path) -> None:
+def _png(figure: Any, within: tuple[float, float, float, float] = (0, 0, 1, 1)) -> bytes:
     picture = io.BytesIO()
-    figure.savefig(picture, transparent=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a script that its font does not have, and of names with little room
+        figure.tight_layout(rect=within)
+        figure.savefig(picture, transparent=True)
     _pyplot().close(figure)
-    write_whole(str(path), picture.getvalue(), "--out")
+    return picture.getvalue()
+
+
+def _cut(name: str) -> str:
+    """A name that a study's file gave, with room for it in a picture."""
+    return name if len(name) <= MOST_CHARACTERS else name[: MOST_CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _neutral(axis: Any) -> None:
@@ -172,6 +179,7 @@ def _pyplot() -> Any:
     except ImportError:
         raise StudyError("The report's pictures need matplotlib: pip install 'edgedst[plot]'.") from None
     matplotlib.use("Agg")
+    matplotlib.rcParams["text.parse_math"] = False  # a dollar in a name is a dollar
     from matplotlib import pyplot
 
     return pyplot

@@ -9,11 +9,12 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
+from edgedst import parse
 from edgedst.config import TrainConfig
-from edgedst.errors import EdgedstError
-from edgedst.profile.curve import evaluations, json_object
+from edgedst.errors import ConfigError, EdgedstError
+from edgedst.profile.curve import evaluations, is_number, is_step
 from edgedst.runs import folder_name
 from edgedst.study.grid import Point, identity
 
@@ -30,7 +31,12 @@ class Run:
     @property
     def finished(self) -> bool:
         """All steps and the last evaluation are done."""
-        return bool(self.summary.get("finished"))
+        return self.summary.get("finished") is True
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has a checkpoint, readable or not; one that was killed before its first one has none."""
+        return _is_there(self.folder / "checkpoint" / "state.json")
 
     @property
     def step(self) -> int:
@@ -38,37 +44,29 @@ class Run:
         if self.finished:
             return int(self.number("step") or 0)
         try:
-            with (self.folder / "metrics.jsonl").open("rb") as file:
+            with parse.opened(self.folder / "metrics.jsonl") as file:
                 file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
                 lines = file.read().splitlines()
         except OSError:
             return 0
-        for line in reversed(lines):
-            step = json_object(line).get("step")
-            if isinstance(step, int):
-                return step
-        return 0
+        steps = (parse.json_object(line).get("step") for line in reversed(lines))
+        return next((step for step in steps if is_step(step)), 0)
 
     def number(self, name: str) -> float | None:
         """A number of its summary; None when it is not there, as in one that another edgedst wrote."""
         value = self.summary.get(name)
-        return value if _is_number(value) else None
+        return value if is_number(value) else None
 
     @property
     def peak_bytes(self) -> float | None:
         """The largest of its processes' peaks: it may have gone on several times, and its summary knows the last."""
         told = [line.get("peak_rss_bytes") for line in evaluations(self.folder)]
-        peaks = [float(peak) for peak in (self.summary.get("peak_rss_bytes"), *told) if _is_number(peak)]
+        peaks = [float(peak) for peak in (self.summary.get("peak_rss_bytes"), *told) if is_number(peak)]
         return max(peaks, default=None)
 
     def evaluations(self) -> list[tuple[int, float]]:
         """(step, mean return) of every evaluation that can be read."""
-        found = []
-        for line in evaluations(self.folder):
-            step, value = line.get("step"), line.get("evaluation_return")
-            if isinstance(step, int) and _is_number(value):
-                found.append((step, float(value)))
-        return found
+        return [(line["step"], float(line["evaluation_return"])) for line in evaluations(self.folder)]
 
     def file(self, name: str) -> dict[str, Any]:
         """One of the folder's JSON files; empty when it is not there."""
@@ -87,21 +85,33 @@ class RunIndex:
         self._told: dict[Path, tuple[str, int | None]] = {}  # identity but for the rows, and these; it never changes
 
     def find(self, point: Point) -> Run | None:
-        """The point's finished run, or else the newest unfinished one."""
-        config = point.config
-        parent = self._runs / folder_name(config.env) / config.method
-        newest_first = sorted(
-            parent.glob(f"s{config.seed}-*"), key=lambda f: (f.name.split("-", 1)[1], f.name), reverse=True
-        )
-        unfinished = None
-        for folder in newest_first:
+        """The point's finished run, or else the newest with a checkpoint, or else the newest."""
+        unfinished: list[Run] = []
+        for folder in self._newest_first(point):
             if not self._is_of(folder, point):
                 continue
             run = Run(folder, _read_json(folder / "summary.json"))
             if run.finished:
                 return run
-            unfinished = unfinished or run
-        return unfinished
+            unfinished.append(run)
+        return next((run for run in unfinished if run.begun), next(iter(unfinished), None))
+
+    def doubt(self, point: Point) -> str:
+        """Why nobody can say that the point has no run yet: one has a checkpoint and damaged settings. Or nothing."""
+        for folder in self._newest_first(point):
+            told = self._settings_of(folder)
+            if isinstance(told, str) and Run(folder).begun:
+                return (
+                    f"`{folder}` has a checkpoint, and whether it is of this run cannot be told: {told} Take its "
+                    "config.toml from a backup, or move the folder away to train the run again."
+                )
+        return ""
+
+    def _newest_first(self, point: Point) -> list[Path]:
+        """Folders of the point's task, method and seed."""
+        config = point.config
+        parent = self._runs / folder_name(config.env) / config.method
+        return sorted(parent.glob(f"s{config.seed}-*"), key=lambda f: (f.name.split("-", 1)[1], f.name), reverse=True)
 
     def strangers(self, points: Iterable[Point]) -> list[Path]:
         """Run folders that belong to none of these points: other settings, or a config that cannot be read."""
@@ -117,14 +127,34 @@ class RunIndex:
     def _is_of(self, folder: Path, point: Point) -> bool:
         """A run names the rows that it was given; a point that leaves them to the budget takes any number."""
         wanted, wanted_rows = _but_for_rows(point.config)
+        told = self._settings_of(folder)
+        if isinstance(told, str):
+            return False
+        stored, rows = told
+        return stored == wanted and (wanted_rows is None or rows == wanted_rows)
+
+    def _settings_of(self, folder: Path) -> tuple[str, int | None] | str:
+        """What a run was told; a sentence where that cannot be read: just being made, foreign or damaged."""
         if folder not in self._told:
             try:
-                settings = TrainConfig.load(folder / "config.toml")
-                self._told[folder] = _but_for_rows(TrainConfig.from_settings(settings).resolved())
-            except EdgedstError:
-                return False  # just being made, or foreign: looked at again next time
-        stored, rows = self._told[folder]
-        return stored == wanted and (wanted_rows is None or rows == wanted_rows)
+                self._told[folder] = _but_for_rows(_whole_config(folder / "config.toml"))
+            except EdgedstError as error:
+                return str(error)  # looked at again next time
+        return self._told[folder]
+
+
+def _whole_config(path: Path) -> TrainConfig:
+    """Of a run's config.toml, which ends with the rows that it was given, or else with the last setting that it has.
+
+    Raises:
+        ConfigError: it cannot be read, or lost its end: what is missing would become a default.
+    """
+    settings = TrainConfig.load(path, pipe=False)
+    config = TrainConfig.from_settings(settings, f"`{path}`").resolved()
+    last = [name for name, value in config.settings().items() if value is not None][-1]
+    if "replay_rows" not in settings or not (next(reversed(settings)) == "replay_rows" or last in settings):
+        raise ConfigError(f"`{path}` has lost its end.")
+    return config
 
 
 @functools.cache
@@ -134,10 +164,17 @@ def _but_for_rows(config: TrainConfig) -> tuple[str, int | None]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json_object(path.read_bytes())
+        return parse.json_object(parse.read(path))
     except OSError:
         return {}
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _is_there(path: Path) -> bool:
+    """Where a folder may not be searched nobody can say that it is not."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True

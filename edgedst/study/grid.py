@@ -17,23 +17,22 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
-import sys
+import math
+import stat
 import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from edgedst import parse
 from edgedst.config import TrainConfig
 from edgedst.density import DENSE_METHODS
 from edgedst.errors import StudyError
+from edgedst.page import one_line
 from edgedst.runs import folder_name
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 SHIPPED = Path(__file__).parent / "shipped"
+MOST_RUNS = 10_000  # of a study: more are a slip, and would take minutes to be expanded
 
 # Results do not depend on these, so a run may go on with others.
 FREE_SETTINGS = ("threads", "checkpoint_every", "energy")
@@ -101,7 +100,12 @@ def find_study(name: str) -> Path:
         StudyError: there is neither.
     """
     path = Path(name)
-    if path.is_file():
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            return path
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
+        pass
+    except OSError:  # a folder that may not be searched: `read_study` says so
         return path
     shipped = {file.stem: file for file in sorted(SHIPPED.glob("*.toml"))}
     if path.name == name and name.removesuffix(".toml") in shipped:
@@ -121,26 +125,25 @@ def read_study(path: Path) -> Study:
         ConfigError: a setting is unknown or has an impossible value.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text)
+        written = parse.read(path, pipe=True)
+        content = parse.toml(written)
     except OSError as error:
         raise StudyError(f"The study `{path}` cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise StudyError(f"The study `{path}` is not TOML: it is no UTF-8 text.") from error
-    except tomllib.TOMLDecodeError as error:
-        where = str(error).replace("at end of document", f"at line {len(text.splitlines())}, the end")
-        raise StudyError(f"The study `{path}` is not TOML: {where}. docs/study.md shows how one is written.") from error
+    except ValueError as error:
+        raise StudyError(f"The study `{path}` is not TOML: {error}. docs/study.md shows how one is written.") from error
 
     _check_keys(content, path)
     grids = content["grid"] if isinstance(content["grid"], list) else [content["grid"]]
-    points: list[Point] = []
+    blocks = []
     for number, grid in enumerate(grids, 1):
         where = f"`{path}`, grid {number}" if len(grids) > 1 else f"`{path}`"
-        points += _expand(grid, content.get("settings", {}), where)
+        blocks.append((_label(grid, where), _axes(grid, content.get("settings", {}), where), where))
+    _refuse_too_many(sum(math.prod(map(len, axes.values())) for _, axes, _ in blocks), path)
+    points = [point for block in blocks for point in _expand(*block)]
     _refuse_duplicates(points, path)
     points.sort(key=lambda point: point.config.seed)
-    title, description = (_one_line(content.get(name, "")) for name in ("title", "description"))
-    return Study(path.stem, title or path.stem, description, tuple(points), text)
+    title, description = (one_line(content.get(name, "")) for name in ("title", "description"))
+    return Study(path.stem, title or path.stem, description, tuple(points), written.decode())
 
 
 def _check_keys(content: dict[str, Any], path: Path) -> None:
@@ -157,18 +160,33 @@ def _check_keys(content: dict[str, Any], path: Path) -> None:
         raise StudyError(f"`{path}` has no grid. Add `[[grid]]` with `env`, `method` and `seed`, each a list.")
 
 
-def _expand(grid: dict[str, Any], settings: dict[str, Any], where: str) -> list[Point]:
-    """Every combination of the values that a block lists; what it does not list comes from [settings]."""
+def _label(grid: dict[str, Any], where: str) -> str:
     label = grid.get("label", "")
     if not isinstance(label, str):
         raise StudyError(f"{where}: `label` must be a text and is {label!r}.")
-    label = _one_line(label)
+    return one_line(label)
+
+
+def _axes(grid: dict[str, Any], settings: dict[str, Any], where: str) -> dict[str, list[Any]]:
+    """The values that a block lists, by setting; what it does not list comes from [settings]."""
     merged = {**settings, **{name: value for name, value in grid.items() if name != "label"}}
-    axes = {name: _values(name, value, where) for name, value in merged.items()}
-    combinations = itertools.product(*axes.values())
+    return {name: _values(name, value, where) for name, value in merged.items()}
+
+
+def _refuse_too_many(count: int, path: Path) -> None:
+    if count > MOST_RUNS:
+        told = f"{count:,}" if count < 10**12 else "more than 10^12"
+        raise StudyError(
+            f"`{path}` has {told} runs, for every combination of the listed values is one, and a study may have "
+            f"{MOST_RUNS:,}. List fewer values, or write several studies."
+        )
+
+
+def _expand(label: str, axes: dict[str, list[Any]], where: str) -> list[Point]:
+    """Every combination of the values."""
     return [
         Point(TrainConfig.from_settings(dict(zip(axes, values, strict=True)), where).resolved(), label)
-        for values in combinations
+        for values in itertools.product(*axes.values())
     ]
 
 
@@ -179,10 +197,6 @@ def _values(name: str, value: Any, where: str) -> list[Any]:
     if not value:
         raise StudyError(f"{where}: `{name}` is an empty list. Give it a value, or leave it out.")
     return value if name != "hidden" or isinstance(value[0], list) else [value]
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _refuse_duplicates(points: list[Point], path: Path) -> None:

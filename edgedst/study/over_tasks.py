@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from edgedst.study import figures
-from edgedst.study.page import NOTHING, Block, Column, Figure, Heading, Table, Text
+from edgedst.study.page import NOTHING, Block, Column, Figure, Heading, Table, Text, literal
 from edgedst.study.paper import METRICS, paper
 from edgedst.study.results import Results, Variant
 from edgedst.study.statistics import BOOTSTRAP_DRAWS, FEWEST_SEEDS, interquartile_mean, stratified_bootstrap
+
+PICTURE = "interquartile-mean.png"
 
 Interval = tuple[float, float] | None
 
 
 def over_tasks(
-    results: Results, variants: Sequence[Variant], number: Mapping[str, int], picture: Path
-) -> tuple[list[Block], list[Path]]:
-    """The section, and the pictures that were drawn for it.
+    results: Results, variants: Sequence[Variant], number: Mapping[str, int]
+) -> tuple[list[Block], dict[str, bytes]]:
+    """The section, and the picture that was drawn for it, by its name.
 
     Args:
         results: of the study.
         variants: that are compared.
         number: of each variant, by name: its colour.
-        picture: where to draw.
     """
     heading = Heading("Over all tasks")
     printed = [task for task in results.tasks if paper().value("R", task, "td3")]
@@ -32,7 +32,7 @@ def over_tasks(
     able = [v for v in everywhere if any(results.finished(task, v) for task in printed)]
     tasks = [task for task in printed if able and all(results.finished(task, v) for v in able)]
     if not tasks:
-        return [heading, Text("There is no task of the paper yet that every variant has finished a run on.")], []
+        return [heading, Text("There is no task of the paper yet that every variant has finished a run on.")], {}
 
     panels, cells = [], {variant.name: [variant.name] for variant in able}
     for metric in METRICS:
@@ -45,7 +45,7 @@ def over_tasks(
             cells[variant.name] += _cells(middle, interval, _mean([_mean(task) for task in scores]))
             cells[variant.name].append(_paper_mean(metric, tasks, variant))
         panels.append((f"{metric}, interquartile mean", rows))
-    figures.draw_intervals(picture, panels, "score: 1 is the paper's dense TD3")
+    picture = figures.draw_intervals(panels, "score: 1 is the paper's dense TD3")
 
     columns = [Column("variant", text=True)]
     for metric in METRICS:
@@ -55,13 +55,14 @@ def over_tasks(
     left_out = [task for task in results.tasks if task not in tasks] + [v.name for v in variants if v not in able]
     caption = _caption(tasks, left_out, results.as_long_as_the_paper_s)
     table = Table(columns, list(cells.values()), caption)
-    return [heading, Figure(picture.name, "Interquartile means", told), table], [picture]
+    return [heading, Figure(PICTURE, "Interquartile means", told), table], {PICTURE: picture}
 
 
 def _caption(tasks: Sequence[str], left_out: Sequence[str], as_long: bool) -> str:
-    out = f" (not on all of them, not finished or not in the paper: {', '.join(left_out)})" if left_out else ""
+    over, out = literal(", ".join(tasks)), literal(", ".join(left_out))
+    out = f" (not on all of them, not finished or not in the paper: {out})" if left_out else ""
     caption = (
-        f"Over {', '.join(tasks)}{out}. Each score is divided by the paper's dense TD3 on that task after a million "
+        f"Over {over}{out}. Each score is divided by the paper's dense TD3 on that task after a million "
         "steps (Tables 1 and 2). IQM: mean of the middle half of all runs' scores; in brackets its 95 % interval by "
         f"{BOOTSTRAP_DRAWS:,} draws of a bootstrap stratified by task (Agarwal et al. 2021, Deep Reinforcement "
         "Learning at the Edge of the Statistical Precipice). It is too narrow with few seeds: with 5 it holds the "

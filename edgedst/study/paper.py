@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
+from edgedst import parse
 
 METRICS = {"R": "Return over the last 10 evaluations", "LCA": "Learning curve area"}
 
@@ -69,7 +64,7 @@ def task_of(env: str) -> str:
 @functools.cache
 def paper() -> Paper:
     """The figures of Sokar et al. 2022."""
-    content = tomllib.loads(Path(__file__).with_name("paper.toml").read_text(encoding="utf-8"))
+    content = parse.toml(parse.read(Path(__file__).with_name("paper.toml")))
     tables = []
     for table in content["table"]:
         methods = tuple(table["methods"])

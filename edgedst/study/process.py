@@ -9,16 +9,15 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgedst.config import TrainConfig
 from edgedst.errors import StudyError
-from edgedst.profile.process import tied
+from edgedst.profile.process import python_of, tied
 from edgedst.study.found import RunIndex
-from edgedst.study.grid import Point
+from edgedst.study.grid import FREE_SETTINGS, Point
 
 POLL_SECONDS = 0.2
 
@@ -40,17 +39,21 @@ def run_point(out: str, name: str) -> Outcome:
     """
     study = Path(out)
     folder = study / "points" / name
-    if not (folder / "settings.toml").is_file():
+    if not os.path.isfile(folder / "settings.toml"):  # noqa: PTH113  # false, too, where it may not be looked for
         raise StudyError(unseen(out))
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         if not _locked(lock, study / "stop"):
             return Outcome(name, 0, "Not started: the study was stopped.")
-        config = TrainConfig.from_settings(TrainConfig.load(folder / "settings.toml")).resolved()
-        run = RunIndex(study).find(Point(config))
+        point = Point(TrainConfig.from_settings(TrainConfig.load(folder / "settings.toml", pipe=False)).resolved())
+        index = RunIndex(study)
+        run = index.find(point)
         if run and run.finished:
             return Outcome(name, 0, "Another process had finished it.")
-        return _train(study, folder, lock)
+        begun = run.folder if run and run.begun else None
+        if begun is None and (doubt := index.doubt(point)):
+            return Outcome(name, 1, doubt)
+        return _train(study, folder, _training(study, folder, begun, point.config), lock)
     finally:
         os.close(lock)
 
@@ -76,9 +79,18 @@ def _locked(lock: int, stop: Path) -> bool:
     return False
 
 
-def _train(study: Path, folder: Path, lock: int) -> Outcome:
-    settings, runs = str(folder / "settings.toml"), str(study / "runs")
-    train = edgedst_command("train", "--config", settings, "--run-dir", runs, "--resume", "newest", "--no-progress")
+def _training(study: Path, folder: Path, begun: Path | None, config: TrainConfig) -> list[str]:
+    """The command that begins a point's run, or goes on with the one that has begun, whose own settings hold."""
+    if begun is None:
+        told = ["--config", str(folder / "settings.toml"), "--run-dir", str(study / "runs")]
+    else:
+        told = ["--resume", str(begun)]
+        for name in FREE_SETTINGS:
+            told += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
+    return edgedst_command("train", *told, "--no-progress")
+
+
+def _train(study: Path, folder: Path, train: list[str], lock: int) -> Outcome:
     log = folder / "log.txt"
     with log.open("ab") as file:
         begin = file.tell()
@@ -105,4 +117,4 @@ def _train(study: Path, folder: Path, lock: int) -> Outcome:
 
 def edgedst_command(*arguments: str) -> list[str]:
     """The command line of `edgedst`, by the interpreter that runs this."""
-    return [sys.executable, "-m", "edgedst.cli.main", *arguments]
+    return [*python_of("edgedst.cli.main"), *arguments]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from pathlib import Path
 
 from edgedst import __version__
 from edgedst.errors import StudyError
-from edgedst.files import folder_error, write_whole
+from edgedst.files import folder_error, make_folder, write_together
+from edgedst.profile.curve import is_step
 from edgedst.study.comparison import Comparison
 from edgedst.study.energy import energy_section
 from edgedst.study.grid import read_study
-from edgedst.study.page import NOTHING, Block, Column, Heading, Items, Table, Text, markdown, page
+from edgedst.study.page import NOTHING, Block, Column, Heading, Items, Table, Text, code, literal, markdown, page
 from edgedst.study.paper import paper
 from edgedst.study.results import Result, Results
+
+MOST_HOST_CHARACTERS = 400  # of a machine: host.json may hold any text
 
 
 def write_report(study: Path, out: Path) -> list[Path]:
@@ -25,18 +29,20 @@ def write_report(study: Path, out: Path) -> list[Path]:
         ConfigError: its file has settings that this edgedst does not know.
         RunFolderError: the report cannot be written.
     """
-    if not (study / "study.toml").is_file():
+    if not os.path.isfile(study / "study.toml"):  # noqa: PTH113  # false, too, where it may not be looked for
         raise StudyError(
             f"`{study}` is no study's folder: expected `{study / 'study.toml'}`. Name the folder that "
             "`edgedst study run` filled."
         )
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(str(out))
+    except FileExistsError:
+        pass
     except OSError as error:
         raise folder_error(error, str(out), "--out") from error
     results = Results(read_study(study / "study.toml"), study)
-    comparison = Comparison(results, out)
-    energy, energy_pictures = energy_section(results, out)
+    comparison = Comparison(results)
+    energy, energy_pictures = energy_section(results)
     blocks = [
         *_head(results, comparison.departures()),
         *comparison.blocks(),
@@ -45,10 +51,11 @@ def write_report(study: Path, out: Path) -> list[Path]:
         *_runs(results),
         *_made(results, study),
     ]
-    title = results.study.title
-    write_whole(str(out / "index.html"), page(title, blocks, out).encode(), "--out")
-    write_whole(str(out / "report.md"), markdown(blocks).encode(), "--out")
-    return [out / "index.html", out / "report.md", *comparison.pictures, *energy_pictures]
+    pictures = {**comparison.pictures, **energy_pictures}
+    html = page(results.study.title, blocks, pictures)
+    files = {"index.html": html.encode(), "report.md": markdown(blocks).encode(), **pictures}
+    write_together({str(out / name): content for name, content in files.items()}, "--out")
+    return [out / name for name in files]
 
 
 def _head(results: Results, departures: str) -> list[Block]:
@@ -62,7 +69,7 @@ def _head(results: Results, departures: str) -> list[Block]:
         f"says that some seeds are not, and {NOTHING} that there is nothing to tell."
     )
     blocks: list[Block] = [Heading(study.title, 1)]
-    blocks += [Text(study.description)] if study.description else []
+    blocks += [Text(literal(study.description))] if study.description else []
     blocks.append(Text(about))
     if departures:
         blocks.append(Text(f"This study departs from the paper's protocol: {departures}."))
@@ -73,13 +80,13 @@ def _missing(results: Results) -> list[Block]:
     missing = [result for result in results.all if not result.finished]
     blocks: list[Block] = []
     if missing:
-        items = [f"{result.point.told}: {result.state}" for result in missing if result.run or result.failure]
+        items = [f"{literal(result.point.told)}: {result.state}" for result in missing if result.run or result.failure]
         waiting: dict[str, list[str]] = {}
         for result in missing:
             if not (result.run or result.failure):
                 told = f"{results.variant_of(result).name} on {result.point.config.env}"
                 waiting.setdefault(told, []).append(str(result.point.config.seed))
-        items += [f"{told}: not started: seed {', '.join(seeds)}" for told, seeds in waiting.items()]
+        items += [f"{literal(told)}: not started: seed {', '.join(seeds)}" for told, seeds in waiting.items()]
         blocks += [
             Heading("What is missing"),
             Text(f"{len(missing)} of {len(results.all)} runs. `edgedst study run` goes on with those that have begun."),
@@ -87,7 +94,14 @@ def _missing(results: Results) -> list[Block]:
         ]
     if results.strangers:
         told = "Run folders in `runs/` that are not counted: their settings are not this study's, or cannot be read."
-        blocks += [Heading("What is left out"), Text(told), Items([f"`{folder}`" for folder in results.strangers])]
+        blocks += [Heading("What is left out"), Text(told), Items([code(str(folder)) for folder in results.strangers])]
+    unread = [
+        f"{code(f'{result.run.folder}/metrics.jsonl')}: {result.unread} lines"
+        for result in results.all
+        if result.run and result.unread
+    ]
+    if unread:
+        blocks += [Heading("What cannot be read"), Items(unread)]
     return blocks
 
 
@@ -115,18 +129,19 @@ def _made(results: Results, study: Path) -> list[Block]:
         host = result.run.file("host.json") if result.run else {}
         if host:
             board = host.get("board") or host.get("cpu") or "unknown CPU"
-            hosts.append(
+            told = (
                 f"{board}, {host.get('machine')}, {host.get('cores')} cores, "
                 f"{_gigabytes(host.get('memory_bytes'))}, kernel path {host.get('isa')}, "
                 f"edgedst {host.get('edgedst')}, Python {host.get('python')}"
             )
+            hosts.append(literal(told[:MOST_HOST_CHARACTERS]))
     command = f"edgedst study run {shlex.quote(str(study / 'study.toml'))} --out {shlex.quote(str(study))}"
     items = [f"Trained on: {host}" for host in dict.fromkeys(hosts)]
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    items.append(f"With: `{command}`, which goes on where it was")
+    items.append(f"With: {code(command)}, which goes on where it was")
     items.append(f"Reported by edgedst {__version__} on {now}")
     return [Heading("How this was made"), Items(items)]
 
 
 def _gigabytes(size: object) -> str:
-    return f"{size / 1e9:.1f} GB" if isinstance(size, int) else "unknown memory"
+    return f"{size / 1e9:.1f} GB" if is_step(size) else "unknown memory"

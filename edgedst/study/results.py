@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgedst import parse
 from edgedst.config import TrainConfig
 from edgedst.density import DENSE_METHODS, family, nnz_per_layer
 from edgedst.profile import flops
+from edgedst.profile.curve import is_step, unread
 from edgedst.study.found import Run, RunIndex
 from edgedst.study.grid import FREE_SETTINGS, Point, Study, idle_settings
+from edgedst.study.page import code, literal
 from edgedst.study.statistics import last_return, learning_curve_area
 
 # Settings that Figures 3 and 4 vary.
 SCHEDULE = frozenset({"evolve_every"})
 SPARSITY = frozenset({"lambda1", "lambda2"})
 
+MOST_FEATURES = 10_000_000  # of a layer, likewise
 MOST_HEADER_BYTES = 10_000_000  # of a checkpoint: a damaged one may name any length
 
 # Which machine and how much memory: not the protocol.
@@ -33,6 +36,7 @@ class Result:
     run: Run | None
     evaluations: tuple[tuple[int, float], ...]  # (step, mean return)
     failure: str  # why its process failed; empty when it did not
+    unread: int  # lines of its metrics that cannot be read
 
     @property
     def finished(self) -> bool:
@@ -44,20 +48,21 @@ class Result:
         """What a finished run has lost; empty when it is whole."""
         if self.run is None or not self.run.finished:
             return ""
-        made = int(self.run.number("evaluations") or 1)
+        made = max(1, int(self.run.number("evaluations") or 1))
         if len(self.evaluations) >= made:
             return ""
+        metrics = code(f"{self.run.folder}/metrics.jsonl")
         return (
             f"finished, but {len(self.evaluations)} of its {made} evaluations can be read from "
-            f"`{self.run.folder / 'metrics.jsonl'}`. Restore that file, or remove the folder to train the run again."
+            f"{metrics}. Restore that file, or remove the folder to train the run again."
         )
 
     @property
     def state(self) -> str:
-        """For people: finished, failed, at which step, or not started."""
+        """For people: finished, failed, at which step, or not started; marked up."""
         if self.finished or self.damage:
             return self.damage or "finished"
-        return f"failed, {self._at}: {self.failure}" if self.failure else self._at
+        return f"failed, {self._at}: {literal(self.failure)}" if self.failure else self._at
 
     @property
     def short_state(self) -> str:
@@ -205,21 +210,28 @@ def network_sizes(run: Path) -> dict[str, list[int]] | None:
 
     None where there is no checkpoint, or one that cannot be read.
     """
+    folder = run / "checkpoint"
     try:
-        state = json.loads((run / "checkpoint" / "state.json").read_bytes())
-        with (run / "checkpoint" / state["networks"]["file"]).open("rb") as file:
+        state = parse.json_object(parse.read(folder / "state.json"))
+        with parse.opened(folder / Path(state["networks"]["file"]).name) as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(min(length, MOST_HEADER_BYTES)))
-        sizes = json.loads(header["__metadata__"]["edgedst"])["sizes"]
-        return {name: [int(size) for size in sizes[name]] for name in ("actor", "critic_1")}
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+            header = parse.json_object(file.read(min(length, MOST_HEADER_BYTES)))
+        told = parse.json_object(header["__metadata__"]["edgedst"])["sizes"]
+        sizes: dict[str, list[int]] = {name: list(told[name]) for name in ("actor", "critic_1")}
+    except (OSError, KeyError, TypeError, struct.error):
         return None
+    for ends in sizes.values():
+        if len(ends) < 2 or not all(is_step(size) and 1 <= size <= MOST_FEATURES for size in ends):
+            return None
+    return sizes
 
 
 def _result(point: Point, run: Run | None, out: Path) -> Result:
-    failed = out / "points" / point.name / "failed.txt"
-    failure = failed.read_text(encoding="utf-8", errors="replace").strip() if failed.is_file() else ""
-    return Result(point, run, tuple(run.evaluations()) if run else (), failure)
+    try:
+        failure = parse.read(out / "points" / point.name / "failed.txt").decode(errors="replace").strip()
+    except OSError:
+        failure = ""
+    return Result(point, run, tuple(run.evaluations()) if run else (), failure, unread(run.folder) if run else 0)
 
 
 def _by_method(point: Point) -> str:

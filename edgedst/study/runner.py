@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from edgedst.envs import registry
 from edgedst.errors import RunFolderError, StudyError
-from edgedst.files import folder_error, write_whole
+from edgedst.files import folder_error, make_folder, write_whole
 from edgedst.progress import Progress, duration
 from edgedst.study.found import Run, RunIndex
 from edgedst.study.grid import Point, Study
@@ -65,7 +65,7 @@ def run_study(study: Study, out: Path, jobs: int, scheduler: str | None, shown: 
         _write(out, study, waiting)
         progress = GridProgress(study, index, None if scheduler else jobs, shown)
         progress.say(
-            f"{study.title}: {len(study.points)} runs, {len(study.points) - len(waiting)} of them finished; in {out}"
+            f"{study.title}: {len(study.points):,} runs, {len(study.points) - len(waiting)} of them finished; in {out}"
         )
         if strangers := index.strangers(study.points):
             progress.say(
@@ -86,16 +86,11 @@ def check_tasks(points: list[Point]) -> None:
     for (env, process), point in first.items():
         if registry.locate(env, process)["host"] == "mujoco":
             continue
-        settings = point.config.toml()
-        read, write = os.pipe()
-        with os.fdopen(write, "w") as file:
-            file.write(settings)
-        plan = edgedst_command("plan", "--config", f"/dev/fd/{read}", "--json")
-        done = subprocess.run(plan, capture_output=True, text=True, check=False, pass_fds=(read,))
-        os.close(read)
+        plan = edgedst_command("plan", "--config", "/dev/stdin", "--json")
+        done = subprocess.run(plan, input=point.config.toml().encode(), capture_output=True, check=False)
         if done.returncode:
-            told = done.stderr.strip().splitlines() or [f"`edgedst plan` ended with exit code {done.returncode}."]
-            raise StudyError(f"{point.told}: {told[-1]}")
+            told = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise StudyError(f"{point.told}: {told[-1] if told else f'`edgedst plan` ended with {done.returncode}.'}")
 
 
 class _Runner:
@@ -247,8 +242,9 @@ def _stopped(path: Path) -> Iterator[None]:
 def _folder_of_one(out: Path) -> Iterator[None]:
     """Make the study's folder; two that ran one study would train each run twice."""
     try:
-        (out / "points").mkdir(parents=True, exist_ok=True)
-        (out / "runs").mkdir(exist_ok=True)
+        for name in ("points", "runs"):
+            with suppress(FileExistsError):
+                make_folder(str(out / name))
         lock = os.open(out / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise folder_error(error, str(out), "--out") from error
@@ -273,7 +269,8 @@ def _write(out: Path, study: Study, waiting: list[Point]) -> None:
     for point in waiting:
         folder = out / "points" / point.name
         try:
-            folder.mkdir(exist_ok=True)
+            with suppress(FileExistsError):
+                make_folder(str(folder))
             (folder / "failed.txt").unlink(missing_ok=True)
         except OSError as error:
             raise folder_error(error, str(folder), "--out") from error

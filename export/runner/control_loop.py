@@ -63,7 +63,7 @@ def main() -> int:
         return 0
     try:
         robot.start()
-        loop(session, about["observation_size"], robot, arguments.rate, arguments.steps, ended)
+        loop(session, about, robot, arguments.rate, arguments.steps, ended)
     except Unusable as error:
         print(f"control_loop: {error} No action was given; stopping the robot.", file=sys.stderr)
         return 1
@@ -100,7 +100,7 @@ class Ended:
             signal.signal(number, handler)
 
 
-def loop(session, size, robot, rate, steps, ended):
+def loop(session, about, robot, rate, steps, ended):
     """Step at `rate` until `steps` are done or the end is asked for.
 
     Steps keep to the clock: a late one moves no other, and a period that has passed is left out, not caught up with.
@@ -111,7 +111,7 @@ def loop(session, size, robot, rate, steps, ended):
     due, done = time.monotonic(), 0
     while not ended.asked and (steps is None or done < steps):
         began = time.monotonic()
-        robot.apply_action(act(session, read(robot, size)))
+        robot.apply_action(act(session, about, read(robot, about["observation_size"])))
         done += 1
         now = time.monotonic()
         due += period
@@ -143,13 +143,17 @@ def read(robot, size):
     return observation[None, :]
 
 
-def act(session, observation):
-    """The actor's action, a list of floats."""
+def act(session, about, observation):
+    """The actor's action, a list of floats within the bounds that its file states."""
     import numpy as np
 
     action = session.run(["actions"], {"obs": observation})[0][0]
     if not np.isfinite(action).all():
         raise Unusable(f"The actor gave {action.tolist()}: the observation is far outside of what it was trained with.")
+    for value, low, high in zip(action.tolist(), about["action_low"], about["action_high"]):  # noqa: B905  # Python 3.9
+        slack = 1e-5 * max(abs(low), abs(high))  # what a float32 beside a bound may be off
+        if not low - slack <= value <= high + slack:
+            raise Unusable(f"The actor gave {value:g}, and its file says {low:g} to {high:g}: copy the bundle again.")
     return action.tolist()
 
 

@@ -8,12 +8,15 @@ Needs onnxruntime and numpy only; imports nothing of edgedst, so this one file c
 """
 
 import argparse
+import hashlib
 import json
+import os
 import pathlib
 import re
 import sys
 import time
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # 1.32 writes events into the home folder and sends them
 try:
     import numpy as np
     import onnxruntime
@@ -56,15 +59,26 @@ def main() -> int:
 
 
 def open_session(path, threads):
-    """An onnxruntime session on the CPU."""
+    """An onnxruntime session on the CPU with the file, once its checksum has come out."""
+    content = read_checked(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        # Without a fallback, which is the same provider once more and prints that it is tried.
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no base but Exception
         raise ValueError(f"onnxruntime {onnxruntime.__version__} cannot load `{path}`: {error}") from error
+
+
+def read_checked(path):
+    """The file's bytes, as they were exported: ONNX.md says how their checksum is found. Older files have none."""
+    content = pathlib.Path(path).read_bytes()
+    before, key, after = content.rpartition(b'"sha256":"')
+    if key and hashlib.sha256(before + key + b"0" * 64 + after[64:]).hexdigest().encode() != after[:64]:
+        raise ValueError(f"`{path}` is not as it was exported: its checksum is another one; copy it again")
+    return content
 
 
 def read_metadata(session):
@@ -72,13 +86,22 @@ def read_metadata(session):
     text = session.get_modelmeta().custom_metadata_map.get("edgedst")
     if text is None:
         raise ValueError("the model has no metadata key `edgedst`; expected a file made by `edgedst export`")
-    about = json.loads(text)
+    try:
+        about = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"the model's metadata cannot be read: {error}") from error
+    if not isinstance(about, dict):
+        raise ValueError("the model's metadata is no JSON object; expected a file made by `edgedst export`")
     if about.get("format") != FORMAT:
         raise ValueError(
             f"the model has format {about.get('format')}; this runner reads {FORMAT}: take both from one edgedst"
         )
     if missing := [key for key in NEEDED if key not in about]:
         raise ValueError(f"the model's metadata has no {', '.join(missing)}; expected a file made by `edgedst export`")
+    sizes, bounds = [about[key] for key in NEEDED[:2]], [about[key] for key in NEEDED[2:]]
+    numbers = all(isinstance(bound, list) and len(bound) == sizes[1] for bound in bounds)
+    if not numbers or not all(type(number) in (int, float) for number in [*sizes, *bounds[0], *bounds[1]]):
+        raise ValueError(f"the model's metadata has other {', '.join(NEEDED)} than an actor; export it again")
     return about
 
 
@@ -96,6 +119,10 @@ def check_golden(session, about, path):
     one_by_one = np.concatenate([act(session, row[None, :]) for row in observations])
     largest = 0.0
     for actions in (one_by_one, act(session, observations)):
+        if actions.shape != expected.shape:
+            raise ValueError(
+                f"the model gives {actions.shape[-1]} actions and says {expected.shape[1]}; export it again"
+            )
         largest = max(largest, float(np.max(np.abs(actions - expected) / magnitude)))
     if not largest <= TOLERANCE:
         raise ValueError(f"`{path}`: an action differs by {largest:.1e}, limit {TOLERANCE:.0e}; wrong file or runtime?")

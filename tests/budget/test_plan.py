@@ -129,3 +129,33 @@ def test_a_run_that_goes_on_keeps_its_rows_or_is_told():
     assert plan(settings(), rows=made.replay_rows).replay_rows == made.replay_rows
     with pytest.raises(BudgetExceeded, match="the run's replay"):
         plan(settings(budget_mb=40.0), rows=made.replay_rows)
+
+
+def test_the_peak_of_the_start_counts_and_is_the_reason_where_it_is_the_largest():
+    config = settings(budget_mb=20.0, hidden=(8, 8), replay_rows=100)
+
+    def made(start_bytes, rows=None):
+        return make_plan(config, N, M, PROCESS, lambda width: core.Arena(None), True, rows, start_bytes=start_bytes)
+
+    assert made(19_300_000).smallest_budget_mb == 20.2  # 19.3, 0.6 of drift and half as much again
+    with pytest.raises(BudgetExceeded, match=r"takes 20\.1 MB to start.* Try `--budget-mb 20\.4`"):
+        made(19_500_000)
+    made(19_500_000, rows=100)  # a run that goes on may start a little larger than it began
+
+
+def test_a_run_that_goes_on_fits_though_the_interpreter_counts_more_than_when_it_began():
+    config = settings()
+    rows = plan(config).replay_rows
+    larger = [(PROCESS[0][0], PROCESS[0][1] + 500_000), PROCESS[1]]
+
+    def resumed(lines):
+        def measure(width):
+            arena = core.Arena(None)
+            agent_class(config.method)(arena, config, N, M)
+            return arena
+
+        return make_plan(config, N, M, lines, measure, True, rows, run="runs/A")
+
+    assert resumed(larger).replay_rows == rows
+    with pytest.raises(BudgetExceeded, match=r"Try `edgedst train --resume runs/A --budget-mb [\d.]+`\.$"):
+        resumed([(PROCESS[0][0], PROCESS[0][1] + 900_000), PROCESS[1]])

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 SIZES = (3, 8, 5, 2)
 LOW, HIGH = (-1.0, -0.25), (1.0, 4.0)
@@ -28,9 +29,11 @@ def write_run(run: Path, rng: np.random.Generator, step: int = 1000, rows: int =
     replay["observation"] = rng.standard_normal((rows, 3))
     segments = []
     for number, part in enumerate(np.array_split(replay, 2)):
-        content = part.tobytes()
+        content, first = part.tobytes(), number * (rows // 2)
         (folder / f"replay-{number}.bin").write_bytes(content)
-        segments.append({"file": f"replay-{number}.bin", "rows": len(part), "crc32": zlib.crc32(content)})
+        segments.append(
+            {"file": f"replay-{number}.bin", "first": first, "rows": len(part), "crc32": zlib.crc32(content)}
+        )
     state = {
         "format": 1,
         "edgedst": "0.1.0",
@@ -38,9 +41,25 @@ def write_run(run: Path, rng: np.random.Generator, step: int = 1000, rows: int =
         "env": "Fake-v0",
         "method": method,
         "seed": 7,
+        "metrics_bytes": 0,
+        "agent": {"iteration": step, "random_counter": 1, "linked": {}, "losses": [], "actor_iteration": step},
+        "environment": "",
+        "episode": [1, 0.0, 0],
+        "evaluations": [[step // 2, 23.4, 0.5], [step, 12.345678901234567, 0.5]],
+        "seconds": 1.0,
+        "energy": None,
         "networks": networks,
         "best": {**best, "step": step // 2, "evaluation_return": 23.4},
-        "replay": {"dtype": "float16", "row_bytes": record.itemsize, "rows_closed": rows, "segments": segments},
+        "replay": {
+            "dtype": "float16",
+            "row_bytes": record.itemsize,
+            "constants": [],
+            "rows_closed": rows,
+            "capacity": 1000,
+            "segment_rows": 50000,
+            "open_row": "00" * record.itemsize,
+            "segments": segments,
+        },
     }
     (folder / "state.json").write_text(json.dumps(state))
     return run
@@ -85,6 +104,24 @@ def run(tmp_path, make_run):
 
 
 @pytest.fixture
+def change_about():
+    """Rewrite the metadata of a run's last actor, or replace it by `text`; sizes and checksums come out."""
+
+    def change(run: Path, text: str | None = None, **changes) -> None:
+        state = json.loads((run / "checkpoint" / "state.json").read_text())
+        path = run / "checkpoint" / state["networks"]["file"]
+        with safe_open(path, "np") as file:
+            about = json.loads(file.metadata()["edgedst"])
+        metadata = json.dumps({**about, **changes}) if text is None else text
+        save_file(load_file(path), path, metadata={"edgedst": metadata})
+        content = path.read_bytes()
+        state["networks"] |= {"bytes": len(content), "crc32": zlib.crc32(content)}
+        (run / "checkpoint" / "state.json").write_text(json.dumps(state))
+
+    return change
+
+
+@pytest.fixture
 def reference():
     """The actor in NumPy, float64: what every implementation approximates."""
 
@@ -104,12 +141,13 @@ class FakeEnvironment:
 
     def __init__(self, observation_size=3):
         self.observation_size, self.action_size = observation_size, 2
-        self.step_seconds = 0.02
+        self.step_seconds, self.max_episode_steps = 0.02, 5
+        self.closed = 0
         self._buffer = np.zeros(observation_size)
         self.observation = memoryview(self._buffer)
 
     def close(self):
-        pass
+        self.closed += 1
 
     def reset(self, seed):
         self._buffer[:] = [seed, 0.0, 1.0]
@@ -122,6 +160,6 @@ class FakeEnvironment:
 @pytest.fixture
 def registry(monkeypatch):
     environment = FakeEnvironment()
-    monkeypatch.setattr("edgedst.envs.registry.locate", lambda env_id: {"env": env_id})
+    monkeypatch.setattr("edgedst.envs.registry.locate", lambda env_id, **_: {"env": env_id})
     monkeypatch.setattr("edgedst.envs.registry.make", lambda spec: environment)
     return environment

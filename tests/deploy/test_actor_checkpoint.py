@@ -140,19 +140,19 @@ def test_damaged_networks_are_found_by_size_or_crc(run, damage):
 
 def test_damaged_state_is_one_sentence(run):
     (run / "checkpoint" / "state.json").write_text('{"format": 1, ')
-    with pytest.raises(CheckpointError, match=r"cannot be read as JSON .* The file is damaged"):
+    with pytest.raises(CheckpointError, match=r"state\.json` is damaged \(.*Take it from a backup"):
         read_actor(run)
 
 
 def test_a_foreign_checkpoint_is_named_as_such(run):
     (run / "checkpoint" / "state.json").write_text('{"epoch": 3}')
-    with pytest.raises(CheckpointError, match="is not an edgedst checkpoint: it lacks edgedst, env, format"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint of edgedst"):
         read_actor(run)
 
 
 def test_a_later_format_asks_for_the_edgedst_that_wrote_it(run):
     _change_state(run, format=2, edgedst="9.0")
-    with pytest.raises(CheckpointError, match=r"format 2 \(edgedst 9\.0\) and this edgedst reads format 1"):
+    with pytest.raises(CheckpointError, match=r"format 2 \(edgedst 9\.0\) and this edgedst .* reads format 1"):
         read_actor(run)
 
 

@@ -1,6 +1,7 @@
 """The folder for a board: everything in it works there, and nothing but a whole one is left behind."""
 
 import hashlib
+import os
 import re
 import shlex
 import shutil
@@ -32,6 +33,11 @@ def bundle(run, folder, *arguments):
     done = export("--bundle", folder, "--run", run, "--rate", "50", *arguments)
     assert done.exit_code == 0, done.output
     return done.output
+
+
+def as_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
 
 
 def listed(folder):
@@ -120,12 +126,39 @@ def test_the_unit_is_one_that_systemd_takes(run, tmp_path):
     assert "WatchdogSec=6\n" in text  # three periods of two seconds
     assert "StartLimitIntervalSec=276\n" in text  # three starts of 60 s, three hangs, three stops
     assert "$" not in text
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("no systemd here")
+    analyze = require_tool("systemd-analyze")
     text = text.replace("/opt/edgedst-actor/venv/bin/python", sys.executable)
     unit.write_text(text.replace("/opt/edgedst-actor", str(tmp_path / "kit")), encoding="utf-8")
-    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    done = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, check=False)
     assert unit.name not in done.stdout + done.stderr, done.stderr
+
+
+def exposure(unit):
+    """systemd's own rating: 0 is closed, 10 is open."""
+    rate = [require_tool("systemd-analyze"), "security", "--offline=true", "--no-pager", unit]
+    told = subprocess.run(rate, capture_output=True, text=True, check=True).stdout
+    return float(re.search(r"Overall exposure level for .*: ([\d.]+)", told)[1])
+
+
+def test_the_unit_is_closed_and_stays_so_when_a_robot_opens_every_line_that_it_may_need(run, tmp_path):
+    bundle(run, tmp_path / "kit")
+    unit = tmp_path / "kit" / "edgedst-actor.service"
+    text = unit.read_text(encoding="utf-8")
+    assert exposure(unit) <= 2
+    for line, opened in [
+        ("#SupplementaryGroups=", "SupplementaryGroups="),
+        ("PrivateNetwork=yes\nIPAddressDeny=any\n", ""),
+        ("RestrictAddressFamilies=AF_UNIX", "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_CAN"),
+        ("ProtectKernelTunables=yes", "ProtectKernelTunables=no"),
+        ("ProtectHome=yes", "ProtectHome=read-only"),
+        ("RestrictRealtime=yes", "RestrictRealtime=no"),
+        ("CapabilityBoundingSet=\n", "CapabilityBoundingSet=CAP_SYS_NICE\nAmbientCapabilities=CAP_SYS_NICE\n"),
+        ("~@privileged @resources", "~@privileged"),
+    ]:
+        assert line in text
+        text = text.replace(line, opened)
+    unit.write_text(text, encoding="utf-8")
+    assert exposure(unit) <= 4
 
 
 def test_the_rate_is_that_of_the_environment():
@@ -220,6 +253,12 @@ def test_a_bundle_is_evaluated_through_its_onnx_file(run, tmp_path):
         ("SHA256SUMS", Path.unlink, r"SHA256SUMS` cannot be read"),
         ("SHA256SUMS", lambda path: path.write_text("none"), r"SHA256SUMS` cannot be read"),
         ("SHA256SUMS", lambda path: path.write_text(""), r"SHA256SUMS` does not name actor\.onnx"),
+        ("SHA256SUMS", lambda path: path.write_bytes(b"\xff" * 99), r"SHA256SUMS` cannot be read"),
+        ("SHA256SUMS", lambda path: path.write_text(f"{'0' * 64}  ../../secret\n"), r"SHA256SUMS` cannot be read"),
+        ("SHA256SUMS", lambda path: path.write_text(f"{'0' * 64}  \x1b[2J\n"), r"SHA256SUMS` cannot be read"),
+        ("SHA256SUMS", as_pipe, r"SHA256SUMS` cannot be read"),
+        ("golden.csv", as_pipe, r"golden\.csv` cannot be read \(it is no regular file\)"),
+        ("main.c", lambda path: os.truncate(path, 2**40), r"main\.c` cannot be read \(it has 1,099,511,627,776 bytes"),
     ],
 )
 def test_a_spoiled_bundle_is_one_sentence(name, spoil, said, run, tmp_path):

@@ -235,7 +235,7 @@ def test_an_unwritable_place_is_one_sentence(tmp_path, rng):
     with pytest.raises(ExportError, match=r"cannot be written \(No such file or directory\)\. Choose a folder"):
         export_c(actor, tmp_path / "nowhere" / "actor.c", NOTHING_RECORDED)
     (tmp_path / "actor.h").mkdir()
-    with pytest.raises(ExportError, match=r"actor\.h` is a folder"):
+    with pytest.raises(ExportError, match=r"actor\.h` cannot be written \(Is a directory\)"):
         export_c(actor, tmp_path / "actor.c", NOTHING_RECORDED)
     assert names(tmp_path) == ["actor.h"]
 

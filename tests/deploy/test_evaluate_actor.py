@@ -40,16 +40,18 @@ def test_every_form_of_an_exported_file_is_evaluated(run, tmp_path, reference, r
     np.testing.assert_allclose(result.returns, reference(quantised(actor, dtype), obs).sum(axis=(1, 2)), atol=5e-5)
 
 
-@pytest.mark.parametrize("damage", ["cut off", "a position out of range"])
+@pytest.mark.parametrize("damage", ["cut off", "a position out of range", "a name that is no text"])
 def test_a_damaged_file_is_one_sentence(run, tmp_path, registry, capfd, damage):
     model = build_model(read_actor(run))
     if damage == "a position out of range":
         model.graph.initializer[0].raw_data = b"\xff" * len(model.graph.initializer[0].raw_data)
     content = model.SerializeToString()
+    if damage == "a name that is no text":
+        content = content.replace(b"0.bias", b"0.b\xe3as", 1)
     (tmp_path / "actor.onnx").write_bytes(content[:-100] if damage == "cut off" else content)
     with pytest.raises(ExportError, match=r"cannot load `actor\.onnx`|cannot be run \(.*export it again"):
         evaluate(tmp_path / "actor.onnx")
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_actor_that_does_not_fit_the_environment_is_refused(run, tmp_path, registry):

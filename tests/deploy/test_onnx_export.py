@@ -8,12 +8,17 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from edgedst.deploy.agreement import reference_actions
+from edgedst.deploy.c_check import check_source
+from edgedst.deploy.c_source import build_source
 from edgedst.deploy.checkpoint import read_actor
 from edgedst.deploy.golden import read_golden, write_golden
-from edgedst.deploy.onnx import build_model, export_actor, scale_and_offset
+from edgedst.deploy.onnx import Format, build_model, export_actor, scale_and_offset
+from edgedst.deploy.packing import quantised
 from edgedst.deploy.recorded import recorded_observations
 from edgedst.deploy.session import open_session
 from edgedst.errors import ExportError
+from tools import require_tool
 
 
 def test_reference_evaluator_and_onnxruntime_agree_with_numpy(run, tmp_path, rng, reference):
@@ -46,6 +51,51 @@ def test_no_action_passes_its_bound_when_tanh_saturates(run, tmp_path, rng):
 def test_scale_and_offset_are_exact_for_bounds_of_one(run):
     scale, offset = scale_and_offset(replace(read_actor(run), action_low=(-1.0, -2.0), action_high=(1.0, 2.0)))
     assert (scale.tolist(), offset.tolist()) == ([1.0, 2.0], [0.0, 0.0])
+
+
+def test_scale_and_offset_never_leave_bounds_of_any_size_even_those_that_float32_lacks(run, rng):
+    middle = rng.standard_normal(5000) * 10.0 ** rng.integers(-6, 6, 5000)
+    half = np.abs(rng.standard_normal(5000)) * 10.0 ** rng.integers(-9, 6, 5000)
+    actor = replace(read_actor(run), action_low=tuple(middle - half), action_high=tuple(middle + half))
+    low, high = actor.bounds_inside
+    inside = (low >= middle - half) & (high <= middle + half)
+    assert inside[half > 1e-6 * np.abs(middle)].all()  # else there may be no float32 between them
+    scale, offset = scale_and_offset(actor)
+    for tanh in np.float32([-1, -0.9999999, -0.3, 0, 0.7, 1]):
+        actions = tanh * scale + offset
+        assert actions.dtype == np.float32
+        assert ((low <= actions) & (actions <= high)).all()
+    magnitude = np.maximum(np.abs(low), np.abs(high))
+    # Four times a float32's rounding: of the middle, of the room beside it, of the sum, of the bound.
+    assert (np.abs(offset + scale - high) <= 4 * 2**-23 * magnitude).all()
+
+
+@pytest.mark.parametrize("form", ["onnx fp32", "onnx fp16", "onnx int8", "c fp32", "c int8"])
+def test_saturated_actions_stay_within_bounds_that_are_no_float32_numbers(form, run, tmp_path, rng):
+    actor = replace(read_actor(run), action_low=(-0.1, 0.3), action_high=(0.7, 1.1))
+    kind, dtype = form.split()
+    obs = (rng.standard_normal((300, 3)) * 50).astype(np.float32)
+    if kind == "onnx":
+        (tmp_path / "actor.onnx").write_bytes(build_model(actor, Format(dtype=dtype)).SerializeToString())
+        actions = open_session(tmp_path / "actor.onnx").run(["actions"], {"obs": obs})[0]
+    else:
+        require_tool("cc", "gcc", "clang")
+        source = build_source(actor, "actor", dtype)
+        written = quantised(actor, dtype)
+        reference = replace(reference_actions(written, obs), observations=obs)
+        assert check_source(source.code, source.header, "actor", written, reference) is not None  # asks float64 bounds
+        return
+    assert (actions.astype(np.float64) >= actor.action_low).all()
+    assert (actions.astype(np.float64) <= actor.action_high).all()
+
+
+def test_bounds_that_float32_cannot_span_are_told_as_the_reason(run, tmp_path):
+    largest = float(np.finfo(np.float32).max)
+    for low, high in ((-largest, largest), (-1e300, 1.0)):
+        actor = replace(read_actor(run), action_low=(low, -1.0), action_high=(high, 1.0))
+        with pytest.raises(ExportError, match=r"bounds of Fake-v0 lie farther apart than float32 can count"):
+            export_actor(actor, tmp_path / "actor.onnx", np.zeros((0, 3), dtype=np.float32))
+    assert not (tmp_path / "actor.onnx").exists()
 
 
 def test_metadata_keeps_every_digit(run):

@@ -10,6 +10,8 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgedst import core
 from edgedst.envs import registry
@@ -80,7 +82,7 @@ def test_an_unstable_simulation_is_reset_as_gymnasiums_and_told(task):
     qpos, qvel = reference.data.qpos.copy(), np.full(reference.model.nv, 1e11)  # MuJoCo resets what is beyond 1e10
     reference.set_state(qpos, qvel)
     env._host.set_position_velocity(qpos, qvel)
-    for step, action in enumerate(actions(env, 5)):
+    for step, action in enumerate(actions(env, 5) * np.float32(env.action_high)):
         observation, reward, terminated, _, _ = reference.step(action)
         native_reward, native_terminated, _ = env.step(memoryview(action))
         np.testing.assert_allclose(env.observation, observation, rtol=0, atol=3e-16)
@@ -169,6 +171,36 @@ def test_time_limit_truncates():
     still = memoryview(array.array("f", [0] * 6))
     truncations = [env.step(still)[2] for _ in range(1000)]
     assert truncations == [False] * 999 + [True]
+
+
+def test_a_time_limit_of_ones_own_replaces_the_tasks():
+    env = registry.make(registry.locate("HalfCheetah-v4", max_episode_steps=3))
+    assert env.max_episode_steps == 3
+    still = memoryview(array.array("f", [0] * 6))
+    for _ in range(2):
+        env.reset(0)
+        assert [env.step(still)[2] for _ in range(3)] == [False, False, True]
+
+
+@pytest.mark.parametrize("task", ["HalfCheetah-v4", "Humanoid-v5", "Pusher-v5"])  # bounds 1, float32's 0.4, 2
+@given(shares=st.lists(st.floats(-1, 1, width=32) | st.sampled_from([-1.0, 1.0]), min_size=17, max_size=17))
+def test_the_trainers_actions_are_inside_a_native_tasks_bounds_to_the_last_bit(task, shares):
+    row = NATIVE_TASKS[task]
+    for low, high, a in zip(row.action_low, row.action_high, shares, strict=False):
+        scaled = np.float32(low + (a + 1) / 2 * (high - low))  # trainer.scale_action
+        assert np.float32(low) <= scaled <= np.float32(high)
+        assert abs(a) < 1 or scaled in (low, high)
+
+
+def test_an_action_beyond_a_native_tasks_bounds_is_brought_inside():
+    for factor in (1, np.float32(1.0000001), 50):
+        env = make("Humanoid-v5")
+        env.reset(0)
+        action = np.array(env.action_high, np.float32) * np.float32([1, -1] * 8 + [1])
+        reward, _, _ = env.step(memoryview(action * np.float32(factor)))
+        if factor == 1:
+            expected, observation = reward, bytes(env.observation)
+        assert (reward, bytes(env.observation)) == (expected, observation)
 
 
 def test_no_log_file_and_no_output_even_when_the_simulation_warns(tmp_path):

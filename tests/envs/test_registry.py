@@ -25,9 +25,42 @@ def test_a_located_environment_goes_through_json():
     spec = registry.locate("HalfCheetah-v4")
     assert spec["host"] == "mujoco"
     assert json.loads(json.dumps(spec)) == spec
-    assert registry.locate("Pendulum-v1") == {"host": "gymnasium", "env": "Pendulum-v1"}
-    assert registry.locate("my_module:MyEnv-v0") == {"host": "gymnasium", "env": "my_module:MyEnv-v0"}
-    assert registry.locate("HalfCheetah-v4", process=True) == {"host": "process", "env": "HalfCheetah-v4"}
+    for env_id, process, host in [
+        ("Pendulum-v1", False, "gymnasium"),
+        ("my_module:MyEnv-v0", False, "gymnasium"),
+        ("HalfCheetah-v4", True, "process"),
+    ]:
+        for limit in (None, 12):
+            described = {"host": host, "env": env_id, "max_episode_steps": limit}
+            assert registry.locate(env_id, process, max_episode_steps=limit) == described
+
+
+@pytest.mark.parametrize(
+    ("env_id", "sentence"),
+    [
+        ("./task:Slide-v0", r"names a file, and a module was expected, as Python imports it\. Write `task:Slide-v0`\."),
+        ("task.py:Slide-v0", r"Write `task:Slide-v0`\."),
+        (".task:Slide-v0", r"Write `task:Slide-v0`\."),
+        ("../robots/arm.py:ns/Slide-v0", r"Start edgedst in the folder `\.\./robots` and write `arm:ns/Slide-v0`\."),
+        ("/home/me/task:Slide-v0", r"Start edgedst in the folder `/home/me` and write `task:Slide-v0`\."),
+        ("", r"'' names no environment\. Expected a Gymnasium id like `Pendulum-v1`, or `module:EnvId`"),
+        ("task:", "'task:' names no environment"),
+        (":Slide-v0", "':Slide-v0' names no environment"),
+        (".py:Slide-v0", "names no environment"),
+        ("Slide-v0\nExecStart=", r"'Slide-v0\\nExecStart=' names no environment"),
+        ("Slide\0-v0", "names no environment"),
+        ("Slide-v0\udce9", r"'Slide-v0\\udce9' names no environment"),
+    ],
+)
+def test_ids_that_nobody_can_have_registered_are_told(env_id, sentence):
+    for process in (False, True):
+        with pytest.raises(UnknownEnvironment, match=sentence):
+            registry.locate(env_id, process)
+
+
+def test_ids_in_other_alphabets_and_with_namespaces_are_taken():
+    for env_id in ("módulo:Únic-v0", "task:ns/Slide-v0", "ALE/Pong-v5", "a.b.c:D"):
+        assert registry.locate(env_id)["env"] == env_id
 
 
 @pytest.mark.parametrize(

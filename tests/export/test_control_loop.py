@@ -156,6 +156,18 @@ def test_an_action_that_is_not_finite_reaches_no_motor(board):
     assert log(board)[-1] == "stop"
 
 
+def test_an_action_outside_of_what_the_file_says_reaches_no_motor(board):
+    robot(board)
+    model = build_model(difference_actor())
+    model.metadata_props[0].value = model.metadata_props[0].value.replace('"action_high":[3.0]', '"action_high":[2.5]')
+    (board / "actor.onnx").write_bytes(model.SerializeToString())
+    code, _, err = run(board, "--rate", "100")
+    assert code == 1
+    assert "control_loop: The actor gave 2.52319, and its file says -1 to 2.5: copy the bundle again. No action" in err
+    assert not [line for line in log(board) if line.startswith("act")]
+    assert log(board)[-1] == "stop"
+
+
 def test_a_robot_without_its_functions_is_told_before_it_starts(board):
     (board / "robot.py").write_text("def start():\n    raise SystemExit('started')\n")
     code, _, err = run(board, "--rate", "100")

@@ -1,6 +1,7 @@
 """The runner that is copied onto a device, run as it is there: a script without edgedst."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from actors import difference_actor
 
 from edgedst.deploy.onnx import build_model
+from edgedst.deploy.session import sealed
 
+DEEP = "[" * 100_000
 RUNNER = Path(__file__).parents[2] / "export" / "runner" / "run_actor.py"
 
 
@@ -31,7 +34,11 @@ def write_pairs(folder, obs, actions):
 
 def run(folder, *arguments):
     command = [sys.executable, "-I", str(RUNNER), "actor.onnx", "--steps", "20", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    variables = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    home = {"HOME": str(folder / "home")}
+    return subprocess.run(
+        command, cwd=folder, env=variables | home, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def test_runner_shows_metadata_checks_golden_pairs_and_times(exported):
@@ -44,6 +51,7 @@ def test_runner_shows_metadata_checks_golden_pairs_and_times(exported):
     assert "p99" in result.stdout
     assert "session              made in " in result.stdout
     assert "MB resident at the peak" in result.stdout
+    assert not (folder / "home").exists()  # onnxruntime 1.32 would keep events there
 
 
 def test_runner_fails_when_golden_pairs_differ(exported):
@@ -85,17 +93,56 @@ def test_runner_writes_the_actions_of_given_observations(exported):
     [
         ({"format": 2}, "the model has format 2; this runner reads 1"),
         ({"action_low": None}, "the model's metadata has no action_low"),
+        ({"action_low": [-1, -1]}, "the model's metadata has other observation_size, action_size"),
+        ({"action_high": ["3"]}, "the model's metadata has other observation_size, action_size"),
+        ({"layers": DEEP}, "the model's metadata cannot be read: "),
     ],
 )
 def test_runner_refuses_a_model_that_it_does_not_know(change, said, exported):
     folder, _, _ = exported
     model = onnx.load(folder / "actor.onnx")
     about = {**json.loads(model.metadata_props[0].value), **change}
-    model.metadata_props[0].value = json.dumps({key: value for key, value in about.items() if value is not None})
+    text = json.dumps({key: value for key, value in about.items() if value is not None})
+    model.metadata_props[0].value = text.replace(f'"{DEEP}"', DEEP)
     onnx.save(model, folder / "actor.onnx")
     result = run(folder)
     assert result.returncode == 1
     assert said in result.stderr
+
+
+def test_runner_refuses_a_model_with_a_flipped_bit_before_it_is_loaded(exported, rng):
+    folder, _, _ = exported
+    content = sealed(build_model(difference_actor()))
+    (folder / "actor.onnx").write_bytes(content)
+    assert run(folder).returncode == 0
+    place = content.index(b'"sha256":"')
+    for bit in [*rng.choice(8 * place, 4), 8 * place + 8 * 12]:
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        (folder / "actor.onnx").write_bytes(flipped)
+        result = run(folder)
+        assert result.returncode == 1
+        assert (
+            result.stderr
+            == "run_actor: `actor.onnx` is not as it was exported: its checksum is another one; copy it again\n"
+        )
+
+
+def test_runner_refuses_a_model_of_another_width_than_it_says(exported):
+    folder, _, _ = exported
+    model = build_model(difference_actor())
+    about = {
+        **json.loads(model.metadata_props[0].value),
+        "action_size": 2,
+        "action_low": [-1, -1],
+        "action_high": [3, 3],
+    }
+    model.metadata_props[0].value = json.dumps(about)
+    onnx.save(model, folder / "actor.onnx")
+    (folder / "golden.csv").write_text("0,0,1,1,\n")
+    result = run(folder, "--golden", "golden.csv")
+    assert result.returncode == 1
+    assert "the model gives 1 actions and says 2; export it again" in result.stderr
 
 
 def test_runner_refuses_golden_pairs_that_lost_some(exported):

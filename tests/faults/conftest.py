@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-pytest.register_assert_rewrite("training", "faults.campaign")
+pytest.register_assert_rewrite("faults.campaign")
 
 from faults.posix import Disk  # noqa: E402  # imported when they are rewritten, so that a failure says what differs
 from faults.system_calls import record  # noqa: E402

@@ -53,6 +53,17 @@ def test_a_page_that_cannot_be_written_is_told(tmp_path):
         write_page(measured(), tmp_path / "missing" / "page.html")
 
 
+def test_a_page_and_what_is_beside_it_are_written_together_or_not_at_all(tmp_path):
+    document = {**measured(), "command": "edgedst profile caf\udce9"}  # a path that is no UTF-8
+    write_page(document, tmp_path / "page.html", {str(tmp_path / "p.json"): b"{}"})
+    before = (tmp_path / "page.html").read_bytes()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RunFolderError):
+        write_page(measured(), tmp_path / "page.html", {str(tmp_path / "folder"): b"{}"})
+    assert (tmp_path / "page.html").read_bytes() == before
+    assert (tmp_path / "p.json").read_bytes() == b"{}"
+
+
 def test_the_headline_says_what_sparse_costs_against_dense():
     assert headline_of(measured()) == (
         "Against dense, sparse takes 32 % less time a step, 31 % less energy and 3 % less memory besides its replay."

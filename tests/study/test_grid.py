@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from edgedst.density import nnz_per_layer
@@ -80,6 +82,9 @@ def test_line_breaks_in_titles_and_labels_become_spaces(read):
     assert (study.title, study.points[0].label) == ("one two", "three four")
 
 
+MANY = list(range(3_000))
+
+
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
@@ -103,6 +108,12 @@ def test_line_breaks_in_titles_and_labels_become_spaces(read):
         ("", StudyError, r"has no grid"),
         ("grid = 3", StudyError, r"`grid` must be a table"),
         ("[grid]\nseed = [1, true]", ConfigError, r"`seed` must be a whole number and is True"),
+        ("[grid]\nseed = " + "[" * 9_999 + "]" * 9_999, StudyError, r"is not TOML: .* nested too deeply"),
+        ("[grid]\nseed = " + "9" * 5_000, StudyError, r"is not TOML: a number in it has too many digits"),
+        (f"[grid]\nbudget_mb = {10**400}", StudyError, r"is not TOML: a whole number in it does not fit 64 bits"),
+        (f"[grid]\nseed = {list(range(10_001))}", StudyError, r"has 10,001 runs, .* may have 10,000"),
+        (f"[grid]\nseed = {MANY}\nsteps = {MANY}\ngamma = {MANY}", StudyError, r"has 27,000,000,000 runs"),
+        ("".join(f"[[grid]]\nseed = {MANY}\n" for _ in range(4)), StudyError, r"has 12,000 runs"),
         ("[grid]\nhidden = [[64, 64], 3]", ConfigError, r"`hidden` must be a list of whole numbers"),
     ],
 )
@@ -110,6 +121,21 @@ def test_what_is_wrong_is_one_sentence(text, error, words, read):
     with pytest.raises(error, match=words) as caught:
         read(text)
     assert "\n" not in str(caught.value)
+
+
+def test_a_study_may_come_from_a_pipe_and_with_the_mark_of_an_editor():
+    source, sink = os.pipe()
+    os.write(sink, b"\xef\xbb\xbf[grid]\nseed = 3")
+    os.close(sink)
+    path = find_study(f"/dev/fd/{source}")
+    assert [point.config.seed for point in read_study(path).points] == [3]
+    os.close(source)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "n" * 300, "none/study.toml"])
+def test_a_study_that_is_not_there_is_a_sentence(name):
+    with pytest.raises(StudyError, match=r"There is no study|cannot be read: File name too long"):
+        read_study(find_study(name))
 
 
 def test_shipped_studies_are_found_by_name():

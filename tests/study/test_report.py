@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from html import escape
 
 import pytest
 from study_folder import write_run
@@ -323,6 +324,100 @@ def test_text_of_a_study_is_text_in_the_page(study):
     (out / "study.toml").write_text('title = "<script>a & b"\n[grid]\nseed = 0\n', encoding="utf-8")
     write_report(out, out / "report")
     assert "<h1>&lt;script&gt;a &amp; b</h1>" in (out / "report" / "index.html").read_text(encoding="utf-8")
+
+
+NASTY = [
+    "</script><script>alert(1)</script>",
+    "a | b || c",
+    "one\ntwo\r\n\n# three",
+    "$x^2 $ and $\\frac{1$",
+    "`code` and **strong** and ![i](http://x/y.png) [l](javascript:x)",
+    "\u202eright\u202c \u05d0\u05d1 \x1b[2J",
+    "&lt; &amp; _under_ ~~gone~~ <b>",
+    "_begins",
+    "long " * 5_000,
+]
+
+
+@pytest.mark.parametrize("nasty", NASTY, ids=lambda text: text[:8])
+def test_text_of_a_file_stands_in_both_pages_as_it_is(nasty, study):
+    """As title, description, label, task, machine, failure and meter."""
+    text = json.dumps(nasty)  # a basic string of TOML, too
+    grid = f"[[grid]]\nlabel = {text}\nseed = [0, 1]\n[[grid]]\nenv = {json.dumps(nasty[:20])}\n"
+    out, points = study(f"description = {text}\n{grid}")
+    (out / "study.toml").write_text((out / "study.toml").read_text().replace('"By hand"', text), encoding="utf-8")
+    first, second, _ = points.values()
+    run = write_run(out, first, ramp(8000), sizes=SIZES)
+    (run / "host.json").write_text(json.dumps({"board": nasty, "cores": [nasty], "isa": nasty}), encoding="utf-8")
+    lines = [json.dumps({"step": i, "evaluation_return": i, "energy_joules": i}) + "\n" for i in range(21)]
+    (run / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    summary |= {"energy": {"measured": True, "source": nasty, "scope": nasty}, "exit_reason": nasty}
+    (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    failed = out / "points" / second.name
+    failed.mkdir(parents=True)
+    (failed / "failed.txt").write_text(nasty, encoding="utf-8")
+    markdown, tables = written(out)
+    html = (out / "report" / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"<script|<b>|<img alt=\"[^\"]*\" src=\"http|javascript:x\"|[\u202e\x1b]", html)
+    shown = " ".join(nasty.split()).replace("\u202e", "\ufffd").replace("\u202c", "\ufffd").replace("\x1b", "\ufffd")
+    assert html.count(escape(shown)) >= 4
+    assert not re.search(r"(?<!\\)<[a-z/]|(?<!\\)\]\((?!\S+\.png\))|[\u202e\x1b]", markdown)
+    for title, rows in tables.items():
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in section_of(markdown, title) if line.startswith("|")}
+        assert len(widths) <= 1, rows
+
+
+def section_of(markdown, title):
+    return markdown.partition(f"\n## {title}\n")[2].partition("\n## ")[0].splitlines()
+
+
+UNREADABLE = [
+    *('{"step": 1, "evaluation_return": ', "[" * 99_999, "\0", '{"evaluation_return": ' + "9" * 5_000 + "}", "[]"),
+    *('{"step": -5, "evaluation_return": 1}', '{"step": 1e3, "evaluation_return": 1}', '{"evaluation_return": 1}'),
+    '{"step": ' + "9" * 400 + ', "evaluation_return": 1}',
+    *(f'{{"step": 5, "evaluation_return": {n}}}' for n in ("NaN", "-Infinity", "1e999", "1e300", "null", '""')),
+]
+
+
+def test_lines_that_cannot_be_read_are_counted_and_end_nothing(study):
+    out, points = study("[grid]\nseed = [0, 1]\nsteps = 100_000\n")
+    first, *_ = [write_run(out, point, ramp(8000), sizes=SIZES) for point in points.values()]
+    with (first / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write("\n".join([*UNREADABLE, '{"step": 1, "evalu']))
+    text, tables = written(out)
+    assert "All 2 runs are finished" in text
+    assert f"- `{first}/metrics.jsonl`: {len(UNREADABLE)} lines" in section_of(text, "What cannot be read")
+    assert tables["Return over the last 10 evaluations"][1][1] == "6,200.0 ± 0.0"
+
+
+@pytest.mark.parametrize("value", [None, "x", [], {}, True, -1, 1e300, 10**400, float("nan"), float("-inf")])
+def test_a_summary_a_host_and_a_checkpoint_of_any_values_are_reported(value, study):
+    out, points = study("[grid]\nseed = [0, 1]\nsteps = 100_000\n")
+    runs = [write_run(out, point, ramp(8000), sizes=SIZES) for point in points.values()]
+    names = ("exit_reason", "step", "R", "seconds", "peak_rss_bytes", "budget_bytes", "steps_per_second", "evaluations")
+    for path in (runs[0] / "summary.json", runs[0] / "host.json"):
+        told = dict.fromkeys((*names, "memory_bytes", "cores", "board", "replay_transitions", "energy"), value)
+        path.write_text(json.dumps({**told, "finished": True}), encoding="utf-8")
+    write_run(out / "odd", next(iter(points.values())), ramp(8000), sizes={"actor": value, "critic_1": [value, 1]})
+    (runs[1] / "checkpoint" / "state.json").write_text(json.dumps({"networks": {"file": value}}), encoding="utf-8")
+    text, _ = written(out)
+    assert "## Every run" in text
+
+
+def test_a_report_is_replaced_whole_or_not_at_all(study):
+    out, points = study("[grid]\nsteps = 100_000\n")
+    write_run(out, next(iter(points.values())), ramp(8000), sizes=SIZES)
+    paths = write_report(out, out / "report")
+    before = {path: path.read_bytes() for path in paths}
+    paths[-1].unlink()
+    paths[-1].mkdir()
+    (paths[-1] / "in the way").touch()
+    (out / "study.toml").write_text('title = "Another"\n[grid]\nsteps = 100_000\n', encoding="utf-8")
+    with pytest.raises(RunFolderError, match=r"cannot be written"):
+        write_report(out, out / "report")
+    assert {path: path.read_bytes() for path in paths[:-1]} == {path: before[path] for path in paths[:-1]}
+    assert sorted(path.name for path in (out / "report").iterdir()) == sorted(path.name for path in paths)
 
 
 def test_a_folder_that_is_no_study_is_a_sentence(tmp_path):

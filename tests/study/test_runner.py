@@ -1,20 +1,28 @@
 """Studies interrupted in every way that occurs to us end with the numbers of one that was left alone."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
-from study_folder import numbers, summary, trainers, wait_until
+from study_folder import numbers, summary, trainers, wait_until, write_run
 
+from edgedst.config import TrainConfig
+from edgedst.errors import ConfigError, StudyError
+from edgedst.profile.process import python_of
 from edgedst.progress import Progress
-from edgedst.study import runner
+from edgedst.study import process, runner
 from edgedst.study.found import RunIndex
-from edgedst.study.grid import read_study
+from edgedst.study.grid import Point, find_study, read_study
 from edgedst.study.process import Outcome
 from edgedst.study.progress import GridProgress
+from edgedst.study.report import write_report
 
+SIZES = {"actor": [17, 256, 256, 6], "critic_1": [23, 256, 256, 1]}
 FOUR = 'env = ["HalfCheetah-v4", "Hopper-v4"]\nmethod = ["ds-td3", "td3"]'
 
 
@@ -174,6 +182,113 @@ def test_run_folders_of_other_settings_are_told_of_at_the_start(folder):
     out, _ = folder.run()
     assert "Not of this study, for their settings are others or cannot be read: 1 run folders in " in out
     assert "for example HalfCheetah-v4/ds-td3/s0-" in out
+
+
+def test_a_run_that_cannot_be_read_fails_and_is_never_trained_anew(folder):
+    """Of five runs that were killed after their last checkpoint four are damaged, each in another way."""
+    folder.write("seed = [0, 1, 2, 3, 4]", steps=300)
+    folder.run()
+    runs = {seed: run for (_, _, seed), run in folder.runs().items()}
+    for run in runs.values():
+        (run / "summary.json").unlink()
+    state, configs = runs["s0"] / "checkpoint" / "state.json", {s: runs[s] / "config.toml" for s in runs}
+    state.write_bytes(state.read_bytes()[:-20])
+    configs["s1"].write_text(configs["s1"].read_text().partition("start_steps")[0])
+    configs["s2"].write_text(configs["s2"].read_text().replace("gamma", "gamna"))
+    configs["s3"].unlink()
+    out, _ = folder.run(code=1)
+    failed = dict(re.findall(r"FAILED    ds-td3 on HalfCheetah-v4, seed (\d): (.*)", out))
+    assert failed["0"].startswith(f"CheckpointError: `{state}` is damaged")
+    assert f"`{runs['s1']}` has a checkpoint, and whether it is of this run cannot be told" in failed["1"]
+    assert f"`{configs['s1']}` has lost its end." in failed["1"]
+    assert "unknown setting `gamna`. Did you mean `gamma`?" in failed["2"]
+    assert f"`{configs['s3']}` cannot be read: No such file or directory." in failed["3"]
+    assert "1 of 5 runs are finished; 4 failed" in out
+    assert list(folder.runs().values()) == list(runs.values())
+    assert len(list(folder.out.glob("runs/*/*/s*"))) == 5
+
+
+def test_a_run_without_a_first_checkpoint_is_none(folder):
+    folder.write("seed = 0", steps=300)
+    folder.run()
+    (run,) = folder.runs().values()
+    (run / "summary.json").unlink()
+    (run / "checkpoint" / "state.json").unlink()
+    folder.run()
+    assert sorted(summary(each)["finished"] for each in folder.out.glob("runs/*/*/s*") if each != run) == [True]
+
+
+def test_points_that_differ_in_their_budget_alone_go_on_each_with_its_own_run(tmp_path):
+    (tmp_path / "s.toml").write_text("[grid]\nbudget_mb = [50, 60]", encoding="utf-8")
+    points = read_study(tmp_path / "s.toml").points
+    runs = [write_run(tmp_path, point, [1.0], finished=False, sizes=SIZES) for point in points]
+    index = RunIndex(tmp_path)
+    assert [index.find(point).folder for point in points] == runs
+    for point, run in zip(points, runs, strict=True):
+        told = process._training(tmp_path, tmp_path, run, point.config)
+        assert told[-9:] == [
+            *("--resume", str(run), "--threads", "1", "--checkpoint-every", "10000", "--energy", "none"),
+            "--no-progress",
+        ]
+
+
+def test_a_run_with_a_checkpoint_comes_before_a_newer_one_without(tmp_path):
+    (tmp_path / "s.toml").write_text("[grid]\nseed = 0", encoding="utf-8")
+    (point,) = read_study(tmp_path / "s.toml").points
+    older = write_run(tmp_path, point, [1.0], finished=False, sizes=SIZES)
+    newer = older.with_name("s0-" + "z" * 8)
+    newer.mkdir()
+    (newer / "config.toml").write_text((older / "config.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    assert RunIndex(tmp_path).find(point).folder == older
+
+
+@pytest.fixture
+def another_user():
+    """A folder, and a function after which the test is of somebody who may search it as its modes say."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        was = os.geteuid()
+        yield Path(folder), lambda: os.seteuid(65534) if was == 0 else None
+        os.seteuid(was)
+
+
+def test_what_may_not_be_searched_is_a_sentence_and_no_missing_run(another_user):
+    out, become = another_user
+    (out / "mine.toml").write_text("[grid]\nseed = 0", encoding="utf-8")
+    (point,) = read_study(out / "mine.toml").points
+    run = write_run(out, point, [1.0], finished=False, sizes=SIZES)
+    (out / "locked").mkdir(mode=0)
+    run.chmod(0)
+    become()
+    index = RunIndex(out)
+    assert index.find(point) is None
+    assert f"`{run}` has a checkpoint, and whether it is of this run cannot be told" in index.doubt(point)
+    assert "cannot be read: Permission denied" in index.doubt(point)
+    with pytest.raises(StudyError, match="cannot be read: Permission denied"):
+        read_study(find_study(str(out / "locked" / "study.toml")))
+    with pytest.raises(StudyError, match="is no study's folder"):
+        write_report(out / "locked" / "study", out / "report")
+    with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
+        TrainConfig.load(out / "locked" / "config.toml")
+
+
+def test_modules_of_the_current_folder_are_not_taken_for_python_s_own(tmp_path):
+    for name in ("types", "random", "copy", "enum", "signal", "typing"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('from the current folder')", encoding="utf-8")
+    (tmp_path / "mine.py").write_text("def main():\n    print('mine')", encoding="utf-8")
+    for command, told in (
+        (process.edgedst_command("--version"), "edgedst 0"),
+        (process.edgedst_command("study", "--help"), "Usage: edgedst study"),
+        (python_of("mine"), "mine"),
+    ):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.stdout.strip().startswith(told), done.stderr
+
+
+def test_settings_larger_than_a_pipe_are_checked():
+    point = Point(TrainConfig(env="Pendulum-v1", budget_mb=100, energy="csv:" + "x" * 100_000))
+    with pytest.raises(StudyError, match=r"EnergyUnavailable: .* cannot be read: File name too long"):
+        runner.check_tasks([point])
 
 
 def test_a_study_s_folder_that_cannot_be_written_is_a_sentence(folder):

@@ -1,0 +1,159 @@
+"""Which run `--resume` goes on with, and with what: the run's own settings and kernels. No typer: see `quick.py`."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgedst.cli.board import kernels_of_run
+from edgedst.config import TrainConfig
+from edgedst.errors import CheckpointError, ConfigError, EdgedstError
+from edgedst.runs import folder_name
+from edgedst.saved_state import read_state
+
+# What may differ from the run that is resumed: results do not depend on it.
+CHANGEABLE = ("threads", "checkpoint_every", "budget_mb", "energy")
+# What the first checkpoint writes before its state.json: a run that has no more than that has done nothing yet.
+_FIRST = ("networks-000000000.", "best-000000000.", "replay-0000000000.", "episode-000000000.", ".")
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A run that goes on."""
+
+    folder: Path
+    settings: TrainConfig
+    config_crc32: int  # of its config.toml: the trainer holds it against the checkpoint
+    isa: str | None  # kernel path that it is pinned to
+    note: str  # for the user
+
+
+def resume(folder: Path, given: dict[str, Any]) -> Resumed:
+    """The run in a folder; what is given may differ from its settings only where results do not depend on it.
+
+    Raises:
+        CheckpointError: there is no run, or its checkpoint or its settings are damaged.
+        ConfigError: something else than CHANGEABLE is to differ.
+    """
+    config_of_run(folder, CheckpointError)
+    state = read_state(str(folder / "checkpoint"))
+    stored, checksum = _stored_settings(folder, state)
+    asked = TrainConfig.from_settings({**stored.settings(), **given}, "The command line")
+    for name, value in asked.settings().items():
+        before = stored.settings()[name]
+        if value != before and name not in CHANGEABLE:
+            raise ConfigError(
+                f"`{folder}` was started with {name} = {before} and cannot go on with {value}. Leave that option "
+                "out, or train a new run without `--resume`."
+            )
+    return Resumed(folder, asked, checksum, *kernels_of_run(folder, state))
+
+
+def newest_unfinished(run_dir: Path, settings: TrainConfig) -> Path | None:
+    """The newest run with a checkpoint, these very settings, and steps left to do; of the same budget before others.
+
+    Raises:
+        CheckpointError: a newer one, which may have these settings, cannot be read.
+    """
+    parent = run_dir / folder_name(settings.env) / settings.method
+    folders = [folder for folder in _entries(parent) if folder.name.startswith(f"s{settings.seed}-")]
+    found: Path | None = None
+    for folder in sorted(folders, key=lambda folder: (folder.name.split("-", 1)[1], folder.name), reverse=True):
+        try:
+            state = _saved_state(folder)
+            if state is None:
+                continue
+            stored, _ = _stored_settings(folder, state)
+        except CheckpointError as error:
+            if _is_of_others(folder, settings):
+                continue
+            raise CheckpointError(
+                f"The newest run in `{parent}` cannot be gone on with: {error} To train anew, move `{folder}` away, or "
+                "leave out `--resume newest`."
+            ) from error
+        if _same(stored, settings) and not _is_finished(folder, state, stored):
+            if stored.budget_mb == settings.budget_mb:
+                return folder
+            found = found or folder
+    return found
+
+
+def config_of_run(folder: Path, error: type[EdgedstError]) -> Path:
+    """Its config.toml; raises `error` where there is none."""
+    path = folder / "config.toml"
+    if not os.path.isfile(path):  # noqa: PTH113  # pathlib raises where a folder may not be searched
+        raise error(
+            f"`{folder}` is no run folder: expected `{path}`. Name a folder that `edgedst train` made, like "
+            "runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
+        )
+    return path
+
+
+def _stored_settings(folder: Path, state: dict[str, Any]) -> tuple[TrainConfig, int]:
+    """A run's settings, and the CRC-32 of their file, which is the one that its checkpoint was made with."""
+    path = folder / "config.toml"
+    try:
+        checksum = zlib.crc32(path.read_bytes())
+        if state.get("config_crc32", checksum) != checksum:
+            raise CheckpointError(
+                f"`{path}` is not the file that its checkpoint was made with: it was edited or cut. Take it from a "
+                "backup, or train a new run with other settings."
+            )
+        return TrainConfig.from_settings(TrainConfig.load(path), f"`{path}`").resolved(), checksum
+    except OSError as error:
+        if isinstance(error, EdgedstError):
+            raise
+        raise CheckpointError(f"`{path}` cannot be read: {error.strerror}. Copy the whole run folder again.") from error
+    except ConfigError as error:
+        raise CheckpointError(f"{error} The run's settings are damaged: take the file from a backup.") from error
+
+
+def _saved_state(folder: Path) -> dict[str, Any] | None:
+    """The run's checkpoint, or None where the first one was never whole: such a run has done nothing."""
+    names = [path.name for path in _entries(folder / "checkpoint")]
+    if "state.json" not in names and all(name.startswith(_FIRST) for name in names):
+        return None
+    return read_state(str(folder / "checkpoint"))
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder; nothing when it is not there."""
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CheckpointError(
+            f"`{folder}` cannot be read: {error.strerror}. Check its permissions, or choose another folder with "
+            "`--run-dir`."
+        ) from error
+
+
+def _is_of_others(folder: Path, settings: TrainConfig) -> bool:
+    """Whether a run, whose checkpoint cannot be read, has settings that can, and they are others."""
+    try:
+        stored = TrainConfig.from_settings(TrainConfig.load(folder / "config.toml")).resolved()
+    except EdgedstError:
+        return False
+    return not _same(stored, settings)
+
+
+def _same(stored: TrainConfig, settings: TrainConfig) -> bool:
+    """Whether results would be the same."""
+    free = {*CHANGEABLE}
+    if settings.replay_rows is None:
+        free.add("replay_rows")  # the run's own config names the rows that it was given
+    return all(name in free or value == stored.settings()[name] for name, value in settings.settings().items())
+
+
+def _is_finished(folder: Path, state: dict[str, Any], stored: TrainConfig) -> bool:
+    """Not so when it was stopped within its last evaluation, or between its last checkpoint and its summary."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        return bool(state["step"] >= stored.steps and summary["finished"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False

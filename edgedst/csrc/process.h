@@ -1,0 +1,19 @@
+// This process, as the kernel sees it.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace edgedst {
+
+// Take this process's unchanged pages of files out of its memory: code of libraries that ran once,
+// at the start. They stay in the kernel's page cache, and what is needed again comes back from
+// there by itself. Returns the bytes that were resident in those mappings; 0 where the kernel does
+// not tell.
+size_t release_file_pages();
+
+// What this process writes to standard error, and ends with exit code 3, when a library ends it by
+// exit(): Python never hears of that. Empty: nothing.
+void set_last_words(const std::string& words);
+
+}  // namespace edgedst

@@ -1,0 +1,100 @@
+"""The environment that an actor is played in: which module may run for it, and that it is closed, however that ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
+from types import FrameType
+
+from edgedst.envs import Environment, registry
+from edgedst.errors import ConfigError
+
+
+def chosen_environment(recorded: str, typed: str | None, of_run: bool = False) -> str:
+    """The environment that the user typed, or the one that a file names.
+
+    Args:
+        recorded: what the file says.
+        typed: `--env`.
+        of_run: the file is a run's. Its module is also imported where it is installed or on PYTHONPATH, which only the
+            user can have done.
+
+    Raises:
+        ConfigError: `recorded` names a module, whose code would run because a file says so.
+    """
+    if typed is not None:
+        return typed
+    if ":" not in recorded or (of_run and _installed(recorded.partition(":")[0])):
+        return recorded
+    module = recorded.rpartition(":")[0]
+    raise ConfigError(
+        f"A file names the environment `{recorded}`, and the code of the module `{module}` would run for it. If you "
+        f"trust that module, add `--env {recorded}`."
+    )
+
+
+def _installed(module: str) -> bool:
+    """Whether Python finds a package of that name, neither its own nor one that just lies in the current folder."""
+    top = module.partition(".")[0]
+    here = os.path.realpath(".")
+    asked_for = os.environ.get("PYTHONPATH", "").split(os.pathsep)  # an empty entry means the current folder to Python
+    path = [entry for entry in sys.path if entry and (os.path.realpath(entry) != here or entry in asked_for)]
+    found, imported = PathFinder.find_spec(top, path), PathFinder.find_spec(top, sys.path)
+    if found is None or imported is None or top in sys.stdlib_module_names:
+        return False
+    return found.origin == imported.origin and found.submodule_search_locations == imported.submodule_search_locations
+
+
+@contextmanager
+def open_environment(env_id: str, max_episode_steps: int | None = None) -> Iterator[Environment]:
+    """An environment that is closed at the end of the block: also after an error, Ctrl-C, SIGTERM or a lost terminal.
+
+    Args:
+        env_id: see `registry.locate`.
+        max_episode_steps: replaces the task's own time limit.
+
+    Raises:
+        What `registry.locate` and `registry.make` raise.
+        SystemExit: after SIGTERM or SIGHUP, with the exit code that a shell gives them.
+    """
+    spec = (
+        registry.locate(env_id, max_episode_steps=max_episode_steps) if max_episode_steps else registry.locate(env_id)
+    )
+    try:
+        with _signals_raised():
+            host = registry.make(spec)
+            try:
+                yield host
+            finally:
+                host.close()
+    except _Asked as asked:
+        raise SystemExit(128 + asked.args[0]) from None
+
+
+class _Asked(BaseException):
+    """A signal asked for the end; not an Exception, so that no environment takes it for its own."""
+
+
+@contextmanager
+def _signals_raised() -> Iterator[None]:
+    """Raise _Asked at SIGTERM and SIGHUP, which would end the process at once; what is handled or ignored stays so."""
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        raise _Asked(number)
+
+    before = {}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            try:
+                before[number] = signal.signal(number, ask)
+            except ValueError:  # a thread of a program that uses edgedst
+                break
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

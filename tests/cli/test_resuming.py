@@ -1,0 +1,266 @@
+"""Which run goes on, and with what: a run that cannot be read is never passed over."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from training import TINY, digest, edgedst, metrics, run_in, saved_step, start, summary, train
+
+from edgedst import core
+from edgedst.cli import resuming
+from edgedst.config import TrainConfig
+from edgedst.errors import CheckpointError
+from edgedst.saved_state import state_bytes
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a finished run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(folder, *TINY)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """The folder of a run that was killed."""
+    folder = tmp_path_factory.mktemp("begun")
+    process = start(folder, *TINY[:-1], "--progress", "--steps", "600", "--eval-episodes", "200")
+    run = None
+    while run is None or saved_step(run) < 140:
+        time.sleep(0.002)
+        run = next((folder / "runs").glob("*/*/s*"), None)
+        assert process.poll() is None, process.communicate()
+    process.kill()
+    process.communicate()
+    return folder
+
+
+@pytest.fixture
+def folder(begun, tmp_path):
+    """A copy of it, whose run can be damaged."""
+    shutil.copytree(begun / "runs", tmp_path / "runs")
+    return tmp_path
+
+
+def damage(run, name, how):
+    path = run / name
+    content = path.read_bytes()
+    if how == "gone":
+        path.unlink()
+    elif how == "cut":
+        path.write_bytes(content[: content.rindex(b"\n", 0, -1) + 1] if name == "config.toml" else content[:-40])
+    else:
+        place = content.index(b"seed") + 8 if name == "config.toml" else len(content) // 2
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
+@pytest.mark.parametrize("asked", ["RUN", "newest"])
+@pytest.mark.parametrize(
+    ("name", "how", "words"),
+    [
+        ("checkpoint/state.json", "flip", "is damaged"),
+        ("checkpoint/state.json", "cut", "is damaged"),
+        ("checkpoint/state.json", "gone", "There is no checkpoint to resume: expected"),
+        ("config.toml", "flip", "is not the file that its checkpoint was made with"),
+        ("config.toml", "cut", "is not the file that its checkpoint was made with"),
+        ("metrics.jsonl", "flip", "is not as its checkpoint says"),
+        ("metrics.jsonl", "cut", "is (shorter than|not as) its checkpoint says"),
+        ("metrics.jsonl", "gone", "has no metrics.jsonl"),
+    ],
+)
+def test_a_damaged_run_is_a_checkpoint_error_and_never_trained_anew(asked, name, how, words, folder):
+    run = run_in(folder)
+    if name == "metrics.jsonl" and how == "cut":  # behind the checkpoint there may be more
+        (run / name).write_bytes((run / name).read_bytes()[:30])
+    else:
+        damage(run, name, how)
+    settings = (*TINY[:-1], "--eval-episodes", "200") if asked == "newest" else ()
+    _, err = train(folder, "--resume", str(run) if asked == "RUN" else "newest", *settings, code=1)
+    assert re.match(f"CheckpointError: .*{words}", err), err
+    assert len(err.splitlines()) == 1
+    assert list((folder / "runs").glob("*/*/*")) == [run]
+
+
+def test_what_the_refusal_of_newest_advises_works(folder):
+    run = run_in(folder)
+    damage(run, "checkpoint/state.json", "cut")
+    _, err = train(folder, *TINY, "--eval-episodes", "200", "--resume", "newest", code=1)
+    assert f"move `{run.relative_to(folder)}` away" in err
+    run.rename(folder / "away")
+    out, _ = train(folder, *TINY, "--resume", "newest")
+    assert "Finished 600 steps" in out
+
+
+def test_a_run_that_never_made_a_checkpoint_is_not_in_the_way(folder):
+    run = run_in(folder)
+    for path in (run / "checkpoint").iterdir():
+        path.unlink()
+    (run / "checkpoint" / "networks-000000000.safetensors").touch()  # killed within the first one
+    out, _ = train(folder, *TINY, "--eval-episodes", "1", "--resume", "newest")
+    assert "Finished 600 steps" in out
+
+
+def test_newest_finds_the_run_whatever_the_budget_says_but_one_of_this_budget_first(begun, tmp_path):
+    parent = tmp_path / "InvertedPendulum-v5" / "ds-td3"
+    run = run_in(begun)
+    stored = TrainConfig.from_settings(TrainConfig.load(run / "config.toml")).resolved()
+    settings = {**stored.settings(), "replay_rows": 400}
+    for name, budget in (("s0-20260101-000000", 40.0), ("s0-20260102-000000", 41.5)):
+        shutil.copytree(run, parent / name)
+        text = (run / "config.toml").read_text(encoding="utf-8").replace("budget_mb = 40.0", f"budget_mb = {budget}")
+        recommit(parent / name, text)
+    found = {
+        budget: resuming.newest_unfinished(tmp_path, TrainConfig(**{**settings, "budget_mb": budget}))
+        for budget in (40.0, 41.5, 50.0)
+    }
+    assert found == {
+        40.0: parent / "s0-20260101-000000",
+        41.5: parent / "s0-20260102-000000",
+        50.0: parent / "s0-20260102-000000",
+    }
+
+
+def recommit(run, config_toml, **changes):
+    """Give a run these settings, and its checkpoint these entries, as if it had been trained so."""
+    from zlib import crc32
+
+    (run / "config.toml").write_text(config_toml, encoding="utf-8")
+    path = run / "checkpoint" / "state.json"
+    state = json.loads(path.read_text(encoding="utf-8"))
+    state = {name: value for name, value in state.items() if name not in ("format", "edgedst", "crc32")}
+    path.write_bytes(state_bytes({**state, "config_crc32": crc32(config_toml.encode()), **changes}))
+
+
+def test_a_larger_budget_goes_on_and_says_the_same_numbers(folder, whole):
+    arguments = (*TINY[:-1], "--eval-episodes", "200", "--budget-mb", "44.5")
+    out, _ = train(folder, *arguments, "--resume", "newest")
+    assert "44.5 MB" in out
+    assert summary(run_in(folder))["budget_bytes"] == 44_500_000
+    assert summary(run_in(folder))["finished"]
+
+
+def test_a_run_goes_on_with_the_kernels_of_its_checkpoint_whatever_host_json_says(folder):
+    run = run_in(folder)
+    recommit(run, (run / "config.toml").read_text(encoding="utf-8"), isa="scalar")
+    (run / "host.json").write_text('{"isa": "' + core.isa() + '"}', encoding="utf-8")
+    variables = {name: value for name, value in os.environ.items() if name != "EDGEDST_ISA"}
+    out, _ = train(folder, "--resume", str(run), env=variables)
+    assert "MB; scalar" in out
+    assert "kernels" not in out
+    assert json.loads((run / "checkpoint" / "state.json").read_text(encoding="utf-8"))["isa"] == "scalar"
+
+
+def test_other_kernels_than_the_checkpoint_s_are_told(folder):
+    run = run_in(folder)
+    recommit(run, (run / "config.toml").read_text(encoding="utf-8"), isa="vliw")
+    variables = {name: value for name, value in os.environ.items() if name != "EDGEDST_ISA"}
+    out, _ = train(folder, "--resume", str(run), env=variables)
+    assert "The run began with `vliw` kernels, which this CPU lacks" in out
+
+
+def test_a_run_that_another_process_trains_is_refused_and_what_it_reads_is_what_was_saved_last(folder):
+    """The lock is taken before anything that it guards is read: a second one waits for no stale checkpoint."""
+    run = run_in(folder)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.flock(f, 2); print(flush=True)\n"
+         "input()", str(run / "metrics.jsonl")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with holder.stdin, holder.stdout:
+        holder.stdout.readline()
+        (run / "checkpoint" / "state.json").write_text("{", encoding="utf-8")  # whoever reads it now is wrong
+        holder_state = trainer_error(folder, run)
+        holder.communicate("\n")
+    assert "RunFolderError" in holder_state
+    assert "is being trained by another process" in holder_state
+
+
+def trainer_error(folder, run):
+    """What the trainer itself says of a run, past the front end's own look at it."""
+    from edgedst.cli.launch import command, job_for
+
+    settings = TrainConfig.from_settings(TrainConfig.load(run / "config.toml")).resolved()
+    job = job_for(settings, resume=str(run), config_crc32=0, progress=False)
+    arguments, variables = command(job)
+    done = subprocess.run(arguments, env=variables, capture_output=True, text=True, check=False, cwd=folder)
+    assert done.returncode == 1
+    return done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_a_folder_that_may_not_be_searched_is_a_sentence(folder):
+    (folder / "runs").chmod(0o700)
+    for path in folder.parents:
+        if path.stat().st_mode & 0o5 != 0o5 and path.is_relative_to("/tmp"):
+            path.chmod(path.stat().st_mode | 0o5)
+    folder.chmod(0o755)
+    for resume in (str(run_in(folder)), "newest"):
+        command = edgedst("train", "--run-dir", folder / "runs", *TINY, "--resume", resume)
+        done = subprocess.run(
+            command, cwd="/", capture_output=True, text=True, check=False, user=65534, env={"HOME": "/", "PATH": "/bin"}
+        )
+        assert done.returncode == 1, done.stdout
+        assert re.match(r"(CheckpointError|RunFolderError): ", done.stderr), done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_run_goes_on_in_the_budget_that_it_began_with_whatever_the_page_cache_does(tmp_path):
+    """Libraries count by how their files are cached: dropped (as root), read by need, read whole."""
+    arguments = ("--steps", "700", "--start-steps", "300", "--eval-every", "350", "--eval-episodes", "1")
+    libraries = [Path(core.__file__).with_name("_core.so"), Path(sys.executable).resolve()]
+    libraries += [Path(line.split()[-1]) for line in Path("/proc/self/maps").read_text().splitlines() if ".so" in line]
+    drop = Path("/proc/sys/vm/drop_caches")
+    for step, warm in ((0, False), (1, True), (2, False), (3, True)):
+        if warm:
+            for path in libraries:
+                if path.is_file():
+                    path.read_bytes()
+        elif os.access(drop, os.W_OK):
+            drop.write_text("3", encoding="utf-8")
+        process = start(tmp_path, *arguments, "--checkpoint-every", "100", "--resume", "newest")
+        if step < 3:
+            before = saved_step(run_in(tmp_path)) if step else -1
+            while process.poll() is None and not any(
+                saved_step(run) > max(before, 0) for run in tmp_path.glob("runs/*/*/s*")
+            ):
+                time.sleep(0.005)
+            process.kill()
+        out, err = process.communicate()
+        assert process.returncode in (0, -9), out + err
+    run = run_in(tmp_path)
+    assert summary(run)["finished"]
+    assert summary(run)["peak_rss_bytes"] <= 50_000_000
+
+
+def test_what_a_refused_resume_advises_works(folder):
+    _, err = train(folder, "--resume", str(run_in(folder)), "--budget-mb", "12", code=1)
+    advice = err.rpartition("Try `edgedst train ")[2].rstrip("`.\n").split()
+    assert advice[:2] == ["--resume", str(run_in(folder))]
+    assert "--hidden" not in err
+    out, _ = train(folder, *advice)
+    assert "Finished 600 steps" in out
+
+
+def test_a_run_killed_and_gone_on_with_is_the_run_that_was_not(folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    train(other, *TINY[:-1], "--eval-episodes", "200")
+    train(folder, "--resume", str(run_in(folder)))
+    assert metrics(run_in(folder)) == metrics(run_in(other))
+    assert digest(run_in(folder)) == digest(run_in(other))
+
+
+@pytest.mark.parametrize("name", ["config.toml", "checkpoint/state.json"])
+def test_settings_that_no_parser_can_read_are_a_checkpoint_error(name, folder):
+    run = run_in(folder)
+    nested = "a = " + "[" * 5000 if name == "config.toml" else "[" * 100_000
+    (run / name).write_text(nested, encoding="utf-8")
+    with pytest.raises(CheckpointError):
+        resuming.resume(run, {})
