@@ -152,6 +152,7 @@ def make_tally(spec: "dict[str, Any] | None", lines: "Ledger") -> "Tally | None"
     """
     if spec is None:
         return None
+    core.release_file_pages()
     before = memory()[0]
     from edgedst.energy.meter import Meter
     from edgedst.energy.tally import Tally
@@ -159,6 +160,7 @@ def make_tally(spec: "dict[str, Any] | None", lines: "Ledger") -> "Tally | None"
     meter = Meter(spec, kept=METER_SAMPLES)
     meter.start()
     tally = Tally(meter)
+    core.release_file_pages()
     lines.append(("energy meter", max(0, memory()[0] - before)))
     meter.stop()
     return tally
@@ -204,7 +206,7 @@ def plan_run(
     others = sum([size for _, size in lines[2:]])
     lines = [interpreter, (lines[1][0], max(0, memory()[0] - interpreter[1] - others)), *lines[2:]]
     # The front end that became this process counts, too: the kernel's account of the peak survives that.
-    start = max(memory()[1], 0 if job["plan_only"] else job["front_end_peak_bytes"])
+    start = max(memory()[1], job["front_end_peak_bytes"])
     constants, run = environment.constants, job["resume"] or ""
     return make_plan(config, n, m, lines, measure, environment.native, rows, constants, run, start)
 

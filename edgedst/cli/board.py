@@ -58,7 +58,7 @@ def kernels_of_run(folder: Path, state: dict[str, Any]) -> tuple[str | None, str
             return None, ""
         if not isinstance(isa, str):
             return None, ""
-    differs = "from here the run's numbers may differ."
+    differs = "from here its numbers may differ."
     wanted = os.environ.get("EDGEDST_ISA", isa)
     if wanted != isa:
         return None, f"The run began with `{isa}` kernels, and EDGEDST_ISA says `{wanted}`: {differs}"

@@ -67,6 +67,8 @@ def start_training(
         run_dir=str(run_dir),
         resume=str(run.folder) if run else None,
         config_crc32=run.config_crc32 if run else None,
+        # The kernel's ru_maxrss survives exec, VmHWM does not: the summary tells both peaks.
+        front_end_peak_bytes=memory()[1],
         progress=progress,
         debug=debug,
         note=note,
@@ -107,8 +109,7 @@ def job_for(config: TrainConfig, note: str = "", board: Board | None = None, **r
     energy, energy_note = energy_spec(config, board)
     notes = [text for text in (preset_note(config), note, energy_note) if text]
     job: dict[str, Any] = {"plan_only": False, "resume": None, "run_dir": "runs", "progress": None, "debug": False}
-    # The kernel's ru_maxrss survives exec, VmHWM does not: the summary tells both processes' peaks.
-    job |= {"note": "\n".join(notes), "front_end_peak_bytes": memory()[1], "config_toml": config.toml(), **rest}
+    job |= {"note": "\n".join(notes), "front_end_peak_bytes": 0, "config_toml": config.toml(), **rest}
     return {**job, "config": config.settings(), "spec": spec, "energy": energy}
 
 

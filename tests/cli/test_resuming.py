@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-from training import TINY, digest, edgedst, metrics, run_in, saved_step, start, summary, train
+from saved_runs import commit, recommit
+from training import TINY, digest, metrics, run_in, saved_step, start, summary, train
 
 from edgedst import core
 from edgedst.cli import resuming
 from edgedst.config import TrainConfig
 from edgedst.errors import CheckpointError
-from edgedst.saved_state import state_bytes
 
 
 @pytest.fixture(scope="module")
@@ -127,17 +127,6 @@ def test_newest_finds_the_run_whatever_the_budget_says_but_one_of_this_budget_fi
     }
 
 
-def recommit(run, config_toml, **changes):
-    """Give a run these settings, and its checkpoint these entries, as if it had been trained so."""
-    from zlib import crc32
-
-    (run / "config.toml").write_text(config_toml, encoding="utf-8")
-    path = run / "checkpoint" / "state.json"
-    state = json.loads(path.read_text(encoding="utf-8"))
-    state = {name: value for name, value in state.items() if name not in ("format", "edgedst", "crc32")}
-    path.write_bytes(state_bytes({**state, "config_crc32": crc32(config_toml.encode()), **changes}))
-
-
 def test_a_larger_budget_goes_on_and_says_the_same_numbers(folder, whole):
     arguments = (*TINY[:-1], "--eval-episodes", "200", "--budget-mb", "44.5")
     out, _ = train(folder, *arguments, "--resume", "newest")
@@ -194,21 +183,47 @@ def trainer_error(folder, run):
     return done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
-def test_a_folder_that_may_not_be_searched_is_a_sentence(folder):
-    (folder / "runs").chmod(0o700)
-    for path in folder.parents:
-        if path.stat().st_mode & 0o5 != 0o5 and path.is_relative_to("/tmp"):
-            path.chmod(path.stat().st_mode | 0o5)
-    folder.chmod(0o755)
-    for resume in (str(run_in(folder)), "newest"):
-        command = edgedst("train", "--run-dir", folder / "runs", *TINY, "--resume", resume)
-        done = subprocess.run(
-            command, cwd="/", capture_output=True, text=True, check=False, user=65534, env={"HOME": "/", "PATH": "/bin"}
-        )
-        assert done.returncode == 1, done.stdout
-        assert re.match(r"(CheckpointError|RunFolderError): ", done.stderr), done.stderr
-        assert len(done.stderr.splitlines()) == 1
+def test_the_newest_is_an_unfinished_one_of_the_same_settings(tmp_path):
+    settings = TrainConfig(steps=1000).resolved()
+
+    def run(name, config, step, finished=None):
+        folder = tmp_path / "HalfCheetah-v4" / "ds-td3" / name
+        folder.mkdir(parents=True)
+        (folder / "config.toml").write_text(config.toml(), encoding="utf-8")
+        commit(folder, step=step)
+        if finished is not None:
+            (folder / "summary.json").write_text(json.dumps({"finished": finished}), encoding="utf-8")
+        return folder
+
+    assert resuming.newest_unfinished(tmp_path, settings) is None
+    run("s0-20260101-000000", settings, 500)
+    newest = run("s0-20260102-000000", settings, 500, finished=False)
+    run("s0-20260103-000000", settings, 1000, finished=True)
+    run("s0-20260104-000000", TrainConfig(steps=2000).resolved(), 500)
+    (tmp_path / "HalfCheetah-v4" / "ds-td3" / "s0-20260105-000000").mkdir()
+    assert resuming.newest_unfinished(tmp_path, settings) == newest
+    assert resuming.newest_unfinished(Path(tmp_path / "nowhere"), settings) is None
+
+
+@pytest.mark.parametrize("closed", ["runs", "checkpoint"])
+def test_a_folder_that_may_not_be_searched_is_a_sentence(closed, folder):
+    run = run_in(folder)
+    settings = TrainConfig.from_settings(TrainConfig.load(run / "config.toml")).resolved()
+    (folder / "runs" if closed == "runs" else run / "checkpoint").chmod(0)
+    if os.geteuid() == 0:
+        for path in (folder, *folder.parents[:3]):
+            path.chmod(0o755)
+        os.seteuid(65534)
+    try:
+        with pytest.raises(CheckpointError, match=r"Permission denied|is no run folder"):
+            resuming.resume(run, {})
+        with pytest.raises(CheckpointError, match="cannot be read: Permission denied"):
+            resuming.newest_unfinished(folder / "runs", settings)
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+        (folder / "runs").chmod(0o700)
+        (run / "checkpoint").chmod(0o700)
 
 
 def test_a_run_goes_on_in_the_budget_that_it_began_with_whatever_the_page_cache_does(tmp_path):
