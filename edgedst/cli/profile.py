@@ -110,7 +110,9 @@ def profile(
             reporter.say(sentence)
 
     def start(of: TrainConfig, goal: dict[str, Any], folder: str) -> Command:
-        return command({**job_for(of, run_dir=folder, progress=False, debug=debug), "profile": goal}, isa)
+        # This process does not become the contender: what it took is not the contender's.
+        job = job_for(of, run_dir=folder, progress=False, debug=debug, front_end_peak_bytes=0)
+        return command({**job, "profile": goal}, isa)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
