@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgedst import parse
 from edgedst.cli.board import kernels_of_run
 from edgedst.config import TrainConfig
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError
@@ -97,13 +97,13 @@ def _stored_settings(folder: Path, state: dict[str, Any]) -> tuple[TrainConfig, 
     """A run's settings, and the CRC-32 of their file, which is the one that its checkpoint was made with."""
     path = folder / "config.toml"
     try:
-        checksum = zlib.crc32(path.read_bytes())
+        checksum = zlib.crc32(parse.read(path))
         if state.get("config_crc32", checksum) != checksum:
             raise CheckpointError(
                 f"`{path}` is not the file that its checkpoint was made with: it was edited or cut. Take it from a "
                 "backup, or train a new run with other settings."
             )
-        return TrainConfig.from_settings(TrainConfig.load(path), f"`{path}`").resolved(), checksum
+        return TrainConfig.from_settings(TrainConfig.load(path, pipe=False), f"`{path}`").resolved(), checksum
     except OSError as error:
         if isinstance(error, EdgedstError):
             raise
@@ -136,7 +136,7 @@ def _entries(folder: Path) -> list[Path]:
 def _is_of_others(folder: Path, settings: TrainConfig) -> bool:
     """Whether a run, whose checkpoint cannot be read, has settings that can, and they are others."""
     try:
-        stored = TrainConfig.from_settings(TrainConfig.load(folder / "config.toml")).resolved()
+        stored = TrainConfig.from_settings(TrainConfig.load(folder / "config.toml", pipe=False)).resolved()
     except EdgedstError:
         return False
     return not _same(stored, settings)
@@ -153,7 +153,7 @@ def _same(stored: TrainConfig, settings: TrainConfig) -> bool:
 def _is_finished(folder: Path, state: dict[str, Any], stored: TrainConfig) -> bool:
     """Not so when it was stopped within its last evaluation, or between its last checkpoint and its summary."""
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        return bool(state["step"] >= stored.steps and summary["finished"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        summary = parse.json_object(parse.read(folder / "summary.json"))
+    except OSError:
         return False
+    return bool(state["step"] >= stored.steps and summary.get("finished"))
