@@ -13,8 +13,6 @@ from faults.campaign import campaign, no_leftovers, sentence
 from study_folder import study_text
 from training import EXPORTS, TINY, contents, edgedst, goes_on, start
 
-from tools import without
-
 GRID = 'env = "InvertedPendulum-v5"\nmethod = "ds-td3"\nseed = 0'
 CANNOT_WRITE = ("RunFolderError", "ExportError", "StudyError")
 
@@ -27,7 +25,7 @@ def small_tmpfs(folder):
     mount = ["mount", "-t", "tmpfs", "-o", "size=6000k", "edgedst-full-disk", place]
     done = subprocess.run(mount, capture_output=True, text=True, check=False)
     if done.returncode:
-        without(f"needs to mount a tmpfs: {done.stderr.strip()}")
+        pytest.skip(f"needs to mount a tmpfs: {done.stderr.strip()}")
     large, out = place / "large", place / "out"
     out.mkdir()
 
@@ -59,7 +57,7 @@ def small_files(folder):
 def disk(request):
     """Makes a disk in a folder: (where to work, a context that gives options of a command with so many bytes left)."""
     if request.param is small_tmpfs and os.geteuid():
-        without("needs root, to mount a tmpfs")
+        pytest.skip("needs root, to mount a tmpfs")
     return request.param
 
 

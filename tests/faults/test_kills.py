@@ -76,11 +76,11 @@ def test_a_run_killed_at_any_system_call_goes_on_to_the_same_end(calls, whole, t
 
 @pytest.fixture(scope="module")
 def stopped(calls, tmp_path_factory):
-    """The folder of a run that has a checkpoint of step 210."""
+    """The folder of a run that was killed at its fifth checkpoint."""
     folder = tmp_path_factory.mktemp("stopped")
     commits = [call for call in calls if call.name.startswith("rename") and call.paths[1].endswith("/state.json")]
     killed_at_a_call(commits[4], folder, *TINY)
-    assert saved_step(run_in(folder)) == 210
+    assert 0 < saved_step(run_in(folder)) < 600
     return folder
 
 

@@ -17,7 +17,7 @@ import pytest
 from faults.campaign import campaign
 from training import TINY, goes_on, saved_step, start
 
-from tools import require_tool, without
+from tools import require_tool
 
 FS_IOC_SHUTDOWN = 0x8004587D
 NO_FLUSH_OF_THE_JOURNAL = 2
@@ -62,14 +62,14 @@ class Image:
     def _do(self, *command):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            without(f"needs loop mounts: {done.stderr.strip()}")
+            pytest.skip(f"needs loop mounts: {done.stderr.strip()}")
 
 
 @pytest.fixture
 def image():
     """Makes an image in a folder; unmounts it in the end."""
     if os.geteuid():
-        without("needs root, to mount images")
+        pytest.skip("needs root, to mount images")
     for program in ("mkfs.ext4", "e2fsck", "mount"):  # Debian: apt install e2fsprogs mount
         require_tool(program)
 
