@@ -8,7 +8,7 @@ from edgedst.agents.networks import evolves
 from edgedst.budget.guard import START_BYTES, Guard, memory
 from edgedst.budget.plan import Plan, make_plan
 from edgedst.envs import registry
-from edgedst.errors import BudgetExceeded, CheckpointError, EdgedstError, EnvironmentFault
+from edgedst.errors import BudgetExceeded, CheckpointError, EdgedstError, EnvironmentFault, UnsupportedSpace
 from edgedst.evaluation import EPISODE_STEPS
 from edgedst.plain_json import loads
 from edgedst.saved_state import read_state
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Made = tuple[Environment, Environment, Ledger, bool | None]
 
 WARM_UP_STEPS = 50
+LARGEST_FLOAT16 = 65_504.0
 METER_SAMPLES = 64  # remembered: the trainer asks for windows since its first step only
 
 
@@ -187,8 +188,11 @@ def plan_run(
 
     Raises:
         BudgetExceeded: it does not fit.
+        UnsupportedSpace: half precision cannot hold what the environment says that it observes.
     """
     environment = environments[0]
+    if config.replay_dtype == "float16" and rows is None:
+        _check_half_precision(environment)
     n, m = environment.observation_size, environment.action_size
 
     def measure(width: int) -> core.Arena:
@@ -241,6 +245,17 @@ def read_resumable(config: "Any", folder: str, config_crc32: int) -> "dict[str, 
             "a new run without `--resume`."
         )
     return state
+
+
+def _check_half_precision(environment: "Environment") -> None:
+    """Refuse at the start what would end a run when it happens: a run keeps its precision."""
+    index, largest = environment.largest_observation or (0, 0.0)
+    if largest > LARGEST_FLOAT16:
+        raise UnsupportedSpace(
+            f"{environment.name} says that observation {index} goes up to {largest:g}, and float16, in which the "
+            f"replay keeps it, holds at most {LARGEST_FLOAT16:g}. Use `--replay-dtype float32`, or give its "
+            "observation_space narrower bounds."
+        )
 
 
 def rehearse(config: "Any", environment: "Environment") -> None:

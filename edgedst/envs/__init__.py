@@ -22,6 +22,8 @@ class Environment:
     step_seconds: float | None = None  # of the robot's time that an action holds; None: the environment does not say
     # It stands for a machine: there is one of it, it is never moved to be measured, and nothing is played again on it.
     hardware: bool = False
+    # (index, bound) of the largest bound that an observation is declared to have; None: none has one.
+    largest_observation: "tuple[int, float] | None" = None
     observation: "memoryview[float]"  # format 'd', (observation_size,)
     # (index, value) of observations that never move, by the task's definition: the replay need not store them.
     constants: "list[tuple[int, float]]" = []  # noqa: RUF012  # the lean trainer does without typing.ClassVar
