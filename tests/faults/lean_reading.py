@@ -6,9 +6,9 @@ else of any JSON. An answer is a length and a line: `read VALUE`, `refused Error
 
 import sys
 
-from edgedst.checkpoints import read_state
 from edgedst.errors import EdgedstError
 from edgedst.plain_json import loads
+from edgedst.saved_state import read_state
 
 
 def read(text, folder):

@@ -210,14 +210,17 @@ class Disk:
 
 
 def unsure(disk):
-    """Paths whose bytes or new names no fsync covers. A removal that is undone by a cut does no harm."""
+    """Files whose bytes, and names that, no fsync covers. A removal that is undone by a cut does no harm."""
     found = []
 
     def walk(node, place):
-        if any(what != "gone" for what, *_ in node.since):
-            found.append(place or ".")
-        for name, inner in node.now.items() if node.is_folder else ():
-            walk(inner, f"{place}/{name}" if place else name)
+        if node.is_folder:
+            names = [value[0] if what == "rename" else where for what, where, value in node.since if what != "gone"]
+            found.extend(f"{place}{name}" for name in names if name in node.now)
+            for name, inner in node.now.items():
+                walk(inner, f"{place}{name}/")
+        elif node.since:
+            found.append(place.rstrip("/"))
 
     walk(disk.top, "")
     return found

@@ -61,7 +61,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_end(kill, whole, tmp_pat
     def attack(rng, folder):
         return until_the_end(rng, folder, whole, lambda: kill(rng, folder, *TINY, "--resume", "newest"))
 
-    campaign(f"runs {kill.__name__.replace('_', ' ')}", 6, tmp_path, attack)
+    campaign(f"runs {kill.__name__.replace('_', ' ')}", 4, tmp_path, attack)
 
 
 def test_a_run_killed_at_any_system_call_goes_on_to_the_same_end(calls, whole, tmp_path):
@@ -71,7 +71,7 @@ def test_a_run_killed_at_any_system_call_goes_on_to_the_same_end(calls, whole, t
 
         return until_the_end(rng, folder, whole, kill)
 
-    campaign("runs killed at a system call", 8, tmp_path, attack)
+    campaign("runs killed at a system call", 6, tmp_path, attack)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_a_resume_that_overlaps_another_s_last_checkpoint_loses_nothing(stopped,
         no_leftovers(run)
         return how
 
-    campaign("overlapping resumes", 8, tmp_path, attack)
+    campaign("overlapping resumes", 6, tmp_path, attack)
 
 
 @pytest.mark.parametrize("kind", EXPORTS)

@@ -50,7 +50,7 @@ def test_a_run_goes_on_to_the_same_end_from_whatever_a_power_cut_leaves(whole, t
         assert sure < 0 or tried[key] == "went on" or committed_step(tree) == 600
         return tried[key]
 
-    campaign("power cuts of a run, by POSIX's rules", 30, tmp_path, attack)
+    campaign("power cuts of a run, by POSIX's rules", 20, tmp_path, attack)
 
 
 @pytest.mark.parametrize("kind", EXPORTS)

@@ -256,7 +256,7 @@ def test_a_run_whose_files_are_damaged_goes_on_to_the_same_end_or_is_refused_in_
             assert metrics(run) == metrics(whole), f"{name}: other metrics"
         return "went on"
 
-    campaign("runs with a damaged file", 30, tmp_path, attack)
+    campaign("runs with a damaged file", 24, tmp_path, attack)
 
 
 def test_a_command_that_reads_a_damaged_file_ends_with_a_sentence(folders, tmp_path):
@@ -281,4 +281,4 @@ def test_a_command_that_reads_a_damaged_file_ends_with_a_sentence(folders, tmp_p
             sentence(done.stderr)
         return "read" if done.returncode == 0 else "refused"
 
-    campaign("commands that read a damaged file", 10, tmp_path, attack)
+    campaign("commands that read a damaged file", 6, tmp_path, attack)
