@@ -11,7 +11,7 @@ from edgedst.envs import registry
 from edgedst.errors import BudgetExceeded, CheckpointError, EdgedstError, EnvironmentFault, UnsupportedSpace
 from edgedst.evaluation import EPISODE_STEPS
 from edgedst.plain_json import loads
-from edgedst.saved_state import read_state
+from edgedst.runs.state import read_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

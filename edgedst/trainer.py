@@ -25,13 +25,13 @@ from edgedst import summary as words
 from edgedst.agents import agent_class
 from edgedst.budget.guard import Guard
 from edgedst.budget.plan import budget_bytes_of
-from edgedst.checkpoints import Checkpoints
-from edgedst.episode import Episode
 from edgedst.errors import BudgetBroken, CheckpointError, EdgedstError, EnvironmentFault, TrainingDiverged
 from edgedst.evaluation import Evaluations, episode_limit
 from edgedst.plain_json import dumps, loads
 from edgedst.progress import Progress, flush_output
-from edgedst.runs import RunFolder, host_facts
+from edgedst.runs.checkpoint import Checkpoints
+from edgedst.runs.episode import Episode
+from edgedst.runs.folder import RunFolder, host_facts
 from edgedst.stage import close_all, floats, make_environments, make_tally, notes_on, plan_run, read_resumable
 
 TYPE_CHECKING = False

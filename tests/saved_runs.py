@@ -3,7 +3,7 @@
 import json
 from zlib import crc32
 
-from edgedst.saved_state import state_bytes
+from edgedst.runs.state import state_bytes
 
 # A whole state of DS-TD3 on an environment without a state of its own.
 STATE = {

@@ -4,7 +4,7 @@ import pytest
 
 from edgedst.evaluation import Evaluations, episode_limit
 from edgedst.plain_json import dumps, loads
-from edgedst.saved_state import state_bytes
+from edgedst.runs.state import state_bytes
 
 
 def after(count):

@@ -17,11 +17,11 @@ import typer
 from edgedst.cli.board import board_note, kernels_for, usual_settings
 from edgedst.cli.launch import command, job_for, preset_note
 from edgedst.cli.options import Progress, training_options
-from edgedst.cli.resuming import config_of_run
 from edgedst.cli.settings import configured
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, ProfileError
 from edgedst.files import write_together
+from edgedst.runs.find import config_of_run
 
 if TYPE_CHECKING:
     from edgedst.boards import Board

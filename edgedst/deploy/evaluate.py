@@ -10,11 +10,11 @@ import numpy as np
 
 from edgedst.deploy.agreement import TOLERANCE
 from edgedst.deploy.bundle import check_bundle, check_golden, is_bundle
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray, read_actor
 from edgedst.deploy.environment import chosen_environment, open_environment
-from edgedst.deploy.reading import reading
 from edgedst.errors import CheckpointError, ConfigError
 from edgedst.evaluation import EPISODE_STEPS
+from edgedst.runs.actor import ActorWeights, FloatArray, read_actor
+from edgedst.runs.reading import reading
 
 LARGEST_SEED = 2**31 - 1  # many simulators keep theirs in a C int
 Policy = Callable[["memoryview[float]"], FloatArray]  # (n,) float64 to (m,) float32 in the environment's units

@@ -16,8 +16,9 @@ from edgedst import parse
 from edgedst.config import TrainConfig
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError
 from edgedst.profile.curve import evaluations, is_number, is_step
-from edgedst.runs import folder_name
-from edgedst.saved_state import read_state
+from edgedst.runs.find import newest_first
+from edgedst.runs.folder import folder_name
+from edgedst.runs.state import read_state
 from edgedst.study.grid import Point, identity
 
 TAIL_BYTES = 8192  # of metrics.jsonl: its last whole line is in there
@@ -113,7 +114,7 @@ class RunIndex:
         """Folders of the point's task, method and seed."""
         config = point.config
         parent = self._runs / folder_name(config.env) / config.method
-        return sorted(parent.glob(f"s{config.seed}-*"), key=lambda f: (f.name.split("-", 1)[1], f.name), reverse=True)
+        return newest_first(parent.glob(f"s{config.seed}-*"))
 
     def strangers(self, points: Iterable[Point]) -> list[Path]:
         """Run folders that belong to none of these points: other settings, or a config that cannot be read."""

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from saved_runs import STATE
 
-from edgedst.saved_state import state_bytes
+from edgedst.runs.state import state_bytes
 
 SIZES = (3, 8, 5, 2)
 LOW, HIGH = (-1.0, -0.25), (1.0, 4.0)

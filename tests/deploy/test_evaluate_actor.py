@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from edgedst.deploy.checkpoint import read_actor
 from edgedst.deploy.evaluate import evaluate
 from edgedst.deploy.onnx import Format, build_model
 from edgedst.deploy.onnx_weights import FORMS
 from edgedst.deploy.packing import DTYPES, quantised
 from edgedst.errors import CheckpointError, ConfigError, ExportError
+from edgedst.runs.actor import read_actor
 
 
 @pytest.mark.parametrize("source", ["native", "onnxruntime"])

@@ -14,14 +14,14 @@ from onnx import helper, numpy_helper
 from typer.testing import CliRunner
 
 from edgedst.cli import verbs
-from edgedst.deploy.checkpoint import read_actor, read_state
 from edgedst.deploy.evaluate import evaluate
 from edgedst.deploy.onnx import OPSETS, Format, build_model, export_actor
 from edgedst.deploy.onnx_weights import FORMS
 from edgedst.deploy.packing import DTYPES
-from edgedst.deploy.recorded import recorded_observations
 from edgedst.deploy.session import KEYS_BEFORE, OPERATORS, open_checked, sealed
 from edgedst.errors import CheckpointError, EdgedstError
+from edgedst.runs.actor import read_actor, read_state
+from edgedst.runs.recorded import recorded_observations
 
 NOTHING_RECORDED = np.zeros((0, 3), dtype=np.float32)
 DEEP, ENDLESS = "[" * 100_000, "9" * 5000

@@ -10,12 +10,13 @@ import pytest
 from safetensors.numpy import load_file
 from saved_runs import STATE
 
-from edgedst import checkpoints, core
+from edgedst import core
 from edgedst.agents.td3 import TD3
-from edgedst.checkpoints import Checkpoints
 from edgedst.config import TrainConfig
 from edgedst.errors import CheckpointError, RunFolderError
-from edgedst.saved_state import read_state, state_bytes
+from edgedst.runs import checkpoint
+from edgedst.runs.checkpoint import Checkpoints
+from edgedst.runs.state import read_state, state_bytes
 
 N, M, CAPACITY = 3, 2, 64
 
@@ -66,8 +67,8 @@ def tensors(folder):
 
 @pytest.fixture
 def small_segments(monkeypatch):
-    monkeypatch.setattr(checkpoints, "SEGMENT_ROWS", 20)
-    monkeypatch.setattr(checkpoints, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(checkpoint, "SEGMENT_ROWS", 20)
+    monkeypatch.setattr(checkpoint, "CHUNK_BYTES", 100)
 
 
 @pytest.mark.parametrize("steps", [3, 30, 150])  # less than a segment, a part of the ring, the ring twice over

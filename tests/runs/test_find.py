@@ -14,9 +14,10 @@ from saved_runs import commit, recommit
 from training import TINY, digest, metrics, run_in, saved_step, start, summary, train
 
 from edgedst import core
-from edgedst.cli import resuming
 from edgedst.config import TrainConfig
 from edgedst.errors import CheckpointError
+from edgedst.runs import find
+from edgedst.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_newest_finds_the_run_whatever_the_budget_says_but_one_of_this_budget_fi
         text = (run / "config.toml").read_text(encoding="utf-8").replace("budget_mb = 40.0", f"budget_mb = {budget}")
         recommit(parent / name, text)
     found = {
-        budget: resuming.newest_unfinished(tmp_path, TrainConfig(**{**settings, "budget_mb": budget}))
+        budget: find.newest_unfinished(tmp_path, TrainConfig(**{**settings, "budget_mb": budget}))
         for budget in (40.0, 41.5, 50.0)
     }
     assert found == {
@@ -195,14 +196,14 @@ def test_the_newest_is_an_unfinished_one_of_the_same_settings(tmp_path):
             (folder / "summary.json").write_text(json.dumps({"finished": finished}), encoding="utf-8")
         return folder
 
-    assert resuming.newest_unfinished(tmp_path, settings) is None
+    assert find.newest_unfinished(tmp_path, settings) is None
     run("s0-20260101-000000", settings, 500)
     newest = run("s0-20260102-000000", settings, 500, finished=False)
     run("s0-20260103-000000", settings, 1000, finished=True)
     run("s0-20260104-000000", TrainConfig(steps=2000).resolved(), 500)
     (tmp_path / "HalfCheetah-v4" / "ds-td3" / "s0-20260105-000000").mkdir()
-    assert resuming.newest_unfinished(tmp_path, settings) == newest
-    assert resuming.newest_unfinished(Path(tmp_path / "nowhere"), settings) is None
+    assert find.newest_unfinished(tmp_path, settings) == newest
+    assert find.newest_unfinished(Path(tmp_path / "nowhere"), settings) is None
 
 
 @pytest.mark.parametrize("closed", ["runs", "checkpoint"])
@@ -216,9 +217,9 @@ def test_a_folder_that_may_not_be_searched_is_a_sentence(closed, folder):
         os.seteuid(65534)
     try:
         with pytest.raises(CheckpointError, match=r"Permission denied|is no run folder"):
-            resuming.resume(run, {})
+            find.resume(run, {})
         with pytest.raises(CheckpointError, match="cannot be read: Permission denied"):
-            resuming.newest_unfinished(folder / "runs", settings)
+            find.newest_unfinished(folder / "runs", settings)
     finally:
         if os.getuid() == 0:
             os.seteuid(0)
@@ -278,4 +279,29 @@ def test_settings_that_no_parser_can_read_are_a_checkpoint_error(name, folder):
     nested = "a = " + "[" * 5000 if name == "config.toml" else "[" * 100_000
     (run / name).write_text(nested, encoding="utf-8")
     with pytest.raises(CheckpointError):
-        resuming.resume(run, {})
+        find.resume(run, {})
+
+
+def test_the_newest_run_is_the_one_that_began_last_whatever_the_clock_said(tmp_path, monkeypatch):
+    """A board without a clock of its own begins in the past at each boot, until it hears the time."""
+    for order, clock in enumerate(("20380119-031408", "19700101-000010", "20261126-120000", "19700101-000010")):
+        monkeypatch.setattr(time, "strftime", lambda _, clock=clock: clock)
+        run = Path(RunFolder.create(str(tmp_path), "Arm-v0", "ds-td3", order % 2).path)
+        (run / "config.toml").write_text(TrainConfig(env="Arm-v0", seed=order % 2).resolved().toml(), encoding="utf-8")
+        commit(run, seed=order % 2)
+        assert find.newest_run(tmp_path) == run
+        settings = TrainConfig(env="Arm-v0", seed=order % 2).resolved()
+        assert find.newest_unfinished(tmp_path, settings) == run
+    copied = shutil.copytree(run, run.parent / "s1-20991231-000000")
+    assert find.newest_run(tmp_path) == run  # what was copied is not what was trained last
+    (tmp_path / "order").unlink()
+    assert find.newest_run(tmp_path) == copied
+
+
+def test_runs_of_several_folders_are_ordered_by_their_names(tmp_path, monkeypatch):
+    for place, clock in (("a", "20260102-000000"), ("b", "20260101-000000")):
+        monkeypatch.setattr(time, "strftime", lambda _, clock=clock: clock)
+        run = Path(RunFolder.create(str(tmp_path / place), "Arm-v0", "ds-td3", 0).path)
+        (run / "config.toml").touch()
+        commit(run)
+    assert find.newest_run(tmp_path).parts[-1] == "s0-20260102-000000"
