@@ -7,9 +7,8 @@ from edgedst.agents import agent_class
 from edgedst.agents.networks import evolves
 from edgedst.budget.guard import START_BYTES, Guard, memory
 from edgedst.budget.plan import Plan, make_plan
-from edgedst.envs import registry
+from edgedst.envs import EPISODE_STEPS, registry
 from edgedst.errors import BudgetExceeded, CheckpointError, EdgedstError, EnvironmentFault, UnsupportedSpace
-from edgedst.evaluation import EPISODE_STEPS
 from edgedst.plain_json import loads
 from edgedst.runs.state import read_state
 

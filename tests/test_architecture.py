@@ -23,6 +23,7 @@ FLOORS = [
     {"deploy", "trainer"},
     {"stage", "summary"},
     {"evaluation"},
+    {"saving"},
     {"runs"},
     {"agents", "envs", "progress", "page"},
     {"energy"},

@@ -11,8 +11,8 @@ import numpy as np
 from edgedst.deploy.agreement import TOLERANCE
 from edgedst.deploy.bundle import check_bundle, check_golden, is_bundle
 from edgedst.deploy.environment import chosen_environment, open_environment
+from edgedst.envs import EPISODE_STEPS
 from edgedst.errors import CheckpointError, ConfigError
-from edgedst.evaluation import EPISODE_STEPS
 from edgedst.runs.actor import ActorWeights, FloatArray, read_actor
 from edgedst.runs.reading import reading
 

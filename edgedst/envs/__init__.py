@@ -77,6 +77,16 @@ class Environment:
         """
 
 
+# Steps after which an episode of an evaluation ends where neither the task nor `max_episode_steps` limits it: the usual
+# limit of Gymnasium's own tasks.
+EPISODE_STEPS = 1_000
+
+
+def episode_limit(environment: Environment) -> int:
+    """Steps after which an evaluation's episode ends at the latest."""
+    return environment.max_episode_steps or EPISODE_STEPS
+
+
 def check_finite(
     name: str, observation: "memoryview[float]", reward: float, episode_step: int, action: "Sequence[float]" = ()
 ) -> None:
