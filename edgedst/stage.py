@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 WARM_UP_STEPS = 50
 LARGEST_FLOAT16 = 65_504.0
+FRONT_END_BYTES = 17_000_000  # peak of the command that becomes the trainer; a plan alone cannot measure it
 METER_SAMPLES = 64  # remembered: the trainer asks for windows since its first step only
 
 
@@ -209,7 +210,7 @@ def plan_run(
     others = sum([size for _, size in lines[2:]])
     lines = [interpreter, (lines[1][0], max(0, memory()[0] - interpreter[1] - others)), *lines[2:]]
     # The front end that became this process counts, too: the kernel's account of the peak survives that.
-    start = max(memory()[1], job["front_end_peak_bytes"])
+    start = max(memory()[1], job["front_end_peak_bytes"] or FRONT_END_BYTES)
     constants, run = environment.constants, job["resume"] or ""
     return make_plan(config, n, m, lines, measure, environment.native, rows, constants, run, start)
 
