@@ -1,19 +1,23 @@
-"""Evaluations of a run in training: the episodes without noise, and what is kept of them in memory.
+"""Evaluations of a run in training: episodes without noise, and what is kept of them in memory.
 
 All of them are in metrics.jsonl. Here are their number, their sum, the best one and the last ten, whatever their
 number: what R, LCA and a checkpoint need.
 """
 
+from time import monotonic
+
+from edgedst import core
+from edgedst.envs import episode_limit
+from edgedst.saving import about
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from edgedst.envs import Environment
+    Run = Any  # trainer.Run, which imports this
 
 LAST = 10  # evaluations that R is the mean of
-# Steps after which an episode of an evaluation ends where neither the task nor `max_episode_steps` limits it: the usual
-# limit of Gymnasium's own tasks.
-EPISODE_STEPS = 1_000
+SEED_STREAM = 1_000  # evaluation i draws its seeds from stream SEED_STREAM + i: it never disturbs training
 
 
 class Evaluations:
@@ -67,6 +71,54 @@ class Evaluations:
         self.best = float("-inf") if state["best"] is None else state["best"]
 
 
-def episode_limit(environment: "Environment") -> int:
-    """Steps after which an evaluation's episode ends at the latest."""
-    return environment.max_episode_steps or EPISODE_STEPS
+def evaluate(run: "Run") -> None:
+    """Episodes without noise. A signal ends it: resumed, the whole evaluation is made again."""
+    environment, episodes = run.evaluation_environment, run.config.eval_episodes
+    seeds = core.Random(run.config.seed, SEED_STREAM + run.evaluations.count)
+    returns = []
+    for number in range(episodes):
+        environment.reset(run.seed_of_episode(seeds))
+        total = 0.0
+        for steps in range(episode_limit(environment)):
+            if run.stop:
+                return
+            if monotonic() >= run.next_check:
+                run.watch(f"under way, episode {number + 1} of {episodes}, {steps:,} steps")
+            run.agent.act(environment.observation, run.action)
+            run.scale_action()
+            reward, terminated, truncated = environment.step(run.scaled_action)
+            total += reward
+            if terminated or truncated:
+                break
+        returns.append(total)
+    best_before = run.evaluations.best
+    mean, _ = run.evaluations.add(run.step, returns)
+    run.unsaved = True
+    if mean > best_before:
+        run.checkpoints.save_best(about(run, "actor"))
+    log(run, len(returns))
+    if environment.hardware:
+        run.begin_episode()
+
+
+def log(run: "Run", episodes: int) -> None:
+    """The newest evaluation in metrics.jsonl and on the terminal."""
+    mean, sd = run.evaluations.newest
+    run.progress.evaluation = f"{mean:,.1f}"
+    rss, peak = run.guard.check()
+    run.folder.metric(
+        {
+            "step": run.step,
+            "evaluation_return": mean,
+            "evaluation_sd": sd,
+            "evaluation_episodes": episodes,
+            **run.agent.losses(),
+            "steps_per_second": round(run.progress.speed(run.step), 1),
+            "seconds": round(run.seconds_before + run.progress.seconds, 1),
+            **(run.energy.logged() if run.energy else {}),
+            "rss_bytes": rss,
+            "peak_rss_bytes": peak,
+        }
+    )
+    run.progress.show(run.step, rss)
+    run.tell_warnings()

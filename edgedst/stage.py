@@ -7,11 +7,10 @@ from edgedst.agents import agent_class
 from edgedst.agents.networks import evolves
 from edgedst.budget.guard import START_BYTES, Guard, memory
 from edgedst.budget.plan import Plan, make_plan
-from edgedst.envs import registry
-from edgedst.errors import BudgetExceeded, CheckpointError, EdgedstError, EnvironmentFault
-from edgedst.evaluation import EPISODE_STEPS
+from edgedst.envs import EPISODE_STEPS, registry
+from edgedst.errors import BudgetExceeded, CheckpointError, EdgedstError, EnvironmentFault, UnsupportedSpace
 from edgedst.plain_json import loads
-from edgedst.saved_state import read_state
+from edgedst.runs.state import read_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     Made = tuple[Environment, Environment, Ledger, bool | None]
 
 WARM_UP_STEPS = 50
+LARGEST_FLOAT16 = 65_504.0
 METER_SAMPLES = 64  # remembered: the trainer asks for windows since its first step only
 
 
@@ -152,6 +152,7 @@ def make_tally(spec: "dict[str, Any] | None", lines: "Ledger") -> "Tally | None"
     """
     if spec is None:
         return None
+    core.release_file_pages()
     before = memory()[0]
     from edgedst.energy.meter import Meter
     from edgedst.energy.tally import Tally
@@ -159,6 +160,7 @@ def make_tally(spec: "dict[str, Any] | None", lines: "Ledger") -> "Tally | None"
     meter = Meter(spec, kept=METER_SAMPLES)
     meter.start()
     tally = Tally(meter)
+    core.release_file_pages()
     lines.append(("energy meter", max(0, memory()[0] - before)))
     meter.stop()
     return tally
@@ -185,8 +187,11 @@ def plan_run(
 
     Raises:
         BudgetExceeded: it does not fit.
+        UnsupportedSpace: half precision cannot hold what the environment says that it observes.
     """
     environment = environments[0]
+    if config.replay_dtype == "float16" and rows is None:
+        _check_half_precision(environment)
     n, m = environment.observation_size, environment.action_size
 
     def measure(width: int) -> core.Arena:
@@ -204,7 +209,7 @@ def plan_run(
     others = sum([size for _, size in lines[2:]])
     lines = [interpreter, (lines[1][0], max(0, memory()[0] - interpreter[1] - others)), *lines[2:]]
     # The front end that became this process counts, too: the kernel's account of the peak survives that.
-    start = max(memory()[1], 0 if job["plan_only"] else job["front_end_peak_bytes"])
+    start = max(memory()[1], job["front_end_peak_bytes"])
     constants, run = environment.constants, job["resume"] or ""
     return make_plan(config, n, m, lines, measure, environment.native, rows, constants, run, start)
 
@@ -239,6 +244,17 @@ def read_resumable(config: "Any", folder: str, config_crc32: int) -> "dict[str, 
             "a new run without `--resume`."
         )
     return state
+
+
+def _check_half_precision(environment: "Environment") -> None:
+    """Refuse at the start what would end a run when it happens: a run keeps its precision."""
+    index, largest = environment.largest_observation or (0, 0.0)
+    if largest > LARGEST_FLOAT16:
+        raise UnsupportedSpace(
+            f"{environment.name} says that observation {index} goes up to {largest:g}, and float16, in which the "
+            f"replay keeps it, holds at most {LARGEST_FLOAT16:g}. Use `--replay-dtype float32`, or give its "
+            "observation_space narrower bounds."
+        )
 
 
 def rehearse(config: "Any", environment: "Environment") -> None:

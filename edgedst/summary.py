@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from edgedst.trainer import Run
+    Run = Any  # trainer.Run, which imports this
 
 
 def summary(run: "Run", exit_reason: str) -> "dict[str, Any]":

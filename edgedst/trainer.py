@@ -20,18 +20,18 @@ from _signal import (  # type: ignore[import-not-found]  # typeshed has only sig
 from binascii import crc32
 from time import monotonic
 
-from edgedst import __version__, core
+from edgedst import __version__, core, saving
 from edgedst import summary as words
 from edgedst.agents import agent_class
 from edgedst.budget.guard import Guard
 from edgedst.budget.plan import budget_bytes_of
-from edgedst.checkpoints import Checkpoints
-from edgedst.episode import Episode
-from edgedst.errors import BudgetBroken, CheckpointError, EdgedstError, EnvironmentFault, TrainingDiverged
-from edgedst.evaluation import Evaluations, episode_limit
+from edgedst.errors import BudgetBroken, EdgedstError, EnvironmentFault, TrainingDiverged
+from edgedst.evaluation import Evaluations, evaluate
 from edgedst.plain_json import dumps, loads
 from edgedst.progress import Progress, flush_output
-from edgedst.runs import RunFolder, host_facts
+from edgedst.runs.checkpoint import Checkpoints
+from edgedst.runs.episode import Episode
+from edgedst.runs.folder import RunFolder, host_facts
 from edgedst.stage import close_all, floats, make_environments, make_tally, notes_on, plan_run, read_resumable
 
 TYPE_CHECKING = False
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from edgedst.stage import Ledger
 
 Settings: "Any" = type(sys.implementation)  # types.SimpleNamespace
-EVALUATION_STREAM = 1000  # evaluation i draws its seeds from stream EVALUATION_STREAM + i: it never disturbs training
 STOPPING = (SIGTERM, SIGHUP, SIGINT)  # at each of them a run checkpoints and ends; a SIGHUP under nohup stays ignored
 CHECK_SECONDS = 0.5  # between two looks at the memory
 
@@ -194,7 +193,7 @@ class Run:
             self.agent.initialise()
             self.begin_episode()
         else:
-            self.restore(state)
+            self.note = saving.restore(self, state)
 
     def close(self) -> None:
         """Close the environments and the meter; to be called on every way out."""
@@ -255,7 +254,7 @@ class Run:
         core.release_file_pages()
         while True:
             if self.evaluation_is_due():
-                self.evaluate()
+                evaluate(self)
             last = self.stop or self.step >= config.steps
             if (last or self.step % config.checkpoint_every == 0) and self.unsaved:
                 self.guard.check()  # what now runs for the first time needs room
@@ -340,52 +339,6 @@ class Run:
         number, rest = divmod(self.step, self.config.eval_every)
         return bool(rest == 0 and self.evaluations.count <= number)
 
-    def evaluate(self) -> None:
-        """Episodes without noise. A signal ends it: resumed, the whole evaluation is made again."""
-        environment, episodes = self.evaluation_environment, self.config.eval_episodes
-        seeds = core.Random(self.config.seed, EVALUATION_STREAM + self.evaluations.count)
-        returns = []
-        for number in range(episodes):
-            environment.reset(self.seed_of_episode(seeds))
-            total = 0.0
-            for steps in range(episode_limit(environment)):
-                if self.stop:
-                    return
-                self.watch(f"under way, episode {number + 1} of {episodes}, {steps:,} steps")
-                self.agent.act(environment.observation, self.action)
-                self.scale_action()
-                reward, terminated, truncated = environment.step(self.scaled_action)
-                total += reward
-                if terminated or truncated:
-                    break
-            returns.append(total)
-        best_before = self.evaluations.best
-        mean, sd = self.evaluations.add(self.step, returns)
-        self.unsaved = True
-        if mean > best_before:
-            self.checkpoints.save_best(self.about("actor"))
-        self.progress.evaluation = f"{mean:,.1f}"
-        rss, peak = self.guard.check()
-        speed = self.progress.speed(self.step)
-        self.folder.metric(
-            {
-                "step": self.step,
-                "evaluation_return": mean,
-                "evaluation_sd": sd,
-                "evaluation_episodes": len(returns),
-                **self.agent.losses(),
-                "steps_per_second": round(speed, 1),
-                "seconds": round(self.seconds_before + self.progress.seconds, 1),
-                **(self.energy.logged() if self.energy else {}),
-                "rss_bytes": rss,
-                "peak_rss_bytes": peak,
-            }
-        )
-        self.progress.show(self.step, rss)
-        self.tell_warnings()
-        if environment.hardware:
-            self.begin_episode()
-
     def tell_warnings(self) -> None:
         """What the simulators said since the last time. MuJoCo resets an unstable simulation and goes on: tell it."""
         for environment in (self.environment, self.evaluation_environment):
@@ -396,75 +349,12 @@ class Run:
 
     def save(self) -> None:
         """A checkpoint of this step."""
-        config = self.config
         self.folder.sync_metrics()
-        facts = {
-            "step": self.step,
-            "env": config.env,
-            "method": config.method,
-            "seed": config.seed,
-            "isa": core.isa(),
-            "config_crc32": self.config_crc32,
-            "metrics_bytes": self.folder.metrics_bytes,
-            "metrics_crc32": self.folder.metrics_crc32,
-            "agent": self.agent.state(),
-            "environment": self.record.saved(),
-            "episode": [self.episode, self.episode_return, self.episode_length],
-            "evaluations": self.evaluations.state(),
-            "seconds": self.seconds_before + self.progress.seconds,
-            "energy": self.energy.total() if self.energy else None,
-        }
-        self.checkpoints.save(facts, self.about(*self.agent.networks), (self.record.file,))
+        facts = saving.facts(self)
+        self.checkpoints.save(facts, saving.about(self, *self.agent.networks), (self.record.file,))
         self.saved_step = self.step
         self.unsaved = False
         core.set_last_words(words.last_words(self))
-
-    def about(self, *names: str) -> "dict[str, Any]":
-        """Metadata of a file with these networks."""
-        config, environment, networks = self.config, self.environment, self.agent.networks
-        mean, sd = self.evaluations.newest
-        return {
-            "env": config.env,
-            "method": config.method,
-            "seed": config.seed,
-            "step": self.step,
-            "sizes": {name: list(networks[name].sizes) for name in names},
-            "action_low": environment.action_low,
-            "action_high": environment.action_high,
-            "evaluation_return": mean,
-            "evaluation_sd": sd,
-        }
-
-    def restore(self, state: "dict[str, Any]") -> None:
-        """Put everything back as it was when the checkpoint was made; a new episode, where its own cannot go on."""
-        self.folder.keep_metrics(state["metrics_bytes"], state.get("metrics_crc32"))
-        self.checkpoints.load(state)
-        try:
-            self.agent.set_state(state["agent"])
-            self.step = self.saved_step = state["step"]
-            self.unsaved = False
-            self.episode, self.episode_return, self.episode_length = state["episode"]
-            self.evaluations.set_state(state["evaluations"])
-            self.seconds_before = state["seconds"]
-            if self.energy:
-                self.energy.take_over(state.get("energy"))
-            broken_off = self.record.restore(state["environment"], lambda: self.stop)
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, EdgedstError):
-                raise
-            raise CheckpointError(
-                f"`{self.checkpoints.folder}/state.json` does not fit this run ({error}). It is damaged or foreign: "
-                "take it from a backup, or train anew."
-            ) from error
-        if broken_off:
-            self.note = (
-                f"A new episode begins: {broken_off}. Networks, replay and counters are as they were; from here the "
-                "run's numbers are not those of one that was never stopped."
-            )
-            self.begin_episode()
-        mean, _ = self.evaluations.newest
-        if mean is not None:
-            self.progress.evaluation = f"{mean:,.1f}"
 
     def summarise(self, exit_reason: str) -> None:
         """summary.json, and for a finished run the last lines on the terminal."""

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from edgedst.deploy.checkpoint import ActorLayer, ActorWeights
-from edgedst.saved_state import state_bytes
+from edgedst.runs.actor import ActorLayer, ActorWeights
+from edgedst.runs.state import state_bytes
 
 BOUNDS = (
     (-1.0, -0.25, -3.0, 0.5, -100.0, -1e-3, -2.0, -1.5),

@@ -1,5 +1,6 @@
 """Every way in which a run can end is a good one: a checkpoint, the right exit code, environments closed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -55,6 +56,34 @@ class Arm(gymnasium.Env):
 for fault in ("", "exit", "raise", "library", "shared", "huge", "huge file"):
     gymnasium.register(f"Arm{fault.replace(' ', '')}-v0", Arm, max_episode_steps=70, kwargs={"fault": fault})
 gymnasium.register("Endless-v0", Arm)
+
+class Robot(Arm):
+    """There is one of it, and it says where it was moved."""
+    hardware = True
+
+    def __init__(self, hardware=True):
+        super().__init__()
+        self.hardware = hardware
+        self.port = os.open("port", os.O_RDWR | os.O_CREAT)
+        import fcntl
+        fcntl.flock(self.port, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def reset(self, seed=None, options=None):
+        with open("moves", "a") as file:
+            file.write("reset\\n")
+        return super().reset(seed=seed)
+
+    def close(self):
+        super().close()
+        os.close(self.port)
+
+class Counts(Arm):
+    """Encoder counts, as it says itself."""
+    observation_space = gymnasium.spaces.Box(numpy.float32([0, 0, 0]), numpy.float32([1, 1e5, 1]))
+
+gymnasium.register("Robot-v0", Robot, max_episode_steps=70)
+gymnasium.register("TwoRobots-v0", Robot, max_episode_steps=70, kwargs={"hardware": False})
+gymnasium.register("Counts-v0", Counts, max_episode_steps=70)
 '''
 QUIET = ("--hidden", "16", "--start-steps", "100", "--eval-every", "300", "--eval-episodes", "1", "--no-progress")
 LONG = (*QUIET, "--steps", "1000000", "--checkpoint-every", "1000000")
@@ -189,6 +218,52 @@ def test_an_episode_without_an_end_hangs_nothing(own):
         own, "--env", "own:Endless-v0", *QUIET, "--steps", "600", "--max-episode-steps", "50", "--budget-mb", "80"
     )
     assert "has no time limit" not in out
+
+
+@pytest.mark.parametrize("process_of_its_own", [False, True])
+def test_hardware_is_opened_once_never_moved_to_be_measured_and_nothing_is_played_on_it_again(process_of_its_own, own):
+    arguments = ("--env", "own:Robot-v0", "--budget-mb", "80", *(["--env-process"] if process_of_its_own else []))
+    process = start(own, *arguments, *LONG, "--eval-every", "150", "--checkpoint-every", "100")
+    under_way(own, process)
+    process.terminate()
+    assert_stopped(own, process, steps=200)
+    run = run_in(own)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    evaluations = [line["step"] for line in lines if "evaluation_return" in line]
+    assert evaluations[:2] == [210, 350]  # at the end of the episode of 70 steps in which one was due
+    assert closed(own) == 1
+    resets = (own / "moves").read_text(encoding="utf-8").count("reset")
+    episodes = sum("episode_return" in line for line in lines)
+    # One an episode, one an evaluation and one after it, one of an evaluation that was stopped.
+    assert episodes + 2 * len(evaluations) <= resets <= episodes + 2 * len(evaluations) + 2
+
+    (own / "moves").unlink()
+    step = summary(run)["step"]
+    process = start(own, "--resume", str(run))
+    out = ""
+    while "from step" not in out:
+        out += process.stdout.readline()
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "own:Robot-v0 is hardware, on which nothing is played again" in out
+    assert f"from step {step:,}" in out
+    assert (own / "moves").read_text(encoding="utf-8").startswith("reset")
+
+
+def test_what_cannot_be_made_twice_is_told_how_to_say_so(own):
+    _, err = train(own, "--env", "own:TwoRobots-v0", "--budget-mb", "80", *QUIET, code=1)
+    assert "It was the second one of two: one trains, the other evaluates" in err
+    assert "`hardware = True`" in err
+
+
+@pytest.mark.parametrize("process_of_its_own", [[], ["--env-process"]])
+def test_observations_that_half_precision_cannot_hold_are_refused_at_the_start(process_of_its_own, own):
+    arguments = ("--env", "own:Counts-v0", "--budget-mb", "80", *QUIET, *process_of_its_own, "--steps", "300")
+    _, err = train(own, *arguments, code=1)
+    assert err.startswith("UnsupportedSpace: own:Counts-v0 says that observation 1 goes up to 100000, and float16"), err
+    assert not (own / "runs").exists()
+    train(own, *arguments, "--replay-dtype", "float32")
 
 
 @pytest.mark.parametrize("closing", ["exec 1>&-", "exec 2>&-", "exec 1>&- 2>&-", "exec >/dev/full"])

@@ -2,9 +2,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgedst.evaluation import Evaluations, episode_limit
+from edgedst.envs import episode_limit
+from edgedst.evaluation import Evaluations
 from edgedst.plain_json import dumps, loads
-from edgedst.saved_state import state_bytes
+from edgedst.runs.state import state_bytes
 
 
 def after(count):

@@ -356,6 +356,8 @@ def test_what_an_environment_does_wrong_is_a_sentence_and_the_last_checkpoint_is
     assert len(err.strip().splitlines()) == 1
     assert re.search(words, err), err
     assert re.search("is good.*: `edgedst train --resume", err)
+    if fault == "memory":  # a leak is stopped below the budget, not above it
+        assert summary(run_in(tmp_path))["peak_rss_bytes"] <= 90_000_000
     assert json.loads((run_in(tmp_path) / "checkpoint" / "state.json").read_text(encoding="utf-8"))["step"] >= 400
 
 

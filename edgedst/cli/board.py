@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
-from edgedst import parse
 from edgedst.boards import Board, Recognised, detect, load
 from edgedst.errors import ConfigError
 
@@ -46,25 +44,6 @@ def kernels_for(board: Board) -> str | None:
         f"or here with its settings alone: `--budget-mb {budget:g} --threads {threads}` without `--device`; "
         f"`edgedst plan --device {board.name}` plans for it."
     )
-
-
-def kernels_of_run(folder: Path, state: dict[str, Any]) -> tuple[str | None, str]:
-    """(kernel path that a run goes on with, as in `kernels_for`; a note or ""): that of its checkpoint, if here."""
-    isa = state.get("isa")
-    if isa is None:  # a checkpoint of format 1: its run may tell
-        try:
-            isa = parse.json_object(parse.read(folder / "host.json")).get("isa")
-        except OSError:
-            return None, ""
-        if not isinstance(isa, str):
-            return None, ""
-    differs = "from here the run's numbers may differ."
-    wanted = os.environ.get("EDGEDST_ISA", isa)
-    if wanted != isa:
-        return None, f"The run began with `{isa}` kernels, and EDGEDST_ISA says `{wanted}`: {differs}"
-    if isa in _available():
-        return isa, ""
-    return None, f"The run began with `{isa}` kernels, which this CPU lacks: {differs}"
 
 
 def planning_note(board: Board) -> str:

@@ -152,7 +152,7 @@ def this_machine() -> dict[str, Any]:
     """Which board this is and why, its CPU and kernels, and every power source; JSON-able."""
     from edgedst import capabilities
     from edgedst.energy import sources
-    from edgedst.runs import host_facts
+    from edgedst.runs.folder import host_facts
 
     recognised = boards.detect()
     power = [

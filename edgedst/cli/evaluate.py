@@ -43,8 +43,8 @@ def evaluate(
     """
     import json
 
-    from edgedst.deploy.checkpoint import newest_run
     from edgedst.deploy.evaluate import evaluate as play
+    from edgedst.runs.find import newest_run
 
     chosen = target or newest_run(run_dir)
     result = play(chosen, episodes, seed, checkpoint, env, max_episode_steps)

@@ -18,13 +18,14 @@ from edgedst.deploy.bundle import (
     rate_for,
 )
 from edgedst.deploy.c_source import export_c
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray, best_evaluation, newest_run, read_actor
 from edgedst.deploy.environment import chosen_environment
 from edgedst.deploy.onnx import Format, export_actor
-from edgedst.deploy.recorded import recorded_observations
 from edgedst.deploy.return_drop import ReturnDrop, check_return_drop, parse_share
 from edgedst.deploy.writing import check_place, filling
 from edgedst.errors import ConfigError
+from edgedst.runs.actor import ActorWeights, FloatArray, best_evaluation, read_actor
+from edgedst.runs.find import newest_run
+from edgedst.runs.recorded import recorded_observations
 
 
 @dataclass(frozen=True)

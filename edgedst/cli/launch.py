@@ -15,12 +15,12 @@ from typing import Any
 import edgedst
 from edgedst.boards import Board
 from edgedst.budget.guard import memory
-from edgedst.cli import resuming
 from edgedst.cli.board import asked_board, board_note, kernels_for, usual_settings
 from edgedst.cli.settings import combined
 from edgedst.config import DENSE_METHODS, TrainConfig
 from edgedst.envs import registry
 from edgedst.errors import CoreNotBuilt
+from edgedst.runs import find
 
 _BOOT = "import sys; sys.path[:] = {path}; import edgedst; edgedst.__path__[:] = {package!r}; {rest}"
 _MAIN = "from {module} import main; sys.exit(main())"
@@ -50,12 +50,12 @@ def start_training(
     board = asked.board
     from_file = TrainConfig.load(config) if config is not None else {}  # once: it may be a pipe
     given = {**from_file, **typed}
-    run = resuming.resume(Path(resume), given) if resume and resume != "newest" else None
+    run = find.resume(Path(resume), given) if resume and resume != "newest" else None
     if run is None:
         settings = combined(typed, from_file, f"`{config}`", usual_settings(board))
-        folder = resuming.newest_unfinished(run_dir, settings) if resume else None
+        folder = find.newest_unfinished(run_dir, settings) if resume else None
         if folder:
-            run = resuming.resume(folder, {name: given[name] for name in resuming.CHANGEABLE if name in given})
+            run = find.resume(folder, {name: given[name] for name in find.CHANGEABLE if name in given})
     if run:
         settings, isa, note = run.settings, run.isa, run.note
         if device:
@@ -67,6 +67,8 @@ def start_training(
         run_dir=str(run_dir),
         resume=str(run.folder) if run else None,
         config_crc32=run.config_crc32 if run else None,
+        # The kernel's ru_maxrss survives exec, VmHWM does not: the summary tells both peaks.
+        front_end_peak_bytes=memory()[1],
         progress=progress,
         debug=debug,
         note=note,
@@ -107,8 +109,7 @@ def job_for(config: TrainConfig, note: str = "", board: Board | None = None, **r
     energy, energy_note = energy_spec(config, board)
     notes = [text for text in (preset_note(config), note, energy_note) if text]
     job: dict[str, Any] = {"plan_only": False, "resume": None, "run_dir": "runs", "progress": None, "debug": False}
-    # The kernel's ru_maxrss survives exec, VmHWM does not: the summary tells both processes' peaks.
-    job |= {"note": "\n".join(notes), "front_end_peak_bytes": memory()[1], "config_toml": config.toml(), **rest}
+    job |= {"note": "\n".join(notes), "front_end_peak_bytes": 0, "config_toml": config.toml(), **rest}
     return {**job, "config": config.settings(), "spec": spec, "energy": energy}
 
 

@@ -17,11 +17,11 @@ import typer
 from edgedst.cli.board import board_note, kernels_for, usual_settings
 from edgedst.cli.launch import command, job_for, preset_note
 from edgedst.cli.options import Progress, training_options
-from edgedst.cli.resuming import config_of_run
 from edgedst.cli.settings import configured
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, ProfileError
 from edgedst.files import write_together
+from edgedst.runs.find import config_of_run
 
 if TYPE_CHECKING:
     from edgedst.boards import Board
@@ -110,7 +110,9 @@ def profile(
             reporter.say(sentence)
 
     def start(of: TrainConfig, goal: dict[str, Any], folder: str) -> Command:
-        return command({**job_for(of, run_dir=folder, progress=False, debug=debug), "profile": goal}, isa)
+        # This process does not become the contender: what it took is not the contender's.
+        job = job_for(of, run_dir=folder, progress=False, debug=debug, front_end_peak_bytes=0)
+        return command({**job, "profile": goal}, isa)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

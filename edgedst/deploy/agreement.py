@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.native_actor import NativeActor
 from edgedst.errors import ExportError
+from edgedst.runs.actor import ActorWeights, FloatArray
 
 TOLERANCE = 1e-5  # float32 sums of some hundred terms in another order stay near 1e-6, but not in every actor
 OTHER_ORDERS = 8  # times the rounding of two orders of sums that a third may have: 1.8 was the most seen of 19 actors

@@ -20,13 +20,13 @@ from typing import Any
 
 from edgedst.boards import Board
 from edgedst.deploy.agreement import TOLERANCE, shares_of_bound
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.environment import chosen_environment, open_environment
 from edgedst.deploy.golden import read_golden
-from edgedst.deploy.reading import read_regular, reason
 from edgedst.deploy.writing import try_folder, writing
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError, ExportError
 from edgedst.folders import folder as folder_of
+from edgedst.runs.actor import ActorWeights, FloatArray
+from edgedst.runs.reading import read_regular, reason
 
 MODEL, C_SOURCE, GOLDEN, CHECKSUMS = "actor.onnx", "actor.c", "golden.csv", "SHA256SUMS"
 YOURS = ("robot.py", "edgedst-actor.service")  # the owner writes them: they have no checksum

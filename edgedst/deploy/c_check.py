@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from edgedst.deploy.agreement import Reference, check_agreement
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.errors import ExportError
+from edgedst.runs.actor import ActorWeights, FloatArray
 
 COMPILERS = ("cc", "gcc", "clang")
 _FLOATS = ctypes.POINTER(ctypes.c_float)

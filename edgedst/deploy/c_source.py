@@ -19,11 +19,11 @@ import edgedst
 from edgedst.deploy import c_parts
 from edgedst.deploy.agreement import Reference, reference_actions
 from edgedst.deploy.c_check import COMPILERS, Check, check_source
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.golden import golden_text
 from edgedst.deploy.packing import PackedLayer, Values, check_dtype, pack_layer, quantised
 from edgedst.deploy.writing import replacing, writing
 from edgedst.errors import ExportError
+from edgedst.runs.actor import ActorWeights, FloatArray
 
 LINE_LENGTH = 100
 _C_TYPES = {"float32": "float", "float16": "uint16_t", "int8": "int8_t", "uint8": "uint8_t"}

@@ -10,12 +10,13 @@ import numpy as np
 
 from edgedst.deploy.agreement import TOLERANCE
 from edgedst.deploy.bundle import check_bundle, check_golden, is_bundle
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray, read_actor
 from edgedst.deploy.environment import chosen_environment, open_environment
-from edgedst.deploy.reading import reading
+from edgedst.envs import EPISODE_STEPS
 from edgedst.errors import CheckpointError, ConfigError
-from edgedst.evaluation import EPISODE_STEPS
+from edgedst.runs.actor import ActorWeights, FloatArray, read_actor
+from edgedst.runs.reading import reading
 
+LARGEST_SEED = 2**31 - 1  # many simulators keep theirs in a C int
 Policy = Callable[["memoryview[float]"], FloatArray]  # (n,) float64 to (m,) float32 in the environment's units
 
 
@@ -112,17 +113,20 @@ def _play(
 ) -> Evaluation:
     if episodes < 1:
         raise ConfigError(f"`--episodes` is {episodes}. Expected 1 or more.")
-    if seed < 0:
-        raise ConfigError(f"`--seed` is {seed}. Expected 0 or more.")
-    if max_episode_steps is not None and max_episode_steps < 1:
-        raise ConfigError(f"`--max-episode-steps` is {max_episode_steps}. Expected 1 or more.")
+    if not 0 <= seed <= LARGEST_SEED + 1 - episodes:
+        raise ConfigError(
+            f"`--seed` is {seed}, and episode i takes seed + i. Expected 0 to {LARGEST_SEED} for each of {episodes}."
+        )
+    if max_episode_steps is not None and not 1 <= max_episode_steps <= LARGEST_SEED:
+        raise ConfigError(f"`--max-episode-steps` is {max_episode_steps}. Expected 1 to {LARGEST_SEED}.")
     sizes = player.sizes
     returns, lengths, unfinished = [], [], 0
     with open_environment(environment, max_episode_steps) as host:
         if (host.observation_size, host.action_size) != sizes:
             raise CheckpointError(
                 f"The actor in {named} takes {sizes[0]} observations and gives {sizes[1]} actions; `{environment}` has "
-                f"{host.observation_size} and {host.action_size} here. Install the version that it was trained with."
+                f"{host.observation_size} and {host.action_size} here. Install the version that it was trained "
+                "with, or name another environment with `--env`."
             )
         limited = max_episode_steps or host.max_episode_steps
         most_steps = limited or EPISODE_STEPS

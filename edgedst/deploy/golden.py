@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from edgedst.deploy.agreement import OTHER_ORDERS, TOLERANCE, Reference
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray
-from edgedst.deploy.reading import read_regular
 from edgedst.deploy.writing import replacing, writing
 from edgedst.errors import CheckpointError, ExportError
+from edgedst.runs.actor import ActorWeights, FloatArray
+from edgedst.runs.reading import read_regular
 
 PAIRS = 64
 

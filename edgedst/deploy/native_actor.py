@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgedst import core
-from edgedst.deploy.checkpoint import ActorLayer, ActorWeights, FloatArray
 from edgedst.errors import CheckpointError
+from edgedst.runs.actor import ActorLayer, ActorWeights, FloatArray
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

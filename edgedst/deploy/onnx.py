@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, defs, helper
 
-from edgedst.deploy.checkpoint import ActorWeights, FloatArray
 from edgedst.deploy.golden import golden_text
 from edgedst.deploy.native_actor import LOG_STD_BOUNDS
 from edgedst.deploy.onnx_weights import FORMS, Graph, add_weights
@@ -24,6 +23,7 @@ from edgedst.deploy.parity import Parity, check_parity
 from edgedst.deploy.session import FORMAT, METADATA_KEY, sealed
 from edgedst.deploy.writing import replacing, writing
 from edgedst.errors import ConfigError
+from edgedst.runs.actor import ActorWeights, FloatArray
 
 OPSETS = range(11, 24)  # 11 brought BitShift and CumSum
 

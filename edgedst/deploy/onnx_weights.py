@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto, SparseTensorProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from edgedst.deploy.checkpoint import ActorLayer
 from edgedst.deploy.packing import ENCODINGS, PackedLayer, Values, encode, pack_layer
+from edgedst.runs.actor import ActorLayer
 
 FORMS = ("compact", "dense", "sparse-initializer")
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from edgedst.deploy.checkpoint import ActorLayer, ActorWeights, FloatArray
 from edgedst.errors import ConfigError, ExportError
+from edgedst.runs.actor import ActorLayer, ActorWeights, FloatArray
 
 DTYPES = ("fp32", "fp16", "int8")
 ENCODINGS = ("gaps", "bitmask")

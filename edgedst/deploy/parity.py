@@ -15,10 +15,10 @@ import onnxruntime
 from onnx.reference import ReferenceEvaluator
 
 from edgedst.deploy.agreement import BATCH_SIZE, Reference, check_agreement, reference_actions
-from edgedst.deploy.checkpoint import ActorLayer, ActorWeights, FloatArray
 from edgedst.deploy.native_actor import NativeLogStd
 from edgedst.deploy.session import Runs, first_line, open_session, run_in_batches
 from edgedst.errors import ExportError
+from edgedst.runs.actor import ActorLayer, ActorWeights, FloatArray
 
 LOG_STD_TOLERANCE = 1e-4  # no tanh makes the sum's rounding small; sigma is then good to as many parts
 SINGLE_ROWS = 32  # that the reference evaluator gets one by one: it decodes the weights anew at every call

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedst.deploy.checkpoint import ActorWeights
 from edgedst.deploy.evaluate import Evaluation, evaluate, evaluate_actor
 from edgedst.errors import ConfigError, ExportError
+from edgedst.runs.actor import ActorWeights
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from edgedst.deploy.checkpoint import FloatArray
-from edgedst.deploy.reading import LARGEST_BYTES, environment_id, finite, read_regular, reason, whole
 from edgedst.errors import CheckpointError, ExportError
+from edgedst.runs.actor import FloatArray
+from edgedst.runs.reading import LARGEST_BYTES, environment_id, finite, read_regular, reason, whole
 
 FORMAT = 1  # of the metadata
 METADATA_KEY, CHECKSUM = "edgedst", "sha256"

@@ -22,6 +22,8 @@ class Environment:
     step_seconds: float | None = None  # of the robot's time that an action holds; None: the environment does not say
     # It stands for a machine: there is one of it, it is never moved to be measured, and nothing is played again on it.
     hardware: bool = False
+    # (index, bound) of the largest bound that an observation is declared to have; None: none has one.
+    largest_observation: "tuple[int, float] | None" = None
     observation: "memoryview[float]"  # format 'd', (observation_size,)
     # (index, value) of observations that never move, by the task's definition: the replay need not store them.
     constants: "list[tuple[int, float]]" = []  # noqa: RUF012  # the lean trainer does without typing.ClassVar
@@ -73,6 +75,16 @@ class Environment:
         Raises:
             EnvironmentFault: the environment raised, or did not close in time.
         """
+
+
+# Steps after which an episode of an evaluation ends where neither the task nor `max_episode_steps` limits it: the usual
+# limit of Gymnasium's own tasks.
+EPISODE_STEPS = 1_000
+
+
+def episode_limit(environment: Environment) -> int:
+    """Steps after which an evaluation's episode ends at the latest."""
+    return environment.max_episode_steps or EPISODE_STEPS
 
 
 def check_finite(

@@ -18,6 +18,7 @@ from edgedst.envs.spaces import check_actions, check_observations
 from edgedst.errors import EdgedstError, EnvironmentFault, UnknownEnvironment
 
 _CONSTRUCTION = "construction"
+_NO_BOUND = 1e30  # of an observation: classes without one write the largest float, or infinity
 _LONGEST_WORDS = 500  # characters of an error's own text in a sentence
 
 
@@ -125,6 +126,7 @@ class GymnasiumEnvironment(Environment):
         self._observation_shape = observations.shape
         self._action_dtype, self._action_low, self._action_high = actions.dtype, actions.low.copy(), actions.high.copy()
         self.observation_size, self.action_size = int(np.prod(observations.shape)), int(np.prod(actions.shape))
+        self.largest_observation = _largest(observations)
         self.action_low = tuple(float(low) for low in np.ravel(actions.low))
         self.action_high = tuple(float(high) for high in np.ravel(actions.high))
         limits = []
@@ -205,6 +207,14 @@ def _look_here_last() -> None:
         return
     if here not in sys.path:
         sys.path.append(here)
+
+
+def _largest(space: Any) -> tuple[int, float] | None:
+    """Index and size of the largest bound of a Box; the largest floats mean that there is none."""
+    bounds = np.maximum(np.abs(space.low.astype(np.float64)), np.abs(space.high.astype(np.float64))).ravel()
+    bounds[bounds > _NO_BOUND] = 0.0
+    index = int(bounds.argmax())
+    return (index, float(bounds[index])) if bounds[index] > 0 else None
 
 
 def _alike(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:

@@ -14,8 +14,9 @@ from edgedst import errors
 from edgedst.envs import Environment
 
 _HEADER = struct.Struct("<cI")
-# Observation size, action size, time limit (0: none), step_seconds (0: not known), whether it is hardware.
-_SPACES = struct.Struct("<QQQd?")
+# Observation size, action size, time limit (0: none), step_seconds (0: not known), whether it is hardware, and
+# largest_observation (0: none).
+_SPACES = struct.Struct("<QQQd?Qd")
 _RESULT = struct.Struct("<d??")  # reward, terminated, truncated; the observation follows
 _OK, _ERROR = b".", b"!"
 
@@ -67,7 +68,10 @@ class ProcessEnvironment(Environment):
             except errors.EnvironmentFault:
                 pass  # the first reason is the one to tell
             raise
-        self.observation_size, self.action_size, limit, step_seconds, self.hardware = _SPACES.unpack_from(spaces)
+        sizes, others = _SPACES.unpack_from(spaces)[:3], _SPACES.unpack_from(spaces)[3:]
+        self.observation_size, self.action_size, limit = sizes
+        step_seconds, self.hardware, index, largest = others
+        self.largest_observation = (index, largest) if largest else None
         bounds = struct.unpack_from(f"<{2 * self.action_size}d", spaces, _SPACES.size)
         self.action_low, self.action_high = bounds[: self.action_size], bounds[self.action_size :]
         self.max_episode_steps, self.step_seconds = limit or None, step_seconds or None
@@ -186,7 +190,7 @@ def serve(env_id: str, max_episode_steps: int | None, requests: int, replies: in
     try:
         _outlive_signals()  # a robot's or a simulator's library may have handlers of its own
         sizes = (env.observation_size, env.action_size, env.max_episode_steps or 0)
-        spaces = (*sizes, env.step_seconds or 0, env.hardware)
+        spaces = (*sizes, env.step_seconds or 0, env.hardware, *(env.largest_observation or (0, 0.0)))
         bounds = struct.pack(f"<{2 * env.action_size}d", *env.action_low, *env.action_high)
         _write(replies, _OK, _SPACES.pack(*spaces) + bounds)
         while True:

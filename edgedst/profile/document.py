@@ -21,7 +21,7 @@ from edgedst.profile.curve import curve_with_joules
 from edgedst.profile.doubts import doubts
 from edgedst.profile.measure import Measured, Turn
 from edgedst.profile.spread import INTERVAL, ratio, stat
-from edgedst.runs import host_facts
+from edgedst.runs.folder import host_facts
 
 FORMAT = 1
 

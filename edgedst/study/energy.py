@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgedst.profile.curve import evaluations, is_number
-from edgedst.runs import folder_name
+from edgedst.runs.folder import folder_name
 from edgedst.study import figures
 from edgedst.study.found import Run
 from edgedst.study.grid import Point

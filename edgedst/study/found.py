@@ -6,6 +6,7 @@ A run is found by its settings, so a study may be extended, and a run made by ha
 from __future__ import annotations
 
 import functools
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 
 from edgedst import parse
 from edgedst.config import TrainConfig
-from edgedst.errors import ConfigError, EdgedstError
+from edgedst.errors import CheckpointError, ConfigError, EdgedstError
 from edgedst.profile.curve import evaluations, is_number, is_step
-from edgedst.runs import folder_name
+from edgedst.runs.find import newest_first
+from edgedst.runs.folder import folder_name
+from edgedst.runs.state import read_state
 from edgedst.study.grid import Point, identity
 
 TAIL_BYTES = 8192  # of metrics.jsonl: its last whole line is in there
@@ -111,7 +114,7 @@ class RunIndex:
         """Folders of the point's task, method and seed."""
         config = point.config
         parent = self._runs / folder_name(config.env) / config.method
-        return sorted(parent.glob(f"s{config.seed}-*"), key=lambda f: (f.name.split("-", 1)[1], f.name), reverse=True)
+        return newest_first(parent.glob(f"s{config.seed}-*"))
 
     def strangers(self, points: Iterable[Point]) -> list[Path]:
         """Run folders that belong to none of these points: other settings, or a config that cannot be read."""
@@ -137,23 +140,30 @@ class RunIndex:
         """What a run was told; a sentence where that cannot be read: just being made, foreign or damaged."""
         if folder not in self._told:
             try:
-                self._told[folder] = _but_for_rows(_whole_config(folder / "config.toml"))
+                self._told[folder] = _but_for_rows(_whole_config(folder))
             except EdgedstError as error:
                 return str(error)  # looked at again next time
         return self._told[folder]
 
 
-def _whole_config(path: Path) -> TrainConfig:
+def _whole_config(folder: Path) -> TrainConfig:
     """Of a run's config.toml, which ends with the rows that it was given, or else with the last setting that it has.
 
     Raises:
-        ConfigError: it cannot be read, or lost its end: what is missing would become a default.
+        ConfigError: it cannot be read, is not that of the checkpoint, or lost its end, which would become defaults.
     """
+    path = folder / "config.toml"
     settings = TrainConfig.load(path, pipe=False)
     config = TrainConfig.from_settings(settings, f"`{path}`").resolved()
     last = [name for name, value in config.settings().items() if value is not None][-1]
     if "replay_rows" not in settings or not (next(reversed(settings)) == "replay_rows" or last in settings):
         raise ConfigError(f"`{path}` has lost its end.")
+    try:
+        expected = read_state(str(folder / "checkpoint")).get("config_crc32")
+    except CheckpointError:  # there is none yet; or it is damaged, as the trainer will say
+        expected = None
+    if expected is not None and zlib.crc32(parse.read(path)) != expected:
+        raise ConfigError(f"`{path}` is not the file that its checkpoint was made with.")
     return config
 
 

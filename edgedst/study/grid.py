@@ -29,7 +29,7 @@ from edgedst.config import TrainConfig
 from edgedst.density import DENSE_METHODS
 from edgedst.errors import StudyError
 from edgedst.page import one_line
-from edgedst.runs import folder_name
+from edgedst.runs.folder import folder_name
 
 SHIPPED = Path(__file__).parent / "shipped"
 MOST_RUNS = 10_000  # of a study: more are a slip, and would take minutes to be expanded

@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -128,25 +127,3 @@ def test_a_task_without_a_preset_is_told():
     assert "has no lambda1 of the paper's" in launch.preset_note(TrainConfig(env="Pendulum-v1").resolved())
     assert launch.preset_note(TrainConfig(env="Pendulum-v1", method="td3").resolved()) == ""
     assert launch.preset_note(TrainConfig(env="Ant-v4").resolved()) == ""
-
-
-def test_newest_is_the_newest_unfinished_run_of_the_same_settings(tmp_path):
-    settings = TrainConfig(steps=1000).resolved()
-
-    def run(name, config, step, finished=None):
-        folder = tmp_path / "HalfCheetah-v4" / "ds-td3" / name
-        (folder / "checkpoint").mkdir(parents=True)
-        (folder / "config.toml").write_text(config.toml(), encoding="utf-8")
-        (folder / "checkpoint" / "state.json").write_text(json.dumps({"step": step}), encoding="utf-8")
-        if finished is not None:
-            (folder / "summary.json").write_text(json.dumps({"finished": finished}), encoding="utf-8")
-        return folder
-
-    assert launch.newest_unfinished(tmp_path, settings) is None
-    run("s0-20260101-000000", settings, 500)
-    newest = run("s0-20260102-000000", settings, 500, finished=False)
-    run("s0-20260103-000000", settings, 1000, finished=True)
-    run("s0-20260104-000000", TrainConfig(steps=2000).resolved(), 500)
-    (tmp_path / "HalfCheetah-v4" / "ds-td3" / "s0-20260105-000000").mkdir()
-    assert launch.newest_unfinished(tmp_path, settings) == newest
-    assert launch.newest_unfinished(Path(tmp_path / "nowhere"), settings) is None

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from saved_runs import commit
 
 from edgedst import boards, core
 from edgedst.cli import board as board_of
@@ -57,10 +58,9 @@ def on_a_board(monkeypatch):
 def a_run(folder, isa, **settings):
     """A run folder as the trainer leaves it."""
     config = TrainConfig(**{"env": "Hopper-v4", "budget_mb": 40.0, "threads": 2, **settings}).resolved()
-    (folder / "checkpoint").mkdir(parents=True)
+    folder.mkdir(parents=True)
     (folder / "config.toml").write_text(config.toml(), encoding="utf-8")
-    (folder / "host.json").write_text(json.dumps({"isa": isa}), encoding="utf-8")
-    (folder / "checkpoint" / "state.json").write_text('{"step": 5}', encoding="utf-8")
+    commit(folder, env=config.env, isa=isa)
     return folder
 
 

@@ -13,8 +13,9 @@ import pytest
 from actors import change_state
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+from saved_runs import STATE
 
-from edgedst.saved_state import state_bytes
+from edgedst.runs.state import state_bytes
 
 SIZES = (3, 8, 5, 2)
 LOW, HIGH = (-1.0, -0.25), (1.0, 4.0)
@@ -38,32 +39,12 @@ def write_run(run: Path, rng: np.random.Generator, step: int = 1000, rows: int =
             {"file": f"replay-{number}.bin", "first": first, "rows": len(part), "crc32": zlib.crc32(content)}
         )
     state = {
-        "edgedst": "0.1.0",
-        "step": step,
-        "env": "Fake-v0",
-        "method": method,
-        "seed": 7,
-        "metrics_bytes": 0,
-        "metrics_crc32": 0,
-        "config_crc32": 0,
-        "isa": "scalar",
-        "agent": {"iteration": step, "random_counter": 1, "linked": {}, "losses": [], "actor_iteration": step},
-        "environment": "",
-        "episode": [1, 0.0, 0],
-        "evaluations": {"count": 1, "sum": 23.4, "best": 23.4, "last": [[step // 2, 23.4, 0.5]]},
-        "seconds": 1.0,
-        "energy": None,
-        "networks": networks,
+        **STATE,
+        **{"step": step, "env": "Fake-v0", "method": method, "seed": 7, "environment": "", "networks": networks},
         "best": {**best, "step": step // 2, "evaluation_return": 23.4},
         "replay": {
-            "dtype": "float16",
-            "row_bytes": record.itemsize,
-            "constants": [],
-            "rows_closed": rows,
-            "capacity": 1000,
-            "segment_rows": 50000,
-            "open_row": "00" * record.itemsize,
-            "segments": segments,
+            **STATE["replay"],
+            **{"row_bytes": record.itemsize, "rows_closed": rows, "capacity": 1000, "segments": segments},
         },
     }
     (folder / "state.json").write_bytes(state_bytes(state))

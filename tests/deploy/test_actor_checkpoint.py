@@ -8,11 +8,12 @@ import pytest
 from actors import change_state
 from safetensors import safe_open
 
-from edgedst.deploy import checkpoint
-from edgedst.deploy.checkpoint import best_evaluation, newest_run, read_actor
-from edgedst.deploy.recorded import recorded_observations
 from edgedst.errors import CheckpointError, ConfigError
-from edgedst.saved_state import state_bytes
+from edgedst.runs import actor
+from edgedst.runs.actor import best_evaluation, read_actor
+from edgedst.runs.find import newest_run
+from edgedst.runs.recorded import recorded_observations
+from edgedst.runs.state import state_bytes
 
 
 def test_read_actor_scatters_values_to_their_positions(run):
@@ -173,7 +174,7 @@ def test_a_cut_off_replay_segment_is_refused(run):
 
 def test_a_checkpoint_replaced_while_it_is_read_is_read_again(run, tmp_path, make_run, monkeypatch):
     later = make_run(tmp_path / "later", step=2000)
-    read = checkpoint.read_state
+    read = actor.read_state
 
     def read_just_before_the_trainer_saves(folder):
         state = read(folder)
@@ -182,5 +183,5 @@ def test_a_checkpoint_replaced_while_it_is_read_is_read_again(run, tmp_path, mak
             later.rename(run)
         return state
 
-    monkeypatch.setattr(checkpoint, "read_state", read_just_before_the_trainer_saves)
+    monkeypatch.setattr(actor, "read_state", read_just_before_the_trainer_saves)
     assert read_actor(run).step == 2000

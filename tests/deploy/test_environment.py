@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 
 from edgedst.cli import verbs
 from edgedst.deploy.bundle import rate_for
-from edgedst.deploy.checkpoint import read_actor
 from edgedst.deploy.environment import chosen_environment, open_environment
 from edgedst.deploy.evaluate import evaluate, evaluate_actor
 from edgedst.deploy.onnx import export_actor
 from edgedst.deploy.return_drop import check_return_drop
 from edgedst.errors import ConfigError, EdgedstError, EnvironmentFault
+from edgedst.runs.actor import read_actor
 
 NOTHING_RECORDED = np.zeros((0, 3), dtype=np.float32)
 

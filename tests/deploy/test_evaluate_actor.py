@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from edgedst.deploy.checkpoint import read_actor
 from edgedst.deploy.evaluate import evaluate
 from edgedst.deploy.onnx import Format, build_model
 from edgedst.deploy.onnx_weights import FORMS
 from edgedst.deploy.packing import DTYPES, quantised
 from edgedst.errors import CheckpointError, ConfigError, ExportError
+from edgedst.runs.actor import read_actor
 
 
 @pytest.mark.parametrize("source", ["native", "onnxruntime"])
@@ -91,8 +91,17 @@ def test_a_file_of_another_format_is_refused(change, said, run, tmp_path):
 def test_bad_arguments_are_sentences(run, tmp_path):
     with pytest.raises(ConfigError, match="`--episodes` is 0"):
         evaluate(run, episodes=0)
+    for seed in (-1, 2**31, 2**31 - 2, 2**64):
+        with pytest.raises(ConfigError, match=r"`--seed` is .* Expected 0 to 2147483647 for each of 3"):
+            evaluate(run, episodes=3, seed=seed)
+    with pytest.raises(ConfigError, match="`--max-episode-steps` is 2147483648"):
+        evaluate(run, max_episode_steps=2**31)
     with pytest.raises(CheckpointError, match="There is no file"):
         evaluate(tmp_path / "missing.onnx")
+
+
+def test_the_largest_seed_is_played(run, registry):
+    assert evaluate(run, episodes=3, seed=2**31 - 3).lengths == (5, 5, 5)
 
 
 def test_of_a_run_the_best_actor_is_played_on_request_and_a_file_has_but_one(run, tmp_path, reference, registry):

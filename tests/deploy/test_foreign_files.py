@@ -1,7 +1,10 @@
 """Files that were damaged, or made by somebody: what they say of themselves is held against what they are and do."""
 
+import functools
 import json
 import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,14 +14,14 @@ from onnx import helper, numpy_helper
 from typer.testing import CliRunner
 
 from edgedst.cli import verbs
-from edgedst.deploy.checkpoint import read_actor, read_state
 from edgedst.deploy.evaluate import evaluate
 from edgedst.deploy.onnx import OPSETS, Format, build_model, export_actor
 from edgedst.deploy.onnx_weights import FORMS
 from edgedst.deploy.packing import DTYPES
-from edgedst.deploy.recorded import recorded_observations
 from edgedst.deploy.session import KEYS_BEFORE, OPERATORS, open_checked, sealed
 from edgedst.errors import CheckpointError, EdgedstError
+from edgedst.runs.actor import read_actor, read_state
+from edgedst.runs.recorded import recorded_observations
 
 NOTHING_RECORDED = np.zeros((0, 3), dtype=np.float32)
 DEEP, ENDLESS = "[" * 100_000, "9" * 5000
@@ -239,22 +242,30 @@ def test_what_is_not_there_or_no_run_is_told_without_options_that_evaluate_has_n
 
 
 @pytest.fixture
+def open_to_all():
+    """A folder that everybody may write in; those that pytest makes are their user's."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+@pytest.fixture
 def nobody():
     """A user who may not search what root made; where the tests are no root's, modes alone do it."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
     yield
-    os.seteuid(0)
+    os.seteuid(user)
 
 
-def test_folders_that_may_not_be_searched_are_one_sentence(run, tmp_path, request):
+def test_folders_that_may_not_be_searched_are_one_sentence(run, tmp_path, open_to_all, request):
     bundle = tmp_path / "kit"
     arguments = ["export", "--run", str(run), "--bundle", str(bundle), "--rate", "50"]
     assert CliRunner().invoke(verbs.app, arguments).exit_code == 0
-    for folder in (run, run / "checkpoint", bundle):
+    for folder in (run, bundle):
         folder.chmod(0o000)
+        request.addfinalizer(functools.partial(folder.chmod, 0o755))  # for whoever removes it
     request.getfixturevalue("nobody")
     tries = [
         lambda: evaluate(run),
@@ -267,11 +278,8 @@ def test_folders_that_may_not_be_searched_are_one_sentence(run, tmp_path, reques
         with pytest.raises(CheckpointError, match="Permission denied"):
             attempt()
     for target in (["--run", str(run)], ["--run-dir", str(tmp_path / "runs")]):
-        done = CliRunner().invoke(verbs.app, ["export", "/tmp/edgedst-nobody.onnx", *target])
+        done = CliRunner().invoke(verbs.app, ["export", str(open_to_all / "actor.onnx"), *target])
         assert isinstance(done.exception, CheckpointError), done.output
-    os.seteuid(0) if os.getuid() == 0 else None
-    for folder in (run, run / "checkpoint", bundle):
-        folder.chmod(0o755)
 
 
 # --- A checkpoint's own metadata -------------------------------------------------------------------------------------

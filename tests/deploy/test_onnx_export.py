@@ -11,13 +11,13 @@ from onnx.reference import ReferenceEvaluator
 from edgedst.deploy.agreement import reference_actions
 from edgedst.deploy.c_check import check_source
 from edgedst.deploy.c_source import build_source
-from edgedst.deploy.checkpoint import read_actor
 from edgedst.deploy.golden import read_golden, write_golden
 from edgedst.deploy.onnx import Format, build_model, export_actor, scale_and_offset
 from edgedst.deploy.packing import quantised
-from edgedst.deploy.recorded import recorded_observations
 from edgedst.deploy.session import open_session
 from edgedst.errors import ExportError
+from edgedst.runs.actor import read_actor
+from edgedst.runs.recorded import recorded_observations
 from tools import require_tool
 
 

@@ -12,14 +12,14 @@ from onnx.reference import ReferenceEvaluator
 from edgedst import core
 from edgedst.deploy import packing
 from edgedst.deploy.agreement import movements
-from edgedst.deploy.checkpoint import ActorLayer, ActorWeights, read_actor
 from edgedst.deploy.native_actor import LOG_STD_BOUNDS
 from edgedst.deploy.onnx import OPSETS, Format, build_model, export_actor
 from edgedst.deploy.onnx_weights import FORMS
 from edgedst.deploy.packing import DTYPES, quantised
-from edgedst.deploy.recorded import recorded_observations
 from edgedst.deploy.session import open_session, run_in_batches
 from edgedst.errors import ConfigError, ExportError
+from edgedst.runs.actor import ActorLayer, ActorWeights, read_actor
+from edgedst.runs.recorded import recorded_observations
 
 SIZES = (17, 256, 256, 6)
 SPARSITIES = (0.5, 0.8, 0.9, 0.95)

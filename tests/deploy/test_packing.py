@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import random_mask, seeds
 
-from edgedst.deploy.checkpoint import ActorLayer, read_actor
 from edgedst.deploy.native_actor import NativeActor
 from edgedst.deploy.packing import DTYPES, ENCODINGS, pack_layer, quantised
 from edgedst.errors import ConfigError, ExportError
+from edgedst.runs.actor import ActorLayer, read_actor
 
 # Narrow, wide (a gap of 255 split several times over) and everything about a byte of the mask.
 SHAPES = [(1, 1), (1, 7), (8, 1), (3, 3), (9, 15), (2, 1500), (40, 40)]

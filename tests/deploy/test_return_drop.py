@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgedst.deploy.checkpoint import read_actor
 from edgedst.deploy.onnx import build_model, export_actor
 from edgedst.deploy.return_drop import check_return_drop, parse_share
 from edgedst.errors import ConfigError, ExportError
+from edgedst.runs.actor import read_actor
 
 NOTHING_RECORDED = np.zeros((0, 3), dtype=np.float32)
 

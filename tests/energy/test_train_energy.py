@@ -7,6 +7,7 @@ import time
 
 import pytest
 from power_tree import board, ina3221
+from saved_runs import recommit
 
 from edgedst import boards
 from edgedst.cli import launch
@@ -128,10 +129,9 @@ def logger(tmp_path):
 
 def go_on(run, steps):
     """Make a finished run one that has steps left to do."""
-    config = run / "config.toml"
-    text = config.read_text(encoding="utf-8")
+    text = (run / "config.toml").read_text(encoding="utf-8")
     before = next(line for line in text.splitlines() if line.startswith("steps = "))
-    config.write_text(text.replace(before, f"steps = {steps}"), encoding="utf-8")
+    recommit(run, text.replace(before, f"steps = {steps}"))
 
 
 def test_a_resumed_run_adds_to_the_joules_of_the_processes_before_it(tmp_path, logger):

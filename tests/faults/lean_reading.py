@@ -8,7 +8,7 @@ import sys
 
 from edgedst.errors import EdgedstError
 from edgedst.plain_json import loads
-from edgedst.saved_state import read_state
+from edgedst.runs.state import read_state
 
 
 def read(text, folder):

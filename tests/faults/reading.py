@@ -15,14 +15,14 @@ from edgedst import boards
 from edgedst.cli.settings import configured
 from edgedst.config import TrainConfig
 from edgedst.deploy.bundle import check_bundle
-from edgedst.deploy.checkpoint import best_evaluation, read_actor
 from edgedst.deploy.evaluate import evaluate
 from edgedst.deploy.golden import read_golden
-from edgedst.deploy.recorded import recorded_observations
 from edgedst.energy import sources
 from edgedst.energy.readers import CsvFile
 from edgedst.energy.trace import Trace
 from edgedst.errors import EdgedstError
+from edgedst.runs.actor import best_evaluation, read_actor
+from edgedst.runs.recorded import recorded_observations
 from edgedst.study.grid import read_study
 from edgedst.study.report import write_report
 

@@ -8,10 +8,10 @@ from binascii import b2a_base64
 
 import pytest
 
-from edgedst import episode
 from edgedst.envs import Environment
-from edgedst.episode import Episode
 from edgedst.errors import CheckpointError, EnvironmentFault
+from edgedst.runs import episode
+from edgedst.runs.episode import Episode
 
 
 class Sum(Environment):

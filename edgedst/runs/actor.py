@@ -1,6 +1,6 @@
-"""Reads the actor out of RUN/checkpoint, checking every byte it uses; also finds the newest run.
+"""Reads the actor out of RUN/checkpoint, checking every byte it uses.
 
-`edgedst/checkpoints.py` writes what is read here and resumes from it; here only the actor is wanted, in a process
+`checkpoint.py` writes what is read here and resumes from it; here only the actor is wanted, in a process
 that may import numpy.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,11 +20,11 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from edgedst import saved_state
 from edgedst.config import METHODS
 from edgedst.density import family
-from edgedst.deploy.reading import environment_id, finite, read_regular, reading, reason, version, whole
 from edgedst.errors import CheckpointError, ConfigError, ExportError
+from edgedst.runs import state as states
+from edgedst.runs.reading import environment_id, finite, read_regular, reading, reason, version, whole
 
 FloatArray = npt.NDArray[np.float32]
 Result = TypeVar("Result")
@@ -33,8 +32,6 @@ Result = TypeVar("Result")
 _MOST_PLACES = 2**28  # of a layer; as a dense matrix they take 1 GB
 # What reading a file that somebody made may raise.
 _UNREADABLE = (ArithmeticError, KeyError, TypeError, ValueError, RecursionError)
-
-_RUN_NAME = re.compile(r"s\d+-(\d{8}-\d{6}(?:-\d+)?)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,27 +117,6 @@ class ActorWeights:
         return actions
 
 
-def newest_run(run_dir: Path) -> Path:
-    """The run with the latest time in its folder name, among those that have a checkpoint.
-
-    Raises:
-        CheckpointError: when there is none below `run_dir`, or a folder there may not be searched.
-    """
-    with reading(run_dir):
-        if run_dir.is_dir():
-            next(run_dir.iterdir(), None)  # rglob is silent about what it may not list
-        folders = [folder for folder in run_dir.rglob("s*-*") if _RUN_NAME.fullmatch(folder.name) and folder.is_dir()]
-        for folder in sorted(folders, key=lambda folder: (folder.name.split("-", 1)[1], str(folder)), reverse=True):
-            with reading(folder):
-                if (folder / "checkpoint" / "state.json").is_file():
-                    return folder
-    found = f"{len(folders)} runs and none has a checkpoint yet" if folders else "no runs"
-    raise CheckpointError(
-        f"Expected a run with a checkpoint below `{run_dir}` and found {found}. Train first with `edgedst train`, "
-        "or say where the runs are with `--run-dir DIR`."
-    )
-
-
 def read_actor(run: Path, checkpoint: str = "last") -> ActorWeights:
     """Read an actor of a run: that of its last checkpoint, or that of the best evaluation (`checkpoint="best"`).
 
@@ -184,7 +160,7 @@ def read_state(run: Path) -> dict[str, Any]:
                     "runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
                 )
             raise CheckpointError(f"`{run}` has no checkpoint: expected `{path}`. {what}")
-    return saved_state.read_state(str(path.parent))
+    return states.read_state(str(path.parent))
 
 
 def while_training(run: Path, read: Callable[[dict[str, Any]], Result]) -> Result:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from edgedst.deploy.checkpoint import FloatArray, while_training
-from edgedst.deploy.reading import reason
 from edgedst.errors import CheckpointError
+from edgedst.runs.actor import FloatArray, while_training
+from edgedst.runs.reading import reason
 
 _REPLAY_DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 

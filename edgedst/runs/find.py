@@ -1,24 +1,32 @@
-"""Which run `--resume` goes on with, and with what: the run's own settings and kernels. No typer: see `quick.py`."""
+"""Which run is meant: the newest one, the newest that has steps left to do; and with what it goes on.
+
+Imported by the front end of `train`, which does without typer and whatever else is large.
+"""
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgedst.cli.board import kernels_of_run
+from edgedst import parse
 from edgedst.config import TrainConfig
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError
-from edgedst.runs import folder_name
-from edgedst.saved_state import read_state
+from edgedst.runs.folder import ORDER, folder_name
+from edgedst.runs.reading import reading
+from edgedst.runs.state import read_state
 
 # What may differ from the run that is resumed: results do not depend on it.
 CHANGEABLE = ("threads", "checkpoint_every", "budget_mb", "energy")
 # What the first checkpoint writes before its state.json: a run that has no more than that has done nothing yet.
 _FIRST = ("networks-000000000.", "best-000000000.", "replay-0000000000.", "episode-000000000.", ".")
+
+
+_RUN_NAME = re.compile(r"s\d+-(\d{8}-\d{6}(?:-\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ def resume(folder: Path, given: dict[str, Any]) -> Resumed:
                 f"`{folder}` was started with {name} = {before} and cannot go on with {value}. Leave that option "
                 "out, or train a new run without `--resume`."
             )
-    return Resumed(folder, asked, checksum, *kernels_of_run(folder, state))
+    return Resumed(folder, asked, checksum, *_kernels(folder, state))
 
 
 def newest_unfinished(run_dir: Path, settings: TrainConfig) -> Path | None:
@@ -62,7 +70,7 @@ def newest_unfinished(run_dir: Path, settings: TrainConfig) -> Path | None:
     parent = run_dir / folder_name(settings.env) / settings.method
     folders = [folder for folder in _entries(parent) if folder.name.startswith(f"s{settings.seed}-")]
     found: Path | None = None
-    for folder in sorted(folders, key=lambda folder: (folder.name.split("-", 1)[1], folder.name), reverse=True):
+    for folder in newest_first(folders):
         try:
             state = _saved_state(folder)
             if state is None:
@@ -82,6 +90,52 @@ def newest_unfinished(run_dir: Path, settings: TrainConfig) -> Path | None:
     return found
 
 
+def newest_run(run_dir: Path) -> Path:
+    """The newest run that has a checkpoint.
+
+    Raises:
+        CheckpointError: there is none below `run_dir`, or a folder there may not be searched.
+    """
+    with reading(run_dir):
+        if run_dir.is_dir():
+            next(run_dir.iterdir(), None)  # rglob is silent about what it may not list
+        folders = [folder for folder in run_dir.rglob("s*-*") if _RUN_NAME.fullmatch(folder.name) and folder.is_dir()]
+        for folder in newest_first(folders):
+            with reading(folder):
+                if (folder / "checkpoint" / "state.json").is_file():
+                    return folder
+    found = f"{len(folders)} runs and none has a checkpoint yet" if folders else "no runs"
+    raise CheckpointError(
+        f"Expected a run with a checkpoint below `{run_dir}` and found {found}. Train first with `edgedst train`, "
+        "or say where the runs are with `--run-dir DIR`."
+    )
+
+
+def newest_first(folders: Iterable[Path]) -> list[Path]:
+    """Run folders by the order in which they began (RUN_DIR/order), which no clock can turn.
+
+    Those that are not noted there, because they were copied or are of an older edgedst, come behind those that are, by
+    the time in their names; so do those of several folders of runs among each other.
+    """
+    orders: dict[Path, dict[str, int]] = {}
+
+    def age(folder: Path) -> tuple[int, str, str]:
+        runs = folder.parent.parent.parent
+        if runs not in orders:
+            try:
+                lines = os.fsdecode(parse.read(runs / ORDER)).splitlines()
+            except OSError:
+                lines = []
+            orders[runs] = {line: number for number, line in enumerate(lines)}
+        place = orders[runs].get(os.path.relpath(folder, runs), -1)
+        return place, folder.name.split("-", 1)[1], str(folder)
+
+    folders = sorted(folders, key=age, reverse=True)
+    if len(orders) > 1:
+        folders.sort(key=lambda folder: age(folder)[1:], reverse=True)
+    return folders
+
+
 def config_of_run(folder: Path, error: type[EdgedstError]) -> Path:
     """Its config.toml; raises `error` where there is none."""
     path = folder / "config.toml"
@@ -93,17 +147,38 @@ def config_of_run(folder: Path, error: type[EdgedstError]) -> Path:
     return path
 
 
+def _kernels(folder: Path, state: dict[str, Any]) -> tuple[str | None, str]:
+    """(kernel path that a run goes on with, None where EDGEDST_ISA says; a note or ""): its checkpoint's, if here."""
+    isa = state.get("isa")
+    if isa is None:  # a checkpoint of format 1: its run may tell
+        try:
+            isa = parse.json_object(parse.read(folder / "host.json")).get("isa")
+        except OSError:
+            return None, ""
+        if not isinstance(isa, str):
+            return None, ""
+    differs = "from here its numbers may differ."
+    wanted = os.environ.get("EDGEDST_ISA", isa)
+    if wanted != isa:
+        return None, f"The run began with `{isa}` kernels, and EDGEDST_ISA says `{wanted}`: {differs}"
+    from edgedst.core import isas  # late: it takes 1.4 MB, which a start that does not resume need not
+
+    if isa in isas:
+        return isa, ""
+    return None, f"The run began with `{isa}` kernels, which this CPU lacks: {differs}"
+
+
 def _stored_settings(folder: Path, state: dict[str, Any]) -> tuple[TrainConfig, int]:
     """A run's settings, and the CRC-32 of their file, which is the one that its checkpoint was made with."""
     path = folder / "config.toml"
     try:
-        checksum = zlib.crc32(path.read_bytes())
+        checksum = zlib.crc32(parse.read(path))
         if state.get("config_crc32", checksum) != checksum:
             raise CheckpointError(
                 f"`{path}` is not the file that its checkpoint was made with: it was edited or cut. Take it from a "
                 "backup, or train a new run with other settings."
             )
-        return TrainConfig.from_settings(TrainConfig.load(path), f"`{path}`").resolved(), checksum
+        return TrainConfig.from_settings(TrainConfig.load(path, pipe=False), f"`{path}`").resolved(), checksum
     except OSError as error:
         if isinstance(error, EdgedstError):
             raise
@@ -136,7 +211,7 @@ def _entries(folder: Path) -> list[Path]:
 def _is_of_others(folder: Path, settings: TrainConfig) -> bool:
     """Whether a run, whose checkpoint cannot be read, has settings that can, and they are others."""
     try:
-        stored = TrainConfig.from_settings(TrainConfig.load(folder / "config.toml")).resolved()
+        stored = TrainConfig.from_settings(TrainConfig.load(folder / "config.toml", pipe=False)).resolved()
     except EdgedstError:
         return False
     return not _same(stored, settings)
@@ -153,7 +228,7 @@ def _same(stored: TrainConfig, settings: TrainConfig) -> bool:
 def _is_finished(folder: Path, state: dict[str, Any], stored: TrainConfig) -> bool:
     """Not so when it was stopped within its last evaluation, or between its last checkpoint and its summary."""
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        return bool(state["step"] >= stored.steps and summary["finished"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        summary = parse.json_object(parse.read(folder / "summary.json"))
+    except OSError:
         return False
+    return bool(state["step"] >= stored.steps and summary.get("finished"))

@@ -8,13 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 from safetensors.numpy import load_file
+from saved_runs import STATE
 
-from edgedst import checkpoints, core
+from edgedst import core
 from edgedst.agents.td3 import TD3
-from edgedst.checkpoints import Checkpoints
 from edgedst.config import TrainConfig
 from edgedst.errors import CheckpointError, RunFolderError
-from edgedst.saved_state import read_state, state_bytes
+from edgedst.runs import checkpoint
+from edgedst.runs.checkpoint import Checkpoints
+from edgedst.runs.state import read_state, state_bytes
 
 N, M, CAPACITY = 3, 2, 64
 
@@ -52,25 +54,10 @@ def play(agent, rng, steps):
         agent.update()
 
 
-# What a checkpoint of this test's agent holds beside the agent; tests/test_trainer.py has those of whole runs.
-FACTS = {
-    "env": "Arm-v0",
-    "method": "ds-td3",
-    "seed": 0,
-    "isa": "scalar",
-    "config_crc32": 0,
-    "metrics_bytes": 0,
-    "metrics_crc32": 0,
-    "environment": {"seed": 7, "steps": 3, "file": "episode-000000000.actions", "crc32": 1, "observation": "AAAA"},
-    "episode": [2, -1.5, 3],
-    "evaluations": {"count": 1, "sum": -3.5, "best": -3.5, "last": [[0, -3.5, 0.25]]},
-    "seconds": 1.5,
-    "energy": None,
-}
-
-
 def save(agent, writer, step):
-    facts = {"step": step, **FACTS, "agent": agent.state()}
+    mine = ("networks", "best", "replay")
+    facts = {name: value for name, value in STATE.items() if name not in mine}
+    facts |= {"step": step, "agent": agent.state()}
     writer.save(facts, {"step": step})
 
 
@@ -80,8 +67,8 @@ def tensors(folder):
 
 @pytest.fixture
 def small_segments(monkeypatch):
-    monkeypatch.setattr(checkpoints, "SEGMENT_ROWS", 20)
-    monkeypatch.setattr(checkpoints, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(checkpoint, "SEGMENT_ROWS", 20)
+    monkeypatch.setattr(checkpoint, "CHUNK_BYTES", 100)
 
 
 @pytest.mark.parametrize("steps", [3, 30, 150])  # less than a segment, a part of the ring, the ring twice over

@@ -1,13 +1,10 @@
 """Checkpoints of the lean trainer: safetensors, JSON and replay segments, written with the standard library.
 
-RUN/checkpoint/state.json is the commit point (`saved_state.py`): it names the files that belong to it, with their
+RUN/checkpoint/state.json is the commit point (`state.py`): it names the files that belong to it, with their
 CRC-32, and is renamed into place when they are on the disk. Networks are small and written anew each time, the actor of
 the best evaluation whenever there is a better one; the replay is large and only ever appended to, in segments that are
 deleted once the ring has forgotten them. The format stands in docs/formats.md.
 """
-
-# The lean trainer does without pathlib.
-# ruff: noqa: PTH118, PTH123, PTH208
 
 import os
 from binascii import crc32
@@ -15,7 +12,7 @@ from binascii import crc32
 from edgedst.errors import CheckpointError
 from edgedst.files import folder_error, put_in_place, remove, sync, temporary, write_all, write_whole
 from edgedst.plain_json import dumps, loads
-from edgedst.saved_state import state_bytes
+from edgedst.runs.state import state_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,7 +125,7 @@ class Checkpoints:
         """Put what a checkpoint holds into the networks and the replay.
 
         Args:
-            state: from `saved_state.read_state`.
+            state: from `state.read_state`.
 
         Raises:
             CheckpointError: a file is missing, damaged, or belongs to other networks.

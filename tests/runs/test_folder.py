@@ -7,7 +7,7 @@ import pytest
 
 from edgedst.errors import CheckpointError, RunFolderError
 from edgedst.files import write_whole
-from edgedst.runs import RunFolder, folder_name, host_facts
+from edgedst.runs.folder import RunFolder, folder_name, host_facts
 
 
 @pytest.fixture

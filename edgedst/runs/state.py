@@ -4,9 +4,6 @@ Everything that a checkpoint counts on is named here with its own checksum; the 
 Standard library only, and little of it: this runs in the lean trainer. The format stands in docs/formats.md.
 """
 
-# The lean trainer does without pathlib.
-# ruff: noqa: PTH118, PTH123
-
 import os
 from binascii import crc32
 
@@ -190,7 +187,7 @@ _STATES = {
         "metrics_crc32": "count",
         "config_crc32": "count",
         "isa": "text",
-        # Its state, or what leads to it: a seed and the actions since (edgedst/episode.py).
+        # Its state, or what leads to it: a seed and the actions since (episode.py).
         "environment": (
             {"seed": "count", "steps": "count", "file": "name", "crc32": "count", "observation": "coded"},
             "coded",

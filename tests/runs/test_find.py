@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
-from training import TINY, digest, edgedst, metrics, run_in, saved_step, start, summary, train
+from saved_runs import commit, recommit
+from training import TINY, digest, metrics, run_in, saved_step, start, summary, train
 
 from edgedst import core
-from edgedst.cli import resuming
 from edgedst.config import TrainConfig
 from edgedst.errors import CheckpointError
-from edgedst.saved_state import state_bytes
+from edgedst.runs import find
+from edgedst.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_newest_finds_the_run_whatever_the_budget_says_but_one_of_this_budget_fi
         text = (run / "config.toml").read_text(encoding="utf-8").replace("budget_mb = 40.0", f"budget_mb = {budget}")
         recommit(parent / name, text)
     found = {
-        budget: resuming.newest_unfinished(tmp_path, TrainConfig(**{**settings, "budget_mb": budget}))
+        budget: find.newest_unfinished(tmp_path, TrainConfig(**{**settings, "budget_mb": budget}))
         for budget in (40.0, 41.5, 50.0)
     }
     assert found == {
@@ -125,17 +126,6 @@ def test_newest_finds_the_run_whatever_the_budget_says_but_one_of_this_budget_fi
         41.5: parent / "s0-20260102-000000",
         50.0: parent / "s0-20260102-000000",
     }
-
-
-def recommit(run, config_toml, **changes):
-    """Give a run these settings, and its checkpoint these entries, as if it had been trained so."""
-    from zlib import crc32
-
-    (run / "config.toml").write_text(config_toml, encoding="utf-8")
-    path = run / "checkpoint" / "state.json"
-    state = json.loads(path.read_text(encoding="utf-8"))
-    state = {name: value for name, value in state.items() if name not in ("format", "edgedst", "crc32")}
-    path.write_bytes(state_bytes({**state, "config_crc32": crc32(config_toml.encode()), **changes}))
 
 
 def test_a_larger_budget_goes_on_and_says_the_same_numbers(folder, whole):
@@ -194,21 +184,47 @@ def trainer_error(folder, run):
     return done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
-def test_a_folder_that_may_not_be_searched_is_a_sentence(folder):
-    (folder / "runs").chmod(0o700)
-    for path in folder.parents:
-        if path.stat().st_mode & 0o5 != 0o5 and path.is_relative_to("/tmp"):
-            path.chmod(path.stat().st_mode | 0o5)
-    folder.chmod(0o755)
-    for resume in (str(run_in(folder)), "newest"):
-        command = edgedst("train", "--run-dir", folder / "runs", *TINY, "--resume", resume)
-        done = subprocess.run(
-            command, cwd="/", capture_output=True, text=True, check=False, user=65534, env={"HOME": "/", "PATH": "/bin"}
-        )
-        assert done.returncode == 1, done.stdout
-        assert re.match(r"(CheckpointError|RunFolderError): ", done.stderr), done.stderr
-        assert len(done.stderr.splitlines()) == 1
+def test_the_newest_is_an_unfinished_one_of_the_same_settings(tmp_path):
+    settings = TrainConfig(steps=1000).resolved()
+
+    def run(name, config, step, finished=None):
+        folder = tmp_path / "HalfCheetah-v4" / "ds-td3" / name
+        folder.mkdir(parents=True)
+        (folder / "config.toml").write_text(config.toml(), encoding="utf-8")
+        commit(folder, step=step)
+        if finished is not None:
+            (folder / "summary.json").write_text(json.dumps({"finished": finished}), encoding="utf-8")
+        return folder
+
+    assert find.newest_unfinished(tmp_path, settings) is None
+    run("s0-20260101-000000", settings, 500)
+    newest = run("s0-20260102-000000", settings, 500, finished=False)
+    run("s0-20260103-000000", settings, 1000, finished=True)
+    run("s0-20260104-000000", TrainConfig(steps=2000).resolved(), 500)
+    (tmp_path / "HalfCheetah-v4" / "ds-td3" / "s0-20260105-000000").mkdir()
+    assert find.newest_unfinished(tmp_path, settings) == newest
+    assert find.newest_unfinished(Path(tmp_path / "nowhere"), settings) is None
+
+
+@pytest.mark.parametrize("closed", ["runs", "checkpoint"])
+def test_a_folder_that_may_not_be_searched_is_a_sentence(closed, folder):
+    run = run_in(folder)
+    settings = TrainConfig.from_settings(TrainConfig.load(run / "config.toml")).resolved()
+    (folder / "runs" if closed == "runs" else run / "checkpoint").chmod(0)
+    if os.geteuid() == 0:
+        for path in (folder, *folder.parents[:2]):  # pytest makes them for its user alone
+            path.chmod(0o755)
+        os.seteuid(65534)
+    try:
+        with pytest.raises(CheckpointError, match=r"Permission denied|is no run folder"):
+            find.resume(run, {})
+        with pytest.raises(CheckpointError, match="cannot be read: Permission denied"):
+            find.newest_unfinished(folder / "runs", settings)
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+        (folder / "runs").chmod(0o700)
+        (run / "checkpoint").chmod(0o700)
 
 
 def test_a_run_goes_on_in_the_budget_that_it_began_with_whatever_the_page_cache_does(tmp_path):
@@ -263,4 +279,29 @@ def test_settings_that_no_parser_can_read_are_a_checkpoint_error(name, folder):
     nested = "a = " + "[" * 5000 if name == "config.toml" else "[" * 100_000
     (run / name).write_text(nested, encoding="utf-8")
     with pytest.raises(CheckpointError):
-        resuming.resume(run, {})
+        find.resume(run, {})
+
+
+def test_the_newest_run_is_the_one_that_began_last_whatever_the_clock_said(tmp_path, monkeypatch):
+    """A board without a clock of its own begins in the past at each boot, until it hears the time."""
+    for order, clock in enumerate(("20380119-031408", "19700101-000010", "20261126-120000", "19700101-000010")):
+        monkeypatch.setattr(time, "strftime", lambda _, clock=clock: clock)
+        run = Path(RunFolder.create(str(tmp_path), "Arm-v0", "ds-td3", order % 2).path)
+        (run / "config.toml").write_text(TrainConfig(env="Arm-v0", seed=order % 2).resolved().toml(), encoding="utf-8")
+        commit(run, seed=order % 2)
+        assert find.newest_run(tmp_path) == run
+        settings = TrainConfig(env="Arm-v0", seed=order % 2).resolved()
+        assert find.newest_unfinished(tmp_path, settings) == run
+    copied = shutil.copytree(run, run.parent / "s1-20991231-000000")
+    assert find.newest_run(tmp_path) == run  # what was copied is not what was trained last
+    (tmp_path / "order").unlink()
+    assert find.newest_run(tmp_path) == copied
+
+
+def test_runs_of_several_folders_are_ordered_by_their_names(tmp_path, monkeypatch):
+    for place, clock in (("a", "20260102-000000"), ("b", "20260101-000000")):
+        monkeypatch.setattr(time, "strftime", lambda _, clock=clock: clock)
+        run = Path(RunFolder.create(str(tmp_path / place), "Arm-v0", "ds-td3", 0).path)
+        (run / "config.toml").touch()
+        commit(run)
+    assert find.newest_run(tmp_path).parts[-1] == "s0-20260102-000000"

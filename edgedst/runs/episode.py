@@ -6,9 +6,6 @@ same memory. Going on means playing them again. Where that leads to another obse
 hardware and nothing may be played again, a new episode begins, and everything else goes on as it was.
 """
 
-# The lean trainer does without pathlib.
-# ruff: noqa: PTH118
-
 import os
 import struct
 from binascii import a2b_base64, b2a_base64, crc32

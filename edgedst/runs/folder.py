@@ -1,4 +1,4 @@
-"""The run folder: its files, the metrics, and how they survive a full disk. Checkpoints are `edgedst/checkpoints.py`'s.
+"""The run folder: its files, the metrics, and how they survive a full disk. Checkpoints are `checkpoint.py`'s.
 
 RUN = runs/<env>/<method>/s<seed>-<time>/ with config.toml plan.json host.json metrics.jsonl summary.json checkpoint/.
 Standard library only, and little of it: this runs in the lean trainer.
@@ -9,8 +9,10 @@ import time
 from binascii import crc32
 
 from edgedst.errors import CheckpointError, RunFolderError
-from edgedst.files import folder_error, locked, make_folder, sync, write_whole
+from edgedst.files import folder_error, locked, make_folder, sync, write_all, write_whole
 from edgedst.plain_json import dumps, pretty
+
+ORDER = "order"  # in the folder of the runs: theirs, one a line, in the order in which they began
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class RunFolder:
                 except FileExistsError:
                     continue
             make_folder(os.path.join(path, "checkpoint"))
+            _append_to_order(run_dir, path)
         except OSError as error:
             raise folder_error(error, parent) from error
         return RunFolder(path)
@@ -149,6 +152,18 @@ class RunFolder:
             os.fsync(self._metrics)
         except OSError as error:
             raise folder_error(error, self._metrics_path) from error
+
+
+def _append_to_order(run_dir: str, path: str) -> None:
+    """Note in RUN_DIR/order that this run is the newest: on a board without a clock its name may say otherwise."""
+    line = os.path.relpath(path, run_dir) + "\n"
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(os.path.join(run_dir, ORDER), flags, 0o644)
+    try:
+        write_all(descriptor, os.fsencode(line))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def folder_name(env: str) -> str:

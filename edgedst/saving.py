@@ -1,0 +1,86 @@
+"""What a checkpoint holds of a run, and how the run comes back from it. The files are `runs/`'s."""
+
+from edgedst import core
+from edgedst.errors import CheckpointError, EdgedstError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Run = Any  # trainer.Run, which imports this
+
+
+def facts(run: "Run") -> "dict[str, Any]":
+    """What state.json holds beside the files (`runs/state.py`)."""
+    return {
+        "step": run.step,
+        "env": run.config.env,
+        "method": run.config.method,
+        "seed": run.config.seed,
+        "isa": core.isa(),
+        "config_crc32": run.config_crc32,
+        "metrics_bytes": run.folder.metrics_bytes,
+        "metrics_crc32": run.folder.metrics_crc32,
+        "agent": run.agent.state(),
+        "environment": run.record.saved(),
+        "episode": [run.episode, run.episode_return, run.episode_length],
+        "evaluations": run.evaluations.state(),
+        "seconds": run.seconds_before + run.progress.seconds,
+        "energy": run.energy.total() if run.energy else None,
+    }
+
+
+def about(run: "Run", *names: str) -> "dict[str, Any]":
+    """Metadata of a file with these networks."""
+    mean, sd = run.evaluations.newest
+    return {
+        "env": run.config.env,
+        "method": run.config.method,
+        "seed": run.config.seed,
+        "step": run.step,
+        "sizes": {name: list(run.agent.networks[name].sizes) for name in names},
+        "action_low": run.environment.action_low,
+        "action_high": run.environment.action_high,
+        "evaluation_return": mean,
+        "evaluation_sd": sd,
+    }
+
+
+def restore(run: "Run", state: "dict[str, Any]") -> str:
+    """Put everything back as it was when the checkpoint was made; a new episode, where its own cannot go on.
+
+    Returns:
+        What the user has to know of the way on, or "".
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, or of another run.
+    """
+    run.folder.keep_metrics(state["metrics_bytes"], state.get("metrics_crc32"))
+    run.checkpoints.load(state)
+    try:
+        run.agent.set_state(state["agent"])
+        run.step = run.saved_step = state["step"]
+        run.unsaved = False
+        run.episode, run.episode_return, run.episode_length = state["episode"]
+        run.evaluations.set_state(state["evaluations"])
+        run.seconds_before = state["seconds"]
+        if run.energy:
+            run.energy.take_over(state.get("energy"))
+        broken_off: str = run.record.restore(state["environment"], lambda: run.stop)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, EdgedstError):
+            raise
+        raise CheckpointError(
+            f"`{run.checkpoints.folder}/state.json` does not fit this run ({error}). It is damaged or foreign: take it "
+            "from a backup, or train anew."
+        ) from error
+    mean, _ = run.evaluations.newest
+    if mean is not None:
+        run.progress.evaluation = f"{mean:,.1f}"
+    if not broken_off:
+        return ""
+    run.begin_episode()
+    return (
+        f"A new episode begins: {broken_off}. Networks, replay and counters are as they were; from here the run's "
+        "numbers are not those of one that was never stopped."
+    )
