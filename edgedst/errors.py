@@ -10,6 +10,10 @@ class EdgedstError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """The sentence on one line, whatever stands in a file's text that it tells."""
+        return "".join([c if c.isprintable() else ascii(c)[1:-1] for c in super().__str__()])
+
 
 class BudgetExceeded(EdgedstError, MemoryError):
     """The plan does not fit the budget; nothing was allocated or written."""

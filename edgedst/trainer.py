@@ -89,7 +89,7 @@ def tell_error(error: EdgedstError) -> None:
     """Its sentence on standard error."""
     flush_output()
     try:
-        print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
     except OSError:  # nobody listens
         pass
 

@@ -85,8 +85,7 @@ def _refuse(error: Exception, sentence: str, code: int = 1) -> None:
     if "--debug" in sys.argv:
         raise error
     try:
-        # One line, whatever stands in a name that it tells.
-        print(f"{type(error).__name__}: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
+        print(f"{type(error).__name__}: {sentence}", file=sys.stderr, flush=True)
     except OSError:  # nobody hears it; the exit code tells
         pass
     sys.exit(code)

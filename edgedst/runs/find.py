@@ -71,13 +71,14 @@ def newest_unfinished(run_dir: Path, settings: TrainConfig) -> Path | None:
     folders = [folder for folder in _entries(parent) if folder.name.startswith(f"s{settings.seed}-")]
     found: Path | None = None
     for folder in newest_first(folders):
+        state = None
         try:
             state = _saved_state(folder)
             if state is None:
                 continue
             stored, _ = _stored_settings(folder, state)
         except CheckpointError as error:
-            if _is_of_others(folder, settings):
+            if state is None and _is_of_others(folder, settings):
                 continue
             raise CheckpointError(
                 f"The newest run in `{parent}` cannot be gone on with: {error} To train anew, move `{folder}` away, or "

@@ -164,6 +164,7 @@ def _append_to_order(run_dir: str, path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    sync(run_dir)
 
 
 def folder_name(env: str) -> str:

@@ -305,3 +305,13 @@ def test_runs_of_several_folders_are_ordered_by_their_names(tmp_path, monkeypatc
         (run / "config.toml").touch()
         commit(run)
     assert find.newest_run(tmp_path).parts[-1] == "s0-20260102-000000"
+
+
+def test_newest_does_not_trust_changed_settings_that_make_a_run_another_s(folder):
+    run = run_in(folder)
+    text = (run / "config.toml").read_text(encoding="utf-8")
+    (run / "config.toml").write_text(text.replace("eval_every = 200", "eval_every = 205"), encoding="utf-8")
+    settings = (*TINY[:-1], "--eval-episodes", "200")
+    _, err = train(folder, "--resume", "newest", *settings, code=1)
+    assert "is not the file that its checkpoint was made with" in err
+    assert list((folder / "runs").glob("*/*/*")) == [run]
