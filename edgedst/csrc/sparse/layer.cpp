@@ -8,6 +8,10 @@ namespace {
 
 int group_count(int rows) { return (rows + kGroupRows - 1) / kGroupRows; }
 
+// How many of a group's rows use the columns of bucket p. Without an instruction for it,
+// __builtin_popcount calls libgcc_s, of which 64 KB would then stay in a trainer's memory.
+int rows_of(int p) { return (p & 1) + (p >> 1 & 1) + (p >> 2 & 1) + (p >> 3 & 1); }
+
 Form pinned = Form::kChosen;
 
 // Plain rows suit views whose rows have few connections, which in a row group would spread over
@@ -48,7 +52,7 @@ void write_group(const TopologyWorkspace::Table& table, int width, int stride, i
     start[p] = entry[p] = entries;
     weight[p] = weights;
     entries += count[p];
-    weights += count[p] * __builtin_popcount(p);
+    weights += count[p] * rows_of(p);
   }
   start[kPatterns] = entries;  // the next group's empty bucket 0 begins, and ends, here
   weight_start[g + 1] = weights;
@@ -62,32 +66,37 @@ void write_group(const TopologyWorkspace::Table& table, int width, int stride, i
   }
 }
 
-void build_transposed_view(Layer& layer, TopologyWorkspace& workspace, const uint32_t* packed_index,
-                           uint32_t nnz) {
-  // Column-major order by counting: rows come out ascending within a column. The value arrays are
-  // free scratch now.
-  uint32_t* slot_by_column = reinterpret_cast<uint32_t*>(workspace.values);
-  uint32_t* row_by_column = reinterpret_cast<uint32_t*>(workspace.adam_m);
-  uint32_t* fill = workspace.fill;
-  std::fill(fill, fill + layer.in + 1, 0u);
-  for (uint32_t k = 0; k < nnz; ++k) ++fill[workspace.indices[k] % layer.in + 1];
-  for (int c = 0; c < layer.in; ++c) fill[c + 1] += fill[c];
-  for (uint32_t k = 0; k < nnz; ++k) {
-    const uint32_t at = fill[workspace.indices[k] % layer.in]++;
-    slot_by_column[at] = packed_index[k];
-    row_by_column[at] = workspace.indices[k] / layer.in;
+// Fill the workspace's table with the weights of columns [first, first + 4), which are a group's
+// rows in the transposed view. Columns ascend in every bucket: each bucket is read on from
+// `unread`, where the four columns before ended.
+void read_columns(const Layer& layer, int first, const TopologyWorkspace& workspace) {
+  const TopologyWorkspace::Table& table = workspace.table;
+  std::memset(table.mask, 0, layer.out);
+  for (int g = 0; g < group_count(layer.out); ++g) {
+    uint32_t bucket_weight = layer.weight_start[g];
+    for (int p = 1; p < kPatterns; ++p) {
+      const int bucket = g * kPatterns + p, rows = rows_of(p);
+      const uint32_t begin = layer.column_start[bucket], end = layer.column_start[bucket + 1];
+      uint32_t& i = workspace.unread[bucket];
+      for (; i < end && layer.columns[i] < first + kGroupRows; ++i) {
+        const int lane_t = layer.columns[i] - first;
+        uint32_t weight = bucket_weight + (i - begin) * rows;
+        for (int row = 0; row < kGroupRows; ++row) {
+          if (!(p >> row & 1)) continue;
+          table.mask[g * kGroupRows + row] |= 1 << lane_t;
+          table.slot[lane_t * workspace.width + g * kGroupRows + row] = weight++;
+        }
+      }
+      bucket_weight += (end - begin) * rows;
+    }
   }
-  // fill[c] is now the end of column c.
-  uint32_t at = 0;
+}
+
+void build_transposed_view(Layer& layer, const TopologyWorkspace& workspace) {
+  std::copy_n(layer.column_start, group_count(layer.out) * kPatterns, workspace.unread);
   layer.row_start_t[0] = layer.weight_start_t[0] = 0;
   for (int g = 0; g < group_count(layer.in); ++g) {
-    std::memset(workspace.table.mask, 0, layer.out);
-    for (int lane = 0; lane < kGroupRows && g * kGroupRows + lane < layer.in; ++lane) {
-      for (; at < fill[g * kGroupRows + lane]; ++at) {
-        workspace.table.mask[row_by_column[at]] |= 1 << lane;
-        workspace.table.slot[lane * workspace.width + row_by_column[at]] = slot_by_column[at];
-      }
-    }
+    read_columns(layer, g * kGroupRows, workspace);
     write_group(workspace.table, layer.out, workspace.width, g, layer.plain_t, layer.row_start_t,
                 layer.weight_start_t, layer.rows_t,
                 [&](uint32_t slot, uint32_t weight) { layer.slots[weight] = slot; });
@@ -147,7 +156,8 @@ TopologyWorkspace::TopologyWorkspace(Arena& arena, const std::string& name, uint
     t->mask = arena.take<uint8_t>(name + ".mask", width);
     t->slot = arena.take<uint32_t>(name + ".slot", static_cast<size_t>(kGroupRows) * width);
   }
-  fill = arena.take<uint32_t>(name + ".fill", width + 1);
+  unread =
+      arena.take<uint32_t>(name + ".unread", static_cast<size_t>(group_count(width)) * kPatterns);
 }
 
 void read_group(const Layer& layer, int g, TopologyWorkspace& workspace,
@@ -185,7 +195,7 @@ uint32_t unpack(const Layer& layer, TopologyWorkspace& workspace) {
   return k;
 }
 
-void pack(Layer& layer, TopologyWorkspace& workspace, uint32_t nnz) {
+void pack(Layer& layer, const TopologyWorkspace& workspace, uint32_t nnz) {
   layer.nnz = nnz;
   layer.column_start[0] = layer.weight_start[0] = 0;
   uint32_t k = 0;
@@ -205,13 +215,10 @@ void pack(Layer& layer, TopologyWorkspace& workspace, uint32_t nnz) {
                   if (!layer.adam_m) return;
                   layer.adam_m[weight] = workspace.adam_m[from];
                   layer.adam_v[weight] = workspace.adam_v[from];
-                  // Read for the last time: from here on it says where the weight went.
-                  reinterpret_cast<uint32_t*>(workspace.adam_v)[from] = weight;
                 });
   }
   layer.values[nnz] = 0;
-  if (layer.role == Role::kLearner)
-    build_transposed_view(layer, workspace, reinterpret_cast<uint32_t*>(workspace.adam_v), nnz);
+  if (layer.role == Role::kLearner) build_transposed_view(layer, workspace);
 }
 
 }  // namespace edgedst

@@ -56,18 +56,23 @@ class TopologyWorkspace {
     uint32_t* slot;  // [4][width]
   };
 
+  // What the memory of `values` holds while no layer is unpacked. An array of its own for either
+  // would take 5,000 transitions from the replay: docs/decisions/0015.
+  float* transposed_weights() const { return values; }  // backward: in the transposed view's order
+  float* magnitudes() const { return values; }          // maintain: those near the threshold
+
   uint32_t capacity;
   int width;
   uint32_t* indices;  // row * in + column, ascending
   float *values, *adam_m, *adam_v;
   Table table, other_table;
-  uint32_t* fill;  // [width + 1]
+  uint32_t* unread;  // [groups of width][kPatterns]: pack's place in each bucket of a layer
 };
 
-// Layer -> workspace, row-major, and back. `pack` trusts its input: the binding checks what comes
-// from outside.
+// Layer -> workspace, row-major, and back; `pack` leaves the workspace as it is. It trusts its
+// input: the binding checks what comes from outside.
 uint32_t unpack(const Layer& layer, TopologyWorkspace& workspace);
-void pack(Layer& layer, TopologyWorkspace& workspace, uint32_t nnz);
+void pack(Layer& layer, const TopologyWorkspace& workspace, uint32_t nnz);
 
 // Fill `table` with the connections of group g of the layer.
 void read_group(const Layer& layer, int g, TopologyWorkspace& workspace,

@@ -114,7 +114,7 @@ void Network::backward(const Batch& x, Activations& activations, const Batch& y,
     float* d_input = l > 0 ? input.data : dx->data - size_t(dx_first_row) * dx->stride;
     const int first_row = l > 0 ? 0 : dx_first_row;
     const int skipped = first_row / kGroupRows;
-    float* weights = workspace.values;
+    float* weights = workspace.transposed_weights();
     parallel_for(groups.count - skipped, [&](int begin, int end) {
       const uint32_t start = groups.weight_start[skipped + begin];
       kernels().gather(layer.values, layer.slots + start,

@@ -34,7 +34,7 @@ class Network {
   void copy_from(const Network& source, TopologyWorkspace& workspace);
   void forward(const Batch& x, Activations& activations, const Batch& y) const;
   // `gradients` null: only dx. `dx` null: only the gradients. dx holds the input rows from
-  // dx_first_row on. The workspace holds the weights of the transposed layer meanwhile.
+  // dx_first_row on. Of the workspace it uses `transposed_weights`.
   void backward(const Batch& x, Activations& activations, const Batch& y, const Batch& dy,
                 Gradients* gradients, const Batch* dx, int dx_first_row,
                 TopologyWorkspace& workspace);

@@ -7,9 +7,9 @@
 namespace edgedst {
 namespace {
 
-// Walks all positions row-major and calls keep(k) at the kept ones and grow() at `needed` uniformly
-// random others: selection sampling (Knuth, TAOCP 2, 3.4.2, Algorithm S), so nothing of size in x
-// out is stored.
+// Walks all positions row-major and calls keep(k) at the kept ones and grow(position) at `needed`
+// uniformly random others: selection sampling (Knuth, TAOCP 2, 3.4.2, Algorithm S), so nothing of
+// size in x out is stored.
 template <class Keep, class Grow>
 void choose_positions(uint32_t positions, const uint32_t* kept, uint32_t kept_count,
                       uint32_t needed, Random& random, Keep keep, Grow grow) {
@@ -43,22 +43,17 @@ struct Threshold {
   }
 };
 
-Threshold smallest(float* magnitudes, uint32_t count, uint32_t drop) {
+// The share `drop_fraction` nearest zero of the weights in [begin, end), which it puts in another
+// order.
+Threshold nearest_zero(float* begin, float* end, double drop_fraction) {
+  const auto drop = static_cast<uint32_t>(drop_fraction * static_cast<uint32_t>(end - begin));
   if (drop == 0) return {};
-  std::nth_element(magnitudes, magnitudes + (drop - 1), magnitudes + count);
-  const float limit = magnitudes[drop - 1];
+  std::nth_element(begin, begin + (drop - 1), end,
+                   [](float a, float b) { return std::fabs(a) < std::fabs(b); });
+  const float limit = std::fabs(begin[drop - 1]);
   uint32_t below = 0;
-  for (uint32_t i = 0; i < drop; ++i) below += magnitudes[i] < limit;
+  for (uint32_t i = 0; i < drop; ++i) below += std::fabs(begin[i]) < limit;
   return {limit, drop - below};
-}
-
-// `scratch`: nnz floats.
-Threshold threshold_of_sign(const TopologyWorkspace& workspace, uint32_t nnz, float sign,
-                            double drop_fraction, float* scratch) {
-  uint32_t count = 0;
-  for (uint32_t k = 0; k < nnz; ++k)
-    if (workspace.values[k] * sign > 0) scratch[count++] = std::fabs(workspace.values[k]);
-  return smallest(scratch, count, static_cast<uint32_t>(drop_fraction * count));
 }
 
 }  // namespace
@@ -82,45 +77,48 @@ void initialise(Layer& layer, Random& random, TopologyWorkspace& workspace) {
 
 uint32_t evolve(Layer& layer, double drop_fraction, Random& random, TopologyWorkspace& workspace) {
   const uint32_t nnz = unpack(layer, workspace);
-  Threshold positive = threshold_of_sign(workspace, nnz, 1, drop_fraction, layer.values);
-  Threshold negative = threshold_of_sign(workspace, nnz, -1, drop_fraction, layer.values);
+  uint32_t* indices = workspace.indices;
+  float *values = workspace.values, *adam_m = workspace.adam_m, *adam_v = workspace.adam_v;
+
+  // The workspace has the layer's weights, and pack writes them anew: their order is free.
+  float* const end = layer.values + nnz;
+  float* const negatives = std::partition(layer.values, end, [](float w) { return w > 0; });
+  float* const rest = std::partition(negatives, end, [](float w) { return w < 0; });
+  Threshold positive = nearest_zero(layer.values, negatives, drop_fraction);
+  Threshold negative = nearest_zero(negatives, rest, drop_fraction);
 
   // Drop, in place. An exact zero goes first: the paper's masks cannot tell it from an empty
   // position (eq. 5).
   uint32_t kept = 0;
+  const auto move = [&](uint32_t from, uint32_t to) {
+    indices[to] = indices[from];
+    values[to] = values[from];
+    adam_m[to] = adam_m[from];
+    adam_v[to] = adam_v[from];
+  };
   for (uint32_t k = 0; k < nnz; ++k) {
-    const float w = workspace.values[k];
+    const float w = values[k];
     if (w == 0 || (w > 0 ? positive : negative).drops(std::fabs(w))) continue;
-    workspace.indices[kept] = workspace.indices[k];
-    workspace.values[kept] = w;
-    workspace.adam_m[kept] = workspace.adam_m[k];
-    workspace.adam_v[kept] = workspace.adam_v[k];
-    ++kept;
+    move(k, kept++);
   }
 
-  // Grow into the layer's own arrays, whose content the workspace holds; then back and pack.
+  // Grow, in place. The kept ones stand at the end, so that writing from the front never reaches
+  // one that is still to be read: as many places are free before it as positions are to be grown.
+  const uint32_t grown = nnz - kept;
+  for (uint32_t k = kept; k-- > 0;) move(k, grown + k);
   uint32_t out = 0;
   choose_positions(
-      static_cast<uint32_t>(layer.in) * layer.out, workspace.indices, kept, nnz - kept, random,
-      [&](uint32_t k) {
-        layer.slots[out] = workspace.indices[k];
-        layer.values[out] = workspace.values[k];
-        layer.adam_m[out] = workspace.adam_m[k];
-        layer.adam_v[out++] = workspace.adam_v[k];
-      },
+      static_cast<uint32_t>(layer.in) * layer.out, indices + grown, kept, grown, random,
+      [&](uint32_t k) { move(grown + k, out++); },
       [&](uint32_t position) {
-        layer.slots[out] = position;
+        indices[out] = position;
         // Moments of a grown weight start at 0: old ones would push it with another weight's
         // history.
-        layer.values[out] = layer.adam_m[out] = layer.adam_v[out] = 0;
+        values[out] = adam_m[out] = adam_v[out] = 0;
         ++out;
       });
-  std::copy_n(layer.slots, nnz, workspace.indices);
-  std::copy_n(layer.values, nnz, workspace.values);
-  std::copy_n(layer.adam_m, nnz, workspace.adam_m);
-  std::copy_n(layer.adam_v, nnz, workspace.adam_v);
   pack(layer, workspace, nnz);
-  return nnz - kept;
+  return grown;
 }
 
 void unite(const Layer& source, Layer& target, TopologyWorkspace& workspace) {
@@ -170,10 +168,10 @@ namespace {
 // update to the next it mostly moves by less than 3 %, so few magnitudes are ranked: those near the
 // last one, else those up to twice as far off, else all on that side. 0 where there are not so many
 // numbers: what is left is NaN, and nothing goes.
-float pruning_threshold(Layer& target, uint32_t excess, float* scratch) {
+float pruning_threshold(Layer& target, uint32_t excess, float* magnitudes) {
   float low = 0.97f * target.small_magnitude, high = 1.03f * target.small_magnitude;
   for (bool near = true;; near = false) {
-    const Band band = kernels().select_band(target.values, target.nnz, low, high, scratch);
+    const Band band = kernels().select_band(target.values, target.nnz, low, high, magnitudes);
     if (excess < band.below) {
       high = low;
       low = near ? low / 2 : 0;
@@ -182,8 +180,8 @@ float pruning_threshold(Layer& target, uint32_t excess, float* scratch) {
       low = high;
       high = near ? 2 * high : INFINITY;
     } else {
-      float* ranked = scratch + (excess - band.below);
-      std::nth_element(scratch, ranked, scratch + band.inside);
+      float* ranked = magnitudes + (excess - band.below);
+      std::nth_element(magnitudes, ranked, magnitudes + band.inside);
       return target.small_magnitude = *ranked;
     }
   }
@@ -211,7 +209,7 @@ void prune_ties(Layer& target, float threshold, uint32_t ties, TopologyWorkspace
 void maintain(Layer& target, TopologyWorkspace& workspace) {
   if (target.nnz <= target.budget) return;
   const uint32_t excess = target.nnz - target.budget;
-  const float threshold = pruning_threshold(target, excess, workspace.values);
+  const float threshold = pruning_threshold(target, excess, workspace.magnitudes());
   if (threshold == 0) return;  // no more than `budget` numbers are not 0
   const uint32_t pruned =
       static_cast<uint32_t>(kernels().zero_below(target.values, target.nnz, threshold));
