@@ -90,7 +90,7 @@ class BufferView {
 };
 
 // Memory of a bound object, as Python's buffer: it holds its owner, so that no view, nor a slice of
-// one, outlives the memory. bind/network.cpp binds it.
+// one, outlives the memory. bind/memory.cpp binds it.
 struct Region {
   nanobind::object owner;
   void* data;
@@ -105,7 +105,7 @@ nanobind::object view(nanobind::handle owner, T* data, size_t count) {
       nanobind::cast(Region{nanobind::borrow(owner), data, count * sizeof(T)});
   const nanobind::object bytes = nanobind::steal(PyMemoryView_FromObject(region.ptr()));
   if (!bytes.is_valid()) nanobind::raise_python_error();
-  return bytes.attr("cast")(std::string(1, Format<T>::kCode));
+  return bytes.attr("cast")(nanobind::str(&Format<T>::kCode, 1));
 }
 
 }  // namespace edgedst

@@ -55,6 +55,13 @@ inline void require_memory(const char* where, const char* name, const Batch& bat
                                 "` is on a measuring arena and has no memory");
 }
 
+// Every real column becomes `value`, every padded one 0.
+inline void fill(const Batch& batch, float value) {
+  require_memory("fill", "batch", batch);
+  for (int r = 0; r < batch.rows; ++r) std::fill_n(batch.row(r), batch.columns, value);
+  clear_padding(batch);
+}
+
 inline void require_shape(const char* where, const char* name, const Batch& batch, int rows,
                           int columns) {
   require_memory(where, name, batch);

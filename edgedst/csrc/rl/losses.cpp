@@ -44,12 +44,6 @@ void bootstrap(const char* where, const Batch& reward, const Batch& terminated, 
 
 }  // namespace
 
-void fill(const Batch& batch, float value) {
-  require_memory("fill", "batch", batch);
-  for (int r = 0; r < batch.rows; ++r) std::fill_n(batch.row(r), batch.columns, value);
-  clear_padding(batch);
-}
-
 void smooth_actions(const Batch& actions, Random& random, float sigma, float clip) {
   require_memory("smooth_actions", "actions", actions);
   if (!(sigma >= 0) || !(clip >= 0))

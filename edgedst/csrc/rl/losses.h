@@ -7,9 +7,6 @@
 
 namespace edgedst {
 
-// Every real column becomes `value`, every padded one 0.
-void fill(const Batch& batch, float value);
-
 // actions <- clamp(actions + clamp(N(0, sigma^2), -clip, clip), -1, 1). Source: Fujimoto et al.
 // 2018, equation 14.
 void smooth_actions(const Batch& actions, Random& random, float sigma, float clip);
