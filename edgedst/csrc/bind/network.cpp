@@ -2,10 +2,10 @@
 #include "sparse/network.h"
 
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "bind/buffers.h"
 #include "bind/checks.h"
 
 namespace nb = nanobind;
@@ -13,9 +13,6 @@ using namespace nb::literals;
 
 namespace edgedst {
 namespace {
-
-using Observation = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Action = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 void construct(Network* self, Arena& arena, const std::string& name, const std::vector<int>& sizes,
                const std::vector<int64_t>& nnz, const std::string& output, bool target,
@@ -46,17 +43,13 @@ void backward(Network& network, const Batch& x, Activations& activations, const 
   network.backward(x, activations, y, dy, gradients, dx, dx_first_row, workspace);
 }
 
-void act(const Network& network, const Observation& observation, const Action& action,
+void act(const Network& network, nb::handle observation, nb::handle action,
          Activations& activations) {
   check(activations.sizes == network.sizes && activations.sample,
         "act: activations must have the sizes of " + network.name + " and columns=1.");
-  check(observation.shape(0) == static_cast<size_t>(network.sizes.front()),
-        "act: the observation has " + std::to_string(observation.shape(0)) + " numbers, " +
-            network.name + " has " + std::to_string(network.sizes.front()) + " inputs.");
-  check(action.shape(0) == static_cast<size_t>(network.sizes.back()),
-        "act: the action has " + std::to_string(action.shape(0)) + " numbers, " + network.name +
-            " has " + std::to_string(network.sizes.back()) + " outputs.");
-  network.act(observation.data(), action.data(), activations);
+  const BufferView<const double> seen(observation, "act", "observation", network.sizes.front());
+  const BufferView<float> done(action, "act", "action", network.sizes.back());
+  network.act(seen.data(), done.data(), activations);
 }
 
 }  // namespace
