@@ -169,7 +169,7 @@ class Network:
     def evolve(self, random: Random, drop_fraction: float, workspace: TopologyWorkspace) -> int:
         """Algorithm 2 on every sparse layer; returns how many connections moved."""
     def act(self, observation: Buffer, action: Buffer, activations: Activations) -> None:
-        """One observation (float64) to one output (float32), batch size 1. `activations`: columns = 1."""
+        """One observation (n,) float64 to one output (m,) float32, batch size 1. `activations`: columns = 1."""
     def positions(self, layer: int) -> list[int]:
         """Flat position of each weight in packed order, the order of `values` and of Gradients (for tests)."""
     def values(self, layer: int) -> memoryview[float]:

@@ -1,6 +1,8 @@
-"""The house's rules, read from the syntax trees: who may import whom (no module is imported to find out)."""
+"""The house's rules, read from the syntax trees and #include lines: who may import whom (nothing runs to find out)."""
 
 import ast
+import graphlib
+import re
 import sys
 from pathlib import Path
 
@@ -166,3 +168,44 @@ def test_what_runs_on_the_device_beside_the_actor_imports_nothing_of_edgedst():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not [name for name in names if name.split(".")[0] == "edgedst"], path
+
+
+# The rooms of the C++ core, with the same rule: an #include points down, or stays in its room.
+CSRC = Path(__file__).resolve().parent.parent / "edgedst" / "csrc"
+CSRC_FLOORS = [
+    {"bind"},  # Python's view; the rooms below do not know Python
+    {"mujoco", "rl", "sparse"},
+    {"kernels", "memory"},
+    {"numbers", "system"},
+]
+CSRC_FLOOR_OF = {room: floor for floor, rooms in enumerate(CSRC_FLOORS) for room in rooms}
+INCLUDES = {
+    path.relative_to(CSRC).as_posix(): re.findall(r'^#include ([<"].+?[>"])', path.read_text("utf-8"), re.MULTILINE)
+    for path in sorted(CSRC.rglob("*"))
+    if path.suffix in {".cpp", ".h"}
+}
+
+
+@pytest.mark.parametrize("source", INCLUDES)
+def test_includes_of_the_core_name_their_room_and_point_down_only(source):
+    room = source.partition("/")[0]
+    assert room in CSRC_FLOOR_OF, f"{source} has no floor: give its room one in CSRC_FLOORS"
+    for included in INCLUDES[source]:
+        name = included[1:-1]
+        if included.startswith("<"):
+            assert room == "bind" or not name.startswith(("nanobind/", "Python.h")), f"{source} includes {name}"
+            continue
+        assert name in INCLUDES, f'{source} includes "{name}": say the room, as in "memory/arena.h"'
+        other = name.partition("/")[0]
+        assert other == room or CSRC_FLOOR_OF[other] > CSRC_FLOOR_OF[room], f"{source} includes {name}, which is above"
+
+
+def test_no_two_units_of_the_core_include_each_other():
+    """A unit is a header with its source: what either includes, the unit stands on."""
+    stands_on = {}
+    for source, included in INCLUDES.items():
+        below = stands_on.setdefault(source.rpartition(".")[0], set())
+        below.update(name[1:].rpartition(".")[0] for name in included if name.startswith('"'))
+    for unit, below in stands_on.items():
+        below.discard(unit)
+    graphlib.TopologicalSorter(stands_on).prepare()  # raises CycleError with the circle

@@ -11,7 +11,7 @@ from edgedst.errors import BoardFileError, UnknownDevice
 GENERIC_OF = {"x86_64": "generic-x86-64", "aarch64": "generic-aarch64", "riscv64": "generic"}
 # The last lines of a Raspberry Pi's /proc/cpuinfo; `Hardware` is wrong on purpose, and a container sees all of it.
 CPUINFO = "processor\t: 0\nCPU part\t: 0xd03\n\nHardware\t: BCM2835\nRevision\t: 902120\nModel\t\t: {}\n"
-KERNEL_PATHS = {"scalar", "sse2", "avx2", "avx512", "neon", "generic"}  # the names in edgedst/csrc/isa.cpp
+KERNEL_PATHS = {"scalar", "sse2", "avx2", "avx512", "neon", "generic"}  # the names in edgedst/csrc/kernels/isa.cpp
 UNITS = {"bytes", "hz", "watts", "amperes", "celsius", "second"}
 SCOPES = ("wall", "board input", "module input", "sum of rails", "CPU package")
 SECTIONS = ("Image", "Packages", "First run", "Memory", "Power and heat", "Energy", "Storage")

@@ -230,6 +230,28 @@ def test_act_equals_a_forward_of_one_sample(isa, rng, output):
         np.testing.assert_allclose(action, expected, rtol=0, atol=1e-6)  # tanh: a few units in the last place
 
 
+@pytest.mark.parametrize(
+    ("observation", "action", "sentence"),
+    [
+        (np.ones(9), np.zeros(5), r"`action` has format 'd', expected a buffer of 5 float32"),
+        (
+            np.ones(9, np.float32),
+            np.zeros(5, np.float32),
+            r"`observation` has format 'f', expected a buffer of 9 float64",
+        ),
+        (np.ones(8), np.zeros(5, np.float32), r"`observation` has 8 numbers, expected a buffer of 9 float64"),
+        (np.ones((9, 1)), np.zeros(5, np.float32), r"`observation` has 2 dimensions, expected a buffer of 9 float64"),
+        (np.ones(9), np.zeros(10, np.float32)[::2], r"`action` is numpy.ndarray, not contiguous or not writable"),
+        ([1.0] * 9, np.zeros(5, np.float32), r"`observation` is list, not a buffer"),
+    ],
+    ids=["float64 action", "float32 observation", "too short", "two dimensions", "strided action", "list"],
+)
+def test_act_refuses_what_it_would_have_to_copy(rng, observation, action, sentence):
+    run = Pass([layer_of(rng, 5, 9, 20)], 1, "tanh")  # a copy of the action would be filled, and lost
+    with pytest.raises(ValueError, match=f"act: {sentence}"):
+        run.network.act(observation, action, run.activations)
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 16, 100])
 def test_losses_see_the_real_columns_only(isa, rng, batch_size):
     q_1, q_2, reward = (lattice(rng, (1, batch_size)) for _ in range(3))

@@ -129,6 +129,20 @@ def test_unpack_returns_what_pack_got(layers):
     assert_layers_equal(packed.read(packed.network_of(layers, workspace=workspace), workspace), layers)
 
 
+@settings(max_examples=100)
+@given(layers=networks(moments=True))
+def test_pack_leaves_the_workspace_as_it_is(layers):
+    workspace = packed.workspace_for(layers)
+    network = packed.network_of(layers, workspace=workspace)
+    arrays = [np.asarray(getattr(workspace, name)) for name in ("indices", "values", "adam_m", "adam_v")]
+    for number in range(len(layers)):
+        count = network.unpack(number, workspace)
+        unpacked = [array[:count].copy() for array in arrays]
+        network.pack(number, workspace, count)
+        for array, before in zip(arrays, unpacked, strict=True):
+            np.testing.assert_array_equal(array[:count], before)
+
+
 def assert_layers_equal(got, expected, names=("weight", "mask", "bias", "adam_m", "adam_v")):
     for number, (a, b) in enumerate(zip(got, expected, strict=True)):
         for name in names:

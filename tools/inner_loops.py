@@ -157,10 +157,9 @@ def compile_drivers(drivers: str, tuning: Tuning, compiler: str, flags: str) -> 
         f"constexpr int kLanes = 4, kTile = {tuning.tile}, kPlainTile = {tuning.plain_tile};\n"
         f"constexpr int kColumns[] = {{0, {', '.join(map(str, tuning.columns))}}};"
     )
-    command = [compiler, *shlex.split(FLAGS), *shlex.split(flags), "-S", "-o-", "drivers.cpp"]
+    command = [compiler, *shlex.split(FLAGS), *shlex.split(flags), "-iquote.", "-S", "-o-", "drivers.cpp"]
     with tempfile.TemporaryDirectory() as folder:
         kernels = shutil.copytree(CSRC / "kernels", Path(folder) / "kernels")
-        shutil.copy(CSRC / "kernels.h", folder)
         header = kernels / "vector.h"
         header.write_text(CONSTANTS.sub(constants, header.read_text(encoding="utf-8")), encoding="utf-8")
         (Path(folder) / "drivers.cpp").write_text(drivers, encoding="utf-8")

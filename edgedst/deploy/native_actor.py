@@ -13,7 +13,7 @@ from edgedst.runs.actor import ActorLayer, ActorWeights, FloatArray
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LOG_STD_BOUNDS = (-20.0, 2.0)  # SAC's log sigma is clamped to these in training (csrc/gaussian.h)
+LOG_STD_BOUNDS = (-20.0, 2.0)  # SAC's log sigma is clamped to these in training (csrc/rl/gaussian.h)
 
 
 class NativeActor:

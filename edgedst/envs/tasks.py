@@ -1,6 +1,6 @@
 """The tasks that the native MuJoCo host knows: what Python has to know of them.
 
-Their rules are in csrc/mujoco_locomotion.cpp and csrc/mujoco_control.cpp.
+Their rules are in csrc/mujoco/locomotion.cpp and csrc/mujoco/control.cpp.
 """
 
 

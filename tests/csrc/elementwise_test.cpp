@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "check.h"
-#include "random.h"
+#include "numbers/random.h"
 #include "tables.h"
 
 using namespace edgedst;

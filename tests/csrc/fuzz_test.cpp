@@ -8,8 +8,8 @@
 #include "given_threads.h"
 #include "layer_case.h"
 #include "network_case.h"
+#include "system/threads.h"
 #include "tables.h"
-#include "threads.h"
 
 using namespace edgedst;
 

@@ -1,15 +1,15 @@
 // The squashed Gaussian against double, tails and clamp included, on every kernel path that this
 // CPU has; plain C++ so that it runs on a board and under an emulator without Python.
-#include "gaussian.h"
+#include "rl/gaussian.h"
 
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <vector>
 
-#include "kernels.h"
-#include "losses.h"
-#include "threads.h"
+#include "kernels/table.h"
+#include "rl/losses.h"
+#include "system/threads.h"
 
 using namespace edgedst;
 

@@ -10,10 +10,10 @@
 #include <string>
 #include <vector>
 
-#include "batch.h"
 #include "check.h"
-#include "layer.h"
-#include "random.h"
+#include "memory/batch.h"
+#include "numbers/random.h"
+#include "sparse/layer.h"
 
 namespace edgedst {
 

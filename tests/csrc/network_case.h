@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "check.h"
-#include "network.h"
+#include "sparse/network.h"
 
 namespace edgedst {
 

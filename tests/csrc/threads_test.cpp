@@ -1,5 +1,5 @@
 // The pool: each index once, whatever the number of threads, and results that do not depend on it.
-#include "threads.h"
+#include "system/threads.h"
 
 #include <unistd.h>
 
@@ -13,7 +13,7 @@
 
 #include "check.h"
 #include "given_threads.h"
-#include "network.h"
+#include "sparse/network.h"
 
 using namespace edgedst;
 

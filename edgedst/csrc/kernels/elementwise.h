@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "vector.h"
+#include "kernels/vector.h"
 
 namespace edgedst {
 namespace {

@@ -2,7 +2,7 @@
 // stays in cache while the whole layer passes by; accumulators stay in registers.
 #pragma once
 
-#include "vector.h"
+#include "kernels/vector.h"
 
 namespace edgedst {
 namespace {

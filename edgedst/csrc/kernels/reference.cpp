@@ -1,7 +1,7 @@
 // The scalar reference of every kernel: what the fast ones are tested against. Written to be read.
 #include <cmath>
 
-#include "../kernels.h"
+#include "kernels/table.h"
 
 namespace edgedst {
 namespace {

@@ -1,7 +1,7 @@
 // Sparse x one sample: the action of a control step. The four rows of a group are the lanes.
 #pragma once
 
-#include "vector.h"
+#include "kernels/vector.h"
 
 namespace edgedst {
 namespace {

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <utility>
 
-#include "../kernels.h"
+#include "kernels/table.h"
 
 #define EDGEDST_INLINE inline __attribute__((always_inline))
 

@@ -2,7 +2,7 @@
 // rows stay in registers over the whole batch; their lanes are summed up together.
 #pragma once
 
-#include "vector.h"
+#include "kernels/vector.h"
 
 namespace edgedst {
 namespace {

@@ -1,0 +1,43 @@
+#include "memory/arena.h"
+
+#include <sys/mman.h>
+
+#include <cstdint>
+
+namespace edgedst {
+
+Arena::Arena(size_t capacity_bytes, bool measuring)
+    : capacity_bytes_(measuring ? 0 : capacity_bytes), measuring_(measuring) {
+  if (capacity_bytes_ == 0) return;
+  void* block =
+      mmap(nullptr, capacity_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (block == MAP_FAILED)
+    throw ArenaFull("Arena: the system does not give " + std::to_string(capacity_bytes_) +
+                    " bytes");
+  base_ = static_cast<char*>(block);
+  constexpr size_t kSmallestPage = 4096;
+  for (size_t i = 0; i < capacity_bytes_; i += kSmallestPage)
+    static_cast<volatile char*>(base_)[i] = 0;
+}
+
+Arena::~Arena() {
+  if (base_) munmap(base_, capacity_bytes_);
+}
+
+void* Arena::take_bytes(const std::string& name, size_t count, size_t element_bytes) {
+  const size_t most = SIZE_MAX - used_bytes_;
+  if (count > (most - (kAlignment - 1)) / element_bytes)
+    throw ArenaFull("Arena: `" + name + "` of " + std::to_string(count) + " elements of " +
+                    std::to_string(element_bytes) + " bytes is more than can be addressed");
+  const size_t bytes = (count * element_bytes + kAlignment - 1) / kAlignment * kAlignment;
+  if (!measuring_ && bytes > capacity_bytes_ - used_bytes_)
+    throw ArenaFull("Arena: `" + name + "` takes " + std::to_string(bytes) + " bytes and " +
+                    std::to_string(capacity_bytes_ - used_bytes_) + " of " +
+                    std::to_string(capacity_bytes_) + " are left");
+  regions_.emplace_back(name, bytes);
+  char* region = measuring_ ? nullptr : base_ + used_bytes_;
+  used_bytes_ += bytes;
+  return region;
+}
+
+}  // namespace edgedst
