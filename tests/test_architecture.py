@@ -27,6 +27,7 @@ FLOORS = [
     {"runs", "saved_state"},
     {"energy"},
     {"budget", "config", "boards"},
+    {"setting"},
     {"core", "density", "files", "folders", "parse", "plain_json"},
     {"_core"},
     {"errors", ""},  # "": edgedst/__init__.py, which holds the version

@@ -16,7 +16,7 @@ import typer
 
 from edgedst.cli.board import board_note, kernels_for, usual_settings
 from edgedst.cli.launch import command, job_for, preset_note
-from edgedst.cli.options import Progress, training_options
+from edgedst.cli.options import Debug, Progress, training_options
 from edgedst.cli.resuming import config_of_run
 from edgedst.cli.settings import configured
 from edgedst.config import TrainConfig
@@ -68,7 +68,7 @@ def profile(
     ] = None,
     html_file: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with charts.")] = None,
     progress: Progress = None,
-    debug: bool = False,
+    debug: Debug = False,
 ) -> None:
     """Measure what sparse training and acting cost on this machine, against dense.
 

@@ -80,6 +80,8 @@ def identity(config: TrainConfig) -> str:
     """Everything that results depend on, as text: two runs with the same are the same run."""
     unused = {*FREE_SETTINGS, *idle_settings(config.method)}
     settings = {name: value for name, value in config.settings().items() if name not in unused}
+    if not settings["env_kwargs"]:  # runs from before there was such a setting are the same runs
+        del settings["env_kwargs"]
     # 50 and 50.0 are one budget.
     return json.dumps(
         {n: float(v) if n in _FLOATS and v is not None else v for n, v in settings.items()}, sort_keys=True

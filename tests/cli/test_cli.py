@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from edgedst.cli import launch, quick, train, verbs
-from edgedst.cli.settings import OPTIONS
-from edgedst.config import TrainConfig
+from edgedst.cli.settings import flags
+from edgedst.config import SETTINGS, TrainConfig
 
 runner = CliRunner()
 
@@ -40,6 +40,9 @@ def started(monkeypatch):
         "--hidden 128 --method td3 --replay-dtype float32",
         "--device raspberry-pi-zero-2w --steps 5",
         "--energy csv:meter.csv",
+        "--algo sac --ent-coef auto --lr 3e-4 --gamma=.98 --buffer-size 1e4 --net-arch 400,300",
+        "--set tau=0.01 --steps 1e6 --set steps=5 --set env_process=true",
+        '--env-kwargs={"port":"/dev/ttyUSB0"} --steps many',
     ],
 )
 def test_options_read_without_typer_are_those_that_typer_reads(line, started):
@@ -48,7 +51,9 @@ def test_options_read_without_typer_are_those_that_typer_reads(line, started):
     assert quick.parse(line.split()) == started[0]
 
 
-@pytest.mark.parametrize("line", ["--help", "--steps", "--steps many", "--stepz 3", "runs/a", "-n=5", "--seed --debug"])
+@pytest.mark.parametrize(
+    "line", ["--help", "--steps", "--stepz 3", "--env-process=true", "runs/a", "-n=5", "--seed --debug"]
+)
 def test_what_is_not_plain_is_left_to_typer(line):
     assert quick.parse(line.split()) is None
 
@@ -57,11 +62,11 @@ def test_what_is_not_plain_is_left_to_typer(line):
 def test_every_option_is_in_help_with_its_default(verb):
     told = " ".join(runner.invoke(verbs.app, [verb, "--help"], terminal_width=200).output.split())
     defaults = TrainConfig().settings()
-    for setting, _, flags, _ in OPTIONS:
-        assert all(flag in told for flag in flags)
+    for setting in SETTINGS:
+        assert all(flag in told for flag in flags(setting))
         default = defaults[setting]
         shown = ",".join(map(str, default)) if isinstance(default, list) else default
-        assert default is None or f"[default: {shown}]" in told
+        assert default in (None, False, {}) or f"[default: {shown}]" in told
 
 
 def test_the_verbs_are_listed_and_a_wrong_one_is_told():
@@ -85,6 +90,9 @@ def test_version():
             "UnsupportedSpace: CartPole-v1 takes actions from a Discrete space",
         ),
         (("--method", "ds-td"), "ConfigError: The command line: `method` must be one of"),
+        (("--steps", "many"), "ConfigError: The command line: `steps` must be a whole number and is 'many'"),
+        (("--set", "gama=1"), "ConfigError: `--set` has an unknown setting `gama`. Did you mean `gamma`?"),
+        (("--env-kwargs", "port"), "ConfigError: The command line: `env_kwargs` must be JSON like"),
         (("--eta", "2"), "ConfigError: The command line: `eta` must be at least 0 and at most 1"),
         (("--config", "wrong.toml"), "ConfigError: `wrong.toml` has an unknown setting `step`. Did you mean `steps`?"),
         (("--resume", "nowhere"), "CheckpointError: `nowhere` is no run folder"),
@@ -97,6 +105,21 @@ def test_bad_input_is_one_sentence(arguments, words, tmp_path):
     assert done.stderr.startswith(words)
     assert len(done.stderr.strip().splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["wrong.toml"]
+
+
+def test_a_wrong_option_has_a_hint_among_all():
+    told = runner.invoke(verbs.app, ["train", "--learning-rte", "3"])
+    assert told.exit_code == 2
+    assert "--learning-rate" in told.output
+
+
+@pytest.mark.parametrize("verb", ["plan", "profile"])
+def test_set_takes_any_setting_of_the_verb_s(verb):
+    wrong = edgedst(verb, "--set", "eta=7")
+    assert wrong.stderr == "ConfigError: The command line: `eta` must be at least 0 and at most 1 and is 7.0.\n"
+    if verb == "profile":
+        told = "ConfigError: `steps` is not for `edgedst profile`, which decides it itself.\n"
+        assert edgedst(verb, "--set", "total_timesteps=7").stderr == told
 
 
 def test_plan_prints_the_ledger():
