@@ -265,6 +265,16 @@ def by_own_names(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
     return named
 
 
+def arguments(value: Any, source: str) -> dict[str, Any]:
+    """The arguments of an environment, from JSON's text or a table.
+
+    Raises:
+        ConfigError: it is neither, or holds what a run's config.toml cannot.
+    """
+    checked: dict[str, Any] = TrainConfig.from_settings({"env_kwargs": value}, source).settings()["env_kwargs"]
+    return checked
+
+
 def _fill_in(config: TrainConfig) -> None:
     """Defaults of the method's family, in place; a setting of the other family is refused."""
     kind = family(config.method)

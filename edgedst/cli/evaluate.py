@@ -6,6 +6,16 @@ from typing import Annotated
 
 import typer
 
+EnvKwargs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="JSON",
+        help="""Arguments of the environment, as in '{"port": "/dev/ttyUSB0"}'. [default: those of the run; none for """
+        "a file]",
+        show_default=False,
+    ),
+]
+
 
 def evaluate(
     target: Annotated[
@@ -33,6 +43,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    env_kwargs: EnvKwargs = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -43,11 +54,13 @@ def evaluate(
     """
     import json
 
+    from edgedst.config import arguments
     from edgedst.deploy.checkpoint import newest_run
     from edgedst.deploy.evaluate import evaluate as play
 
     chosen = target or newest_run(run_dir)
-    result = play(chosen, episodes, seed, checkpoint, env, max_episode_steps)
+    kwargs = None if env_kwargs is None else arguments(env_kwargs, "The command line")
+    result = play(chosen, episodes, seed, checkpoint, env, max_episode_steps, kwargs)
     for note in result.notes:
         print(note, file=sys.stderr)
     if as_json:

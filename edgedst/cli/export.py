@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgedst.cli.evaluate import EnvKwargs, tell
 from edgedst.errors import ConfigError
 
 
@@ -69,6 +70,7 @@ def export(
             show_default=False,
         ),
     ] = None,
+    env_kwargs: EnvKwargs = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Write a trained actor as ONNX: `obs` (batch, n) to `actions` (batch, m) in the environment's units.
@@ -79,19 +81,21 @@ def export(
     `--bundle DIR` makes a folder with both, golden pairs, runners, a loop at a fixed rate with its systemd unit, and
     notes on the board.
     """
-    from edgedst.cli.evaluate import tell
     from edgedst.cli.exporting import Request, export_bundle, export_file
+    from edgedst.config import arguments
     from edgedst.deploy.onnx import Format
 
     format = Format(weights, dtype, opset, stochastic)
-    request = Request(run, run_dir, checkpoint, format, max_return_drop, episodes, env)
+    kwargs = None if env_kwargs is None else arguments(env_kwargs, "The command line")
+    request = Request(run, run_dir, checkpoint, format, max_return_drop, episodes, env, kwargs)
     if bundle is not None and path is None:
         if golden is not None:
             raise ConfigError("A bundle has its golden pairs already: leave out `--golden`.")
         lines = export_bundle(request, bundle, device, rate)
     elif path is not None and bundle is None:
-        if env is not None and max_return_drop is None:
-            raise ConfigError("A file needs no environment: leave out `--env`, or play it with `--max-return-drop`.")
+        if (env is not None or kwargs is not None) and max_return_drop is None:
+            option = "`--env`" if env is not None else "`--env-kwargs`"
+            raise ConfigError(f"A file needs no environment: leave out {option}, or play it with `--max-return-drop`.")
         if device is not None or rate is not None:
             raise ConfigError("`--device` and `--rate` are of a bundle: `edgedst export --bundle DIR`.")
         lines = export_file(request, path, golden)

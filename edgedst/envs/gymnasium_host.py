@@ -275,7 +275,7 @@ def _told(env_id: str, where: str, error: BaseException) -> EdgedstError:
     elif isinstance(error, TypeError) and where == _CONSTRUCTION and "required" in words:
         names = re.findall(r"'(\w+)'", words.partition(" was raised from ")[0])
         shown = ", ".join(f'"{name}": ...' for name in names) or "..."
-        advice = f" Give them: `--env-kwargs '{{{shown}}}'`, or register them with it."
+        advice = f" Give it `--env-kwargs '{{{shown}}}'`, or register them: `gymnasium.register(..., kwargs={{...}})`."
     return EnvironmentFault(
         f"{env_id} raised {type(error).__name__} in {where}: {words}{advice} (`--debug` shows the traceback). Nothing "
         "already saved is lost."
