@@ -47,10 +47,11 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Play whole episodes without exploration noise; print mean and standard deviation of their returns.
+    """Play a trained actor, and print the returns it earns.
 
-    A run folder is played by the native actor, an .onnx file by onnxruntime. Of a bundle, the folder that
-    `edgedst export --bundle` makes, the .onnx file is played, after its checksums and golden pairs have come out.
+    Whole episodes without exploration noise; mean and standard deviation. A run folder is played by the native actor,
+    an .onnx file by onnxruntime. Of a bundle, the folder that `edgedst export --bundle` makes, the checksums and golden
+    pairs are checked first; then its .onnx file is played.
     """
     import json
 

@@ -73,13 +73,13 @@ def export(
     env_kwargs: EnvKwargs = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Write a trained actor as ONNX: `obs` (batch, n) to `actions` (batch, m) in the environment's units.
+    """Write a trained actor for a device: as ONNX, as C, or as a kit.
 
-    The file is checked with onnx's full check and, through onnxruntime and onnx's reference evaluator, against the
-    native actor; a difference that rounding does not explain is an error and no file is written. A name that ends in
-    .c gives C99 source and its header instead, compiled and checked the same way where there is a C compiler.
-    `--bundle DIR` makes a folder with both, golden pairs, runners, a loop at a fixed rate with its systemd unit, and
-    notes on the board.
+    ONNX: `obs` (batch, n) to `actions` (batch, m) in the environment's units. onnx's full check is run, and onnxruntime
+    and onnx's reference evaluator are compared with the native actor. A difference that rounding does not explain is an
+    error, and no file is written. A name that ends in .c gives C99 source and its header, compiled and checked the same
+    way where there is a C compiler. `--bundle DIR` makes a folder with both, golden pairs, runners, a loop at a fixed
+    rate with its systemd unit, and notes on the board.
     """
     from edgedst.cli.exporting import Request, export_bundle, export_file
     from edgedst.config import arguments

@@ -26,10 +26,10 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Show what a training run will take, line by line, before it takes it.
+    """Show what every byte of a training run will be for.
 
-    What the other lines leave over becomes replay. A run that cannot fit ends with exit code 1 and the smallest
-    budget that works.
+    Nothing is trained. What the other lines leave over becomes replay. A run that cannot fit ends with exit code 1 and
+    the smallest budget that works.
     """
     board = asked_board(device).board
     settings = configured(typed, config, usual_settings(board))

@@ -70,10 +70,10 @@ def profile(
     progress: Progress = None,
     debug: Debug = False,
 ) -> None:
-    """Measure what sparse training and acting cost on this machine, against dense.
+    """Measure what sparse training costs here, against dense.
 
     Each contender trains the same task for the same number of steps in a process of its own, in turns, and then acts.
-    Time, memory, energy, CPU time and FLOPs are told with their spread, and with what makes them doubtful. Ctrl-C ends
+    Time, memory, energy, CPU time and FLOPs come with their spread, and with what makes them doubtful. Ctrl-C ends
     it and tells what was measured until then.
     """
     from edgedst import boards

@@ -77,6 +77,15 @@ def test_the_verbs_are_listed_and_a_wrong_one_is_told():
     assert "Did you mean `train`?" in wrong.stderr
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["study", "--help"]])
+def test_a_verb_s_summary_is_a_whole_sentence_on_80_columns(arguments):
+    told = runner.invoke(verbs.app, arguments, terminal_width=80, env={"COLUMNS": "80"}).output
+    assert "..." not in told.replace("[ARGS]...", "")
+    commands = told.partition("Commands:\n")[2].strip().splitlines()
+    assert all(line.startswith("  ") or line[0].isalpha() for line in commands)
+    assert all(line.rstrip().endswith(".") for line in commands)
+
+
 def test_version():
     assert edgedst("--version").stdout.startswith("edgedst 0.")
 
