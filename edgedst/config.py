@@ -133,9 +133,11 @@ class TrainConfig:
         "Critic updates for one of the actor and the targets.", unit="updates", at_least=1, at_most=10**6, td3=2,
         also="policy_freq policy_frequency")
     exploration_noise: float = setting(
-        "Sigma, a share of the largest action.", at_least=0, at_most=10, td3=0.1, also="expl_noise")
+        "Sigma of the noise that explores, a share of the largest action.", at_least=0, at_most=10, td3=0.1,
+        also="expl_noise")
     target_policy_noise: float = setting(
-        "Sigma, a share of the largest action.", at_least=0, at_most=10, td3=0.2, also="policy_noise")
+        "Sigma of the noise on a target's action, a share of the largest action.", at_least=0, at_most=10, td3=0.2,
+        also="policy_noise")
     target_noise_clip: float = setting(
         "Where that noise is cut, a share of the largest action.", at_least=0, at_most=10, td3=0.5, also="noise_clip")
     alpha: float = setting(

@@ -333,3 +333,38 @@ def test_every_setting_is_described_and_every_name_is_one_setting_s():
         assert row.metadata["told"].endswith("."), name
         optional = "None" in str(row.type)
         assert bool(row.metadata["usual"]) == (optional or name == "env_kwargs"), name
+
+
+def row_of(name):
+    """What docs/settings.md says of a setting."""
+    row, about = SETTINGS[name], SETTINGS[name].metadata
+    kind = str(row.type).split(" | ")[0]
+    takes = {"int": "whole number", "float": "number", "bool": "true, false", "tuple[int, ...]": "whole numbers"}
+    words = [", ".join(about["one_of"]) or takes.get(kind, "JSON" if kind == "Json" else "text")]
+    if about["low"] > -float("inf"):
+        words.append(f"{'above' if about['open'] else 'from'} {about['low']:g}")
+    if about["high"] < float("inf"):
+        words.append(f"up to {about['high']:,.0f}")
+    defaults = []
+    for family, default in about["by_family"].items() or {"": row.default}.items():
+        values = default if isinstance(default, dict) else {"": default}
+        shown = ", ".join(f"{shown_value(value)}{of and f' ({of})'}" for of, value in values.items())
+        defaults.append(f"{family.upper()} {shown}".strip())
+    others = ", ".join(f"`{other}`" for other in about["also"])
+    cells = (f"`{name}`", others, ", ".join(words), about["usual"] or "; ".join(defaults), about["told"])
+    return "| " + " | ".join(cells) + " |"
+
+
+def shown_value(value):
+    if isinstance(value, bool):
+        return f"{value}".lower()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else f"{value}"
+
+
+def test_the_documented_settings_are_those_of_the_table():
+    page = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
+    told = [line for line in page.splitlines() if line.startswith("| `")]
+    expected = [row_of(name) for name in SETTINGS]
+    assert told == expected, "docs/settings.md is to say:\n" + "\n".join(expected)
