@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedst import parse
-from edgedst.config import TrainConfig
+from edgedst.config import TrainConfig, by_own_names
 from edgedst.density import DENSE_METHODS
 from edgedst.errors import StudyError
 from edgedst.page import one_line
@@ -171,7 +171,8 @@ def _label(grid: dict[str, Any], where: str) -> str:
 
 def _axes(grid: dict[str, Any], settings: dict[str, Any], where: str) -> dict[str, list[Any]]:
     """The values that a block lists, by setting; what it does not list comes from [settings]."""
-    merged = {**settings, **{name: value for name, value in grid.items() if name != "label"}}
+    own = {name: value for name, value in grid.items() if name != "label"}
+    merged = {**by_own_names(settings, where), **by_own_names(own, where)}
     return {name: _values(name, value, where) for name, value in merged.items()}
 
 
