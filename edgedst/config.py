@@ -1,4 +1,5 @@
-"""What a training run is told: every setting with its meaning, unit and default, the paper's presets, and TOML files.
+"""Every setting of a training run, in one table: TrainConfig. From it come the options of the command line, their help,
+what a TOML file may hold, what is checked, and docs/settings.md.
 
 The lean trainer gets these settings as plain values; this module stays in the front end. How dense a layer gets is
 `edgedst/density.py`'s.
@@ -7,29 +8,31 @@ The lean trainer gets these settings as plain values; this module stays in the f
 from __future__ import annotations
 
 import difflib
-import math
+import json
 import re
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from edgedst import parse
 from edgedst.density import DENSE_METHODS, family, nnz_per_layer
 from edgedst.errors import ConfigError
+from edgedst.setting import Json, check_choice, check_range, setting, toml, typed
 
 __all__ = [
+    "ALIASES",
     "DENSE_METHODS",
     "ENERGY_SOURCES",
     "METHODS",
     "PRESETS",
-    "REPLAY_DTYPES",
+    "SETTINGS",
     "TrainConfig",
     "nnz_per_layer",
     "preset",
 ]
 
 METHODS = ("ds-td3", "static-td3", "td3", "ds-sac", "static-sac", "sac")
-REPLAY_DTYPES = ("float16", "float32")
 # What can meter energy, besides hwmon:NAME and csv:FILE (docs/energy.md).
 ENERGY_SOURCES = ("none", "auto", "rapl", "ina3221", "ina238", "pi5-pmic", "hwmon", "battery", "model")
 
@@ -57,95 +60,137 @@ def preset(method: str, env: str) -> tuple[float, float] | None:
     return PRESETS[family(method)].get(re.sub(r"-v\d+$", "", env))
 
 
-def _of_family(**defaults: Any) -> Any:
-    """A setting whose default depends on the family, `td3=` or `sac=`; a family that is not named has no such setting.
-
-    None until it is known. A TrainConfig fills it in; in the other family it stays None.
-    """
-    return field(default=None, metadata=defaults)
-
-
 @dataclass(frozen=True)
 class TrainConfig:
     """One training run. The defaults are the paper's protocol (Sokar et al. 2022), for TD3 and for SAC."""
 
-    env: str = "HalfCheetah-v4"  # Gymnasium id, or module:EnvId
-    method: str = "ds-td3"  # ds-*: the topology evolves; static-*: it stays as drawn; td3, sac: dense
-    seed: int = 0  # of networks, topology, exploration, replay sampling and environment resets
-    steps: int = 1_000_000  # environment steps
-    budget_mb: float = 50.0  # peak memory of the whole process (VmHWM), in MB of 1,000,000 bytes
+    # fmt: off
+    env: str = setting("Gymnasium id, or module:EnvId.", "HalfCheetah-v4", also="env_id")
+    method: str = setting(
+        "ds-td3, ds-sac (topology evolves), static-td3, static-sac (stays as drawn), td3 or sac (dense).",
+        "ds-td3", one_of=METHODS, also="algo")
+    env_kwargs: Json = setting(
+        """Arguments of the environment, as in '{"port": "/dev/ttyUSB0"}'.""", "{}", unit="JSON", usual="none")
+    seed: int = setting(
+        "Seed of everything that is random.", 0, at_least=0, at_most=2**31 - 1)
+    steps: int = setting(
+        "Environment steps.", 1_000_000, unit="steps", at_least=1, at_most=10**12,
+        also="-n total_timesteps n_timesteps max_timesteps")
+    budget_mb: float = setting(
+        "Peak memory of the whole process (VmHWM) in MB (1,000,000 bytes); see --device.",
+        50.0, unit="MB", above=0, at_most=10**6)
 
-    eval_every: int = 5_000  # environment steps between evaluations; the first is at step 0
-    eval_episodes: int = 10  # episodes an evaluation, without exploration noise
-    max_episode_steps: int | None = None  # after which an episode is cut off; None: the task's own limit
-    checkpoint_every: int = 10_000  # environment steps between checkpoints
-    threads: int = 1  # of the core; results are the same for every number
-    env_process: bool = False  # host the environment in a process of its own, outside the budget
-    energy: str = "none"  # what meters the run's energy; results do not depend on it
+    eval_every: int = setting(
+        "Steps between evaluations; the first is at step 0.", 5_000, unit="steps", at_least=1, also="eval_freq")
+    eval_episodes: int = setting(
+        "Episodes an evaluation, without noise.", 10, unit="episodes", at_least=1, at_most=10_000,
+        also="n_eval_episodes")
+    max_episode_steps: int | None = setting(
+        "Steps after which an episode is cut off.", unit="steps", at_least=1, at_most=2**31 - 1,
+        usual="the task's own limit; without one, 1,000 in evaluations")
+    checkpoint_every: int = setting(
+        "Steps between checkpoints.", 10_000, unit="steps", at_least=1, also="save_freq")
+    threads: int = setting(
+        "Threads of the core; results are the same for every number; see --device.",
+        1, unit="threads", at_least=1, at_most=256)
+    env_process: bool = setting("Host the environment in a process of its own, outside the budget.", False)
+    energy: str = setting(
+        "Meter the run's energy: auto, rapl, ina3221, ina238, pi5-pmic, hwmon, battery, csv:FILE, model or none.",
+        "none", one_of=(*ENERGY_SOURCES, "hwmon:NAME", "csv:FILE"))
 
-    replay_dtype: str = "float16"  # of stored observations and actions
-    replay_rows: int | None = None  # most rows of the replay; None: what the budget leaves over
+    replay_dtype: str = setting(
+        "Precision of stored observations and actions: float16 or float32.", "float16", one_of=("float16", "float32"))
+    # At least the open row, the last observation of an episode, and a transition to sample.
+    replay_rows: int | None = setting(
+        "Most rows of the replay.", unit="rows", at_least=3, at_most=2**31 - 1, also="buffer_size",
+        usual="what the budget leaves over")
 
-    hidden: tuple[int, ...] = (256, 256)  # features of each hidden layer, of the actor and of both critics
-    # Density factors: a layer stores lambda * (in + out) weights.
-    lambda1: float | None = None  # of the first layer; None: the task's preset, else layer 2's density
-    lambda2: float = _of_family(td3=64.0, sac=64.0)  # of the layers behind it, unless the task has a preset
-    eta: float = _of_family(td3=0.05, sac=0.1)  # share of a layer's weights that an evolution drops and grows anew
-    evolve_every: int = 1_000  # updates between two evolutions of the topology
-    topology_stop_steps: int | None = None  # steps before the end without evolution; None: 5 % (50,000 of 1,000,000)
+    hidden: tuple[int, ...] = setting(
+        "Features of each hidden layer, of actor and critics, as 256,256; one number stands for two layers.",
+        (256, 256), unit="features", also="net_arch")
+    lambda1: float | None = setting(
+        "Density factor of layer 1: it stores lambda1 * (in + out) weights.", above=0,
+        usual="the task's preset, else layer 2's density")
+    lambda2: float = setting("Density factor of the layers behind it, likewise.", above=0, td3=64.0, sac=64.0)
+    eta: float = setting(
+        "Share of a layer's weights that an evolution drops and grows anew.", at_least=0, at_most=1, td3=0.05, sac=0.1)
+    evolve_every: int = setting("Updates between two evolutions.", 1_000, unit="updates", at_least=1)
+    topology_stop_steps: int | None = setting(
+        "Last steps without evolution.", unit="steps", at_least=0, usual="5 % of the steps")
 
-    start_steps: int = _of_family(td3=25_000, sac=10_000)  # uniformly random steps before the first update
-    batch_size: int = _of_family(td3=100, sac=256)  # transitions an update
-    gamma: float = 0.99  # discount a step
-    learning_rate: float = _of_family(td3=1e-3, sac=3e-4)  # Adam's: actor, critics, automatic alpha
-    weight_decay: float = _of_family(td3=2e-4, sac=0.0)  # L2, added to the gradient, all parameters
-    policy_delay: int = _of_family(td3=2)  # critic updates for one of the actor and the targets
-    exploration_noise: float = _of_family(td3=0.1)  # sigma, share of the largest action
-    target_policy_noise: float = _of_family(td3=0.2)  # sigma, share of the largest action
-    target_noise_clip: float = _of_family(td3=0.5)  # share of the largest action
-    alpha: float = _of_family(sac=0.2)  # temperature, the weight of the entropy; an automatic one begins there
-    alpha_tuning: str = _of_family(sac="fixed")  # fixed, or automatic: towards an entropy of -m
-    target_update: str = _of_family(sac="hard")  # hard: targets are copies, taken now and then; soft: Polyak averages
-    target_update_every: int = _of_family(sac={"hard": 1_000, "soft": 1})  # updates between two of the targets
-    tau: float = _of_family(td3=0.005, sac={"hard": 1.0, "soft": 0.005})  # share of a network that goes into its target
+    start_steps: int = setting(
+        "Uniformly random steps before the first update.", unit="steps", at_least=0, td3=25_000, sac=10_000,
+        also="learning_starts start_timesteps")
+    batch_size: int = setting(
+        "Transitions an update.", unit="transitions", at_least=1, at_most=100_000, td3=100, sac=256)
+    gamma: float = setting("Discount of a step.", 0.99, at_least=0, at_most=1, also="discount")
+    learning_rate: float = setting(
+        "Adam's step size, for actor, critics and an automatic alpha.", above=0, at_most=1e3, td3=1e-3, sac=3e-4,
+        also="lr")
+    weight_decay: float = setting(
+        "L2 penalty of all parameters, added to the gradient.", at_least=0, at_most=1e3, td3=2e-4, sac=0.0)
+    policy_delay: int = setting(
+        "Critic updates for one of the actor and the targets.", unit="updates", at_least=1, at_most=10**6, td3=2,
+        also="policy_freq policy_frequency")
+    exploration_noise: float = setting(
+        "Sigma of the noise that explores, a share of the largest action.", at_least=0, at_most=10, td3=0.1,
+        also="expl_noise")
+    target_policy_noise: float = setting(
+        "Sigma of the noise on a target's action, a share of the largest action.", at_least=0, at_most=10, td3=0.2,
+        also="policy_noise")
+    target_noise_clip: float = setting(
+        "Where that noise is cut, a share of the largest action.", at_least=0, at_most=10, td3=0.5, also="noise_clip")
+    alpha: float = setting(
+        "Temperature, the weight of the entropy; auto, or auto_0.2 with its start, means --alpha-tuning automatic.",
+        above=0, at_most=1e6, sac=0.2, also="ent_coef")
+    alpha_tuning: str = setting(
+        "fixed, or automatic: towards an entropy of -m for m actions.", one_of=("fixed", "automatic"), sac="fixed")
+    target_update: str = setting(
+        "hard (targets are copies, taken now and then) or soft (Polyak averages).", one_of=("hard", "soft"), sac="hard")
+    target_update_every: int = setting(
+        "Updates between two of the targets.", unit="updates", at_least=1, sac={"hard": 1_000, "soft": 1},
+        also="target_update_interval target_network_frequency")
+    tau: float = setting(
+        "Share of a network that goes into its target.", at_least=0, at_most=1, td3=0.005,
+        sac={"hard": 1.0, "soft": 0.005})
+    # fmt: on
 
     def __post_init__(self) -> None:
         """Fill in what depends on the method, and check every value before anything is made from it."""
-        _check_choice(self, "method", METHODS)
+        check_choice(SETTINGS["method"], self.method)
         _fill_in(self)
-        for setting in fields(self):
-            if getattr(self, setting.name) is not None or not setting.metadata:
-                _check_type(setting.name, getattr(self, setting.name), str(setting.type))
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        _check_ranges(self)
+        for name, row in SETTINGS.items():
+            value = typed(row, getattr(self, name))
+            check_range(row, value)
+            if row.metadata["one_of"] and not (name == "energy" and re.match(r"(csv|hwmon):.", value)):
+                check_choice(row, value)
+            object.__setattr__(self, name, value)
+        _check_together(self)
 
     @staticmethod
-    def from_settings(settings: dict[str, Any], source: str = "the settings") -> TrainConfig:
+    def from_settings(settings: Mapping[str, Any], source: str = "the settings") -> TrainConfig:
         """A config from names and values; names that do not exist raise ConfigError with the nearest one.
 
         Args:
-            settings: by field name; whatever is missing keeps its default.
+            settings: by any name of a setting; whatever is missing keeps its default.
             source: what the sentence names, for example a file.
         """
-        known = [setting.name for setting in fields(TrainConfig)]
-        for name in settings:
-            if name not in known:
-                near = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
-                hint = f"Did you mean `{near[0]}`?" if near else f"The settings are: {', '.join(known)}."
-                raise ConfigError(f"{source} has an unknown setting `{name}`. {hint}")
+        named = by_own_names(settings, source)
         try:
-            return TrainConfig(**settings)
+            return TrainConfig(**named)
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from None
 
     @staticmethod
     def load(path: Path, pipe: bool = True) -> dict[str, Any]:
-        """The settings in a TOML file, by field name, for `from_settings`; `pipe`: whether it may be one."""
+        """The settings in a TOML file, by their own names, for `from_settings`; `pipe`: whether it may be one."""
         try:
-            return parse.toml(parse.read(path, pipe))
+            return by_own_names(parse.toml(parse.read(path, pipe)), f"`{path}`")
         except OSError as error:
             raise ConfigError(f"The config file `{path}` cannot be read: {error.strerror}.") from error
         except ValueError as error:
+            if isinstance(error, ConfigError):
+                raise
             raise ConfigError(
                 f"The config file `{path}` is not TOML: {error}. Expected lines like `steps = 30000`."
             ) from error
@@ -167,21 +212,69 @@ class TrainConfig:
 
     def settings(self) -> dict[str, Any]:
         """Names and plain values, JSON-able; the lean trainer's `config`."""
-        return {setting.name: _plain(getattr(self, setting.name)) for setting in fields(self)}
+        values = {name: getattr(self, name) for name in SETTINGS}
+        return {**values, "hidden": list(self.hidden), "env_kwargs": json.loads(self.env_kwargs)}
 
     def settings_by_default(self) -> list[str]:
         """Names of the settings that depend on method or task and have the very values that these two give."""
         usual = TrainConfig(env=self.env, method=self.method)
         # What a soft update brings with it stays a default beside it.
         beside = replace(usual, target_update=self.target_update, target_update_every=None, tau=None)  # type: ignore[arg-type]
-        names = [setting.name for setting in fields(self) if setting.metadata]
+        names = [name for name, row in SETTINGS.items() if row.metadata["by_family"]]
         bases = {name: usual if name == "target_update" else beside for name in names}
         return [name for name, base in bases.items() if getattr(self, name) == getattr(base, name)]
 
     def toml(self) -> str:
-        """The config as a flat TOML file, which `--config` reads back. A setting that is None is left out."""
+        """The config as a flat TOML file, which `--config` reads back; what is None or has no argument is left out."""
         version = "# edgedst train --config this-file repeats the run.\n"
-        return version + "".join(f"{k} = {_toml(v)}\n" for k, v in self.settings().items() if v is not None)
+        return version + "".join(f"{k} = {toml(v)}\n" for k, v in self.settings().items() if v not in (None, {}))
+
+
+SETTINGS: dict[str, Field[Any]] = {row.name: row for row in fields(TrainConfig)}  # the table, by name
+ALIASES = {other: name for name, row in SETTINGS.items() for other in row.metadata["also"] if other[0] != "-"}
+
+
+def by_own_names(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Settings under their own names: aliases are resolved, hyphens too, and an alpha that is to be tuned.
+
+    Raises:
+        ConfigError: a name is unknown, or stands there twice. `source` is what the sentence names.
+    """
+    named: dict[str, Any] = {}
+    for written, value in settings.items():
+        name = ALIASES.get(written.replace("-", "_"), written.replace("-", "_"))
+        if name not in SETTINGS:
+            near = difflib.get_close_matches(name, [*SETTINGS, *ALIASES], n=1)
+            hint = f"Did you mean `{near[0]}`?" if near else f"The settings are: {', '.join(SETTINGS)}."
+            if isinstance(value, dict) and near != ["env_kwargs"]:
+                hint = f"Settings stand at the top level: take the line `[{written}]` out."
+            raise ConfigError(f"{source} has an unknown setting `{written}`. {hint}")
+        if name in named:
+            raise ConfigError(f"{source} has `{name}` twice, once as `{written}`. Leave one of them out.")
+        named[name] = value
+    begin = re.fullmatch(r"auto(?:_(.+))?", named["alpha"]) if isinstance(named.get("alpha"), str) else None
+    if begin:
+        if named.setdefault("alpha_tuning", "automatic") != "automatic":
+            tuning = named["alpha_tuning"]
+            raise ConfigError(f"{source}: `alpha` is {named['alpha']} and `alpha_tuning` is {tuning}. Leave one out.")
+        if begin[1] is None:
+            del named["alpha"]
+        else:
+            try:
+                named["alpha"] = float(begin[1])
+            except ValueError:
+                pass  # told with its type
+    return named
+
+
+def arguments(value: Any, source: str) -> dict[str, Any]:
+    """The arguments of an environment, from JSON's text or a table.
+
+    Raises:
+        ConfigError: it is neither, or holds what a run's config.toml cannot.
+    """
+    checked: dict[str, Any] = TrainConfig.from_settings({"env_kwargs": value}, source).settings()["env_kwargs"]
+    return checked
 
 
 def _fill_in(config: TrainConfig) -> None:
@@ -189,113 +282,26 @@ def _fill_in(config: TrainConfig) -> None:
     kind = family(config.method)
     if config.lambda2 is None and (of_task := preset(config.method, str(config.env))):
         object.__setattr__(config, "lambda2", of_task[1])
-    for setting in fields(config):
-        if not setting.metadata:
-            continue
-        if kind in setting.metadata:
-            default = setting.metadata[kind]
+    for name, row in SETTINGS.items():
+        by_family = row.metadata["by_family"]
+        if kind in by_family:
+            default = by_family[kind]
             if isinstance(default, dict):
                 default = default.get(str(config.target_update))  # a wrong one is told soon
-            if getattr(config, setting.name) is None:
-                object.__setattr__(config, setting.name, default)
-        elif getattr(config, setting.name) is not None:
-            (other,) = setting.metadata
+            if getattr(config, name) is None:
+                object.__setattr__(config, name, default)
+        elif by_family and getattr(config, name) is not None:
+            (other,) = by_family
             methods = ", ".join(method for method in METHODS if family(method) == other)
             raise ConfigError(
-                f"`{setting.name}` is a setting of {other.upper()} and `method` is `{config.method}`. Leave it out, or "
-                f"choose one of {methods}."
+                f"`{name}` is a setting of {other.upper()} and `method` is `{config.method}`. Leave it out, or choose "
+                f"one of {methods}."
             )
-    _check_choice(config, "alpha_tuning", ("fixed", "automatic"))
-    _check_choice(config, "target_update", ("hard", "soft"))
+    for name in ("alpha_tuning", "target_update"):  # before what depends on them is found wrong
+        check_choice(SETTINGS[name], getattr(config, name))
 
 
-def _check_choice(config: TrainConfig, name: str, choices: tuple[str, ...]) -> None:
-    value = getattr(config, name)
-    if value is None or value in choices:
-        return
-    near = difflib.get_close_matches(str(value), choices, n=1)
-    hint = f" Did you mean `{near[0]}`?" if near else ""
-    raise ConfigError(f"`{name}` must be one of {', '.join(choices)} and is `{value}`.{hint}")
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _toml(value: Any) -> str:
-    """One TOML value. repr of a float is TOML unless it has an exponent without a point, which TOML allows too."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        escaped = "".join(c if c >= " " and c not in '\\"\x7f' else f"\\u{ord(c):04x}" for c in value)
-        return f'"{escaped}"'
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return repr(value)
-
-
-def _check_type(name: str, value: Any, declared: str) -> None:
-    """`declared` is the field's annotation as written: the defaults' own words decide what is accepted."""
-    wanted = declared.split(" | ")
-    if value is None and "None" in wanted:
-        return
-    right = {
-        "int": isinstance(value, int) and not isinstance(value, bool),
-        "float": isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
-        "bool": isinstance(value, bool),
-        "str": isinstance(value, str),
-        "tuple[int, ...]": isinstance(value, (list, tuple))
-        and all(isinstance(item, int) and not isinstance(item, bool) for item in value),
-    }[wanted[0]]
-    if not right:
-        words = {"int": "a whole number", "float": "a finite number", "bool": "true or false", "str": "a text"}
-        expected = words.get(wanted[0], "a list of whole numbers, for example [256, 256]")
-        raise ConfigError(f"`{name}` must be {expected} and is {value!r}.")
-
-
-# name: (lowest, is the lowest itself allowed, highest)
-_RANGES: dict[str, tuple[float, bool, float]] = {
-    "seed": (0, True, 2**31 - 1),
-    "steps": (1, True, 10**12),
-    "budget_mb": (0, False, 10**6),
-    "eval_every": (1, True, math.inf),
-    "eval_episodes": (1, True, 10_000),
-    "max_episode_steps": (1, True, 2**31 - 1),
-    "checkpoint_every": (1, True, math.inf),
-    "threads": (1, True, 256),
-    # The open row, the last observation of an episode, and a transition to sample.
-    "replay_rows": (3, True, 2**31 - 1),
-    "lambda1": (0, False, math.inf),
-    "lambda2": (0, False, math.inf),
-    "eta": (0, True, 1),
-    "evolve_every": (1, True, math.inf),
-    "topology_stop_steps": (0, True, math.inf),
-    "start_steps": (0, True, math.inf),
-    "batch_size": (1, True, 100_000),
-    "gamma": (0, True, 1),
-    "tau": (0, True, 1),
-    "policy_delay": (1, True, 10**6),
-    "alpha": (0, False, 1e6),
-    "target_update_every": (1, True, math.inf),
-    "learning_rate": (0, False, 1e3),
-    "weight_decay": (0, True, 1e3),
-    "exploration_noise": (0, True, 10),
-    "target_policy_noise": (0, True, 10),
-    "target_noise_clip": (0, True, 10),
-}
-
-
-def _check_ranges(config: TrainConfig) -> None:
-    for name, (low, inclusive, high) in _RANGES.items():
-        value = getattr(config, name)
-        if value is None or (low < value <= high) or (inclusive and value == low):
-            continue
-        lowest = f"at least {low:g}" if inclusive else f"above {low:g}"
-        highest = f" and at most {high:,.0f}" if high < math.inf else ""
-        raise ConfigError(f"`{name}` must be {lowest}{highest} and is {value}.")
-    _check_choice(config, "replay_dtype", REPLAY_DTYPES)
-    if not re.match(r"(csv|hwmon):.", config.energy):
-        _check_choice(config, "energy", (*ENERGY_SOURCES, "hwmon:NAME", "csv:FILE"))
+def _check_together(config: TrainConfig) -> None:
     if config.target_update == "hard" and config.tau != 1:
         raise ConfigError(
             f"`tau` is {config.tau:g} and `target_update` is hard, which copies the whole network: tau = 1. Leave "

@@ -47,6 +47,14 @@ class Scripted(gymnasium.Env):
         self.happen("close")
 
 
+class Arm(Scripted):
+    """A robot at a port, which has to be named. Each step earns `gain`."""
+
+    def __init__(self, port, gain=1.0, seconds=None):
+        super().__init__(step=lambda env: (np.zeros(2), gain, False, False, {}), seconds=seconds)
+        print(f"arm at {port}", file=sys.stderr)
+
+
 class Draws(gymnasium.Env):
     """As many tutorials do it: all randomness from the global generators."""
 
@@ -135,3 +143,4 @@ gymnasium.register("Endless-v0", Scripted)
 gymnasium.register("Inner-v0", lambda: gymnasium.wrappers.TimeLimit(Scripted(), 7), max_episode_steps=50)
 gymnasium.register("Draws-v0", Draws)
 gymnasium.register("Reseeds-v0", Draws, kwargs={"seeds": True})
+gymnasium.register("Arm-v0", Arm, max_episode_steps=100)

@@ -30,6 +30,7 @@ FLOORS = [
     {"agents", "envs", "progress", "page"},
     {"energy"},
     {"budget", "config", "boards"},
+    {"setting"},
     {"core", "density", "files", "folders", "parse", "plain_json"},
     {"_core"},
     {"errors", ""},  # "": edgedst/__init__.py, which holds the version

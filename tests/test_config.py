@@ -1,9 +1,13 @@
+import datetime
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgedst.cli.settings import OPTIONS, configured, parse_hidden
-from edgedst.config import PRESETS, TrainConfig
+from edgedst import parse
+from edgedst.cli.settings import configured, read_typed
+from edgedst.config import ALIASES, PRESETS, SETTINGS, TrainConfig
 from edgedst.density import nnz_per_layer
 from edgedst.errors import ConfigError
 from edgedst.profile.flops import Run, paper_flops
@@ -202,13 +206,165 @@ def test_the_documented_sizes_and_flops_of_sac_are_those_that_the_presets_give()
         assert rows[env] == expected, env
 
 
-def test_hidden_is_typed_as_widths():
-    assert parse_hidden("256,128") == [256, 128]
-    assert parse_hidden("64") == [64, 64]
-    with pytest.raises(ConfigError, match="must be widths like 256,256 and is `wide`"):
-        parse_hidden("wide")
+@pytest.mark.parametrize(
+    ("text", "setting", "value"),
+    [
+        ("hidden=256,128", "hidden", (256, 128)),
+        ("hidden=64", "hidden", (64, 64)),
+        ("net-arch=[400, 300]", "hidden", (400, 300)),
+        ("steps=1e6", "steps", 1_000_000),
+        ("total_timesteps=1_000_000", "steps", 1_000_000),
+        ("buffer-size=2.5e3", "replay_rows", 2500),
+        ("lr=3e-4", "learning_rate", 3e-4),
+        ("gamma = 0.98", "gamma", 0.98),
+        ("env_process=True", "env_process", True),
+        ('env_kwargs={"port": "/dev/ttyUSB0"}', "env_kwargs", '{"port": "/dev/ttyUSB0"}'),
+        ("algo=td3", "method", "td3"),
+    ],
+)
+def test_a_setting_is_typed_by_any_of_its_names(text, setting, value):
+    config = TrainConfig.from_settings(read_typed({}, [text]))
+    assert getattr(config, setting) == value
+    assert type(getattr(config, setting)) is type(value)
 
 
-def test_every_option_is_a_setting():
-    names = {option[0] for option in OPTIONS}
-    assert names <= set(TrainConfig().settings())
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("gamma", r"`--set gamma` must be like `--set gamma=0\.98`"),
+        ("learning-rte=1", r"`--set` has an unknown setting `learning-rte`. Did you mean `learning_rate`\?"),
+        ("buffer_sise=1", r"Did you mean `buffer_size`\?"),
+        ("hidden=wide", r"`hidden` must be a list of whole numbers, .* and is 'wide'"),
+        ("hidden=", r"`hidden` must be a list of whole numbers"),
+        ("steps=1.5", r"`steps` must be a whole number and is 1\.5"),
+        ("steps=inf", r"`steps` must be a whole number and is inf"),
+        ("steps=1e300", r"`steps` must be a whole number and is 1e\+300"),
+        ("gamma=nan", r"`gamma` must be a finite number"),
+        ("tau=much", r"`tau` must be a finite number and is 'much'"),
+        ("env_process=perhaps", r"`env_process` must be true or false and is 'perhaps'"),
+    ],
+)
+def test_what_is_typed_wrong_is_a_sentence(text, words):
+    with pytest.raises(ConfigError, match=words):
+        TrainConfig.from_settings(read_typed({}, [text]), "The command line")
+
+
+def test_set_overrides_the_option():
+    assert read_typed({"steps": "5"}, ["seed=1", "n_timesteps=6", "seed=2"]) == {"steps": 6, "seed": 2}
+
+
+def test_a_file_has_the_names_and_numbers_of_others(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_bytes(b"\xef\xbb\xbfalgo = 'sac'\ntotal_timesteps = 1e6\nlearning-starts = 1e4\nnet_arch = [4e2, 300]\n")
+    config = configured({}, path)
+    assert (config.method, config.steps, config.start_steps, config.hidden) == ("sac", 1_000_000, 10_000, (400, 300))
+    assert "steps = 1000000\n" in config.toml()
+
+
+def test_a_file_that_says_a_setting_twice_or_below_a_table_is_a_sentence(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text("learning_rate = 1e-3\nlr = 1e-3\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"c\.toml` has `learning_rate` twice, once as `lr`. Leave one"):
+        configured({}, path)
+    path.write_text("[train]\nsteps = 3000\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"Settings stand at the top level: take the line `\[train\]` out"):
+        configured({}, path)
+
+
+@pytest.mark.parametrize(("text", "alpha"), [("auto", 0.2), ("auto_0.5", 0.5)])
+def test_an_alpha_that_is_auto_is_tuned(text, alpha, tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(f"method = 'sac'\nent_coef = '{text}'\n", encoding="utf-8")
+    for config in (configured({}, path), configured(read_typed({"method": "sac", "alpha": text}), None)):
+        assert (config.alpha, config.alpha_tuning) == (alpha, "automatic")
+    with pytest.raises(ConfigError, match=r"`alpha` is auto.* and `alpha_tuning` is fixed. Leave one out"):
+        TrainConfig.from_settings({"method": "sac", "alpha": text, "alpha_tuning": "fixed"})
+    with pytest.raises(ConfigError, match="`alpha` must be a finite number and is 'auto_much'"):
+        TrainConfig.from_settings({"method": "sac", "alpha": "auto_much"})
+
+
+# A robot's port, what TOML and JSON write differently, and names that no bare key may have.
+KWARGS = {"port": "/dev/ttyUSB0", "gain": 1e-7, "axes": [1, [True, "\u00e9\n\"'"]], "a b": {"": -(2**63)}}
+
+
+def test_arguments_of_the_environment_come_back_from_every_file_and_are_hashable(tmp_path):
+    config = TrainConfig.from_settings({"env_kwargs": KWARGS})
+    assert config == TrainConfig.from_settings({"env_kwargs": json.dumps(KWARGS, indent=1)})
+    assert hash(config) == hash(replace(config))
+    assert json.loads(json.dumps(config.settings()))["env_kwargs"] == KWARGS
+    path = tmp_path / "c.toml"
+    path.write_text(config.toml() + "replay_rows = 400\n", encoding="utf-8")
+    assert parse.toml(path.read_bytes())["env_kwargs"] == KWARGS
+    assert configured({}, path).settings()["env_kwargs"] == KWARGS
+    assert configured({}, path).replay_rows == 400
+    path.write_text('[env_kwargs]\nport = "/dev/ttyUSB0"\n', encoding="utf-8")
+    assert configured({}, path).settings()["env_kwargs"] == {"port": "/dev/ttyUSB0"}
+    assert "env_kwargs" not in TrainConfig().toml()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("port", r"must be JSON like .*ttyUSB0.* and is not JSON"),
+        ('{"a": NaN}', "must be JSON like"),
+        ("[1]", r"must be an object like .* and is \[1\]"),
+        (3, "must be an object like .* and is 3"),
+        ({"a": {"b": None}}, r"`env_kwargs.a.b` may hold texts, .* and has None. Leave it out"),
+        ({"a": [float("inf")]}, "`env_kwargs.a` may hold .* and has inf"),
+        ({"a": 2**63}, "and has 9223372036854775808"),
+        ({"a": "\ud800"}, "may hold texts"),
+        ({"\ud800": 1}, "may hold texts"),
+        ({"a": datetime.date(2026, 1, 1)}, "may hold texts"),
+        ({"a": "b" * 30_000}, "has 30,009 characters as JSON and may have 20,000"),
+        ('{"a":' * 60 + "1" + "}" * 60, "may hold"),
+        ('{"a":' * 9999, "must be JSON"),
+    ],
+)
+def test_arguments_that_no_file_can_hold_are_a_sentence(value, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        TrainConfig.from_settings({"env_kwargs": value})
+    assert len(str(caught.value)) < 400
+
+
+def test_every_setting_is_described_and_every_name_is_one_setting_s():
+    names = [*SETTINGS, *ALIASES]
+    assert len(set(names)) == len(names)
+    for name, row in SETTINGS.items():
+        assert row.metadata["told"].endswith("."), name
+        optional = "None" in str(row.type)
+        assert bool(row.metadata["usual"]) == (optional or name == "env_kwargs"), name
+
+
+def row_of(name):
+    """What docs/settings.md says of a setting."""
+    row, about = SETTINGS[name], SETTINGS[name].metadata
+    kind = str(row.type).split(" | ")[0]
+    takes = {"int": "whole number", "float": "number", "bool": "true, false", "tuple[int, ...]": "whole numbers"}
+    words = [", ".join(about["one_of"]) or takes.get(kind, "JSON" if kind == "Json" else "text")]
+    if about["low"] > -float("inf"):
+        words.append(f"{'above' if about['open'] else 'from'} {about['low']:g}")
+    if about["high"] < float("inf"):
+        words.append(f"up to {about['high']:,.0f}")
+    defaults = []
+    for family, default in about["by_family"].items() or {"": row.default}.items():
+        values = default if isinstance(default, dict) else {"": default}
+        shown = ", ".join(f"{shown_value(value)}{of and f' ({of})'}" for of, value in values.items())
+        defaults.append(f"{family.upper()} {shown}".strip())
+    others = ", ".join(f"`{other}`" for other in about["also"])
+    cells = (f"`{name}`", others, ", ".join(words), about["usual"] or "; ".join(defaults), about["told"])
+    return "| " + " | ".join(cells) + " |"
+
+
+def shown_value(value):
+    if isinstance(value, bool):
+        return f"{value}".lower()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else f"{value}"
+
+
+def test_the_documented_settings_are_those_of_the_table():
+    page = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
+    told = [line for line in page.splitlines() if line.startswith("| `")]
+    expected = [row_of(name) for name in SETTINGS]
+    assert told == expected, "docs/settings.md is to say:\n" + "\n".join(expected)

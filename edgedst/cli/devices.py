@@ -23,7 +23,7 @@ def devices(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """List the boards that edgedst knows, with what `edgedst train` takes on each.
+    """List the boards, and what `edgedst train` takes on each.
 
     How to add one stands in devices/README.md.
     """

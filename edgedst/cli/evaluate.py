@@ -6,6 +6,16 @@ from typing import Annotated
 
 import typer
 
+EnvKwargs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="JSON",
+        help="""Arguments of the environment, as in '{"port": "/dev/ttyUSB0"}'. [default: those of the run; none for """
+        "a file]",
+        show_default=False,
+    ),
+]
+
 
 def evaluate(
     target: Annotated[
@@ -33,21 +43,25 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    env_kwargs: EnvKwargs = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Play whole episodes without exploration noise; print mean and standard deviation of their returns.
+    """Play a trained actor, and print the returns it earns.
 
-    A run folder is played by the native actor, an .onnx file by onnxruntime. Of a bundle, the folder that
-    `edgedst export --bundle` makes, the .onnx file is played, after its checksums and golden pairs have come out.
+    Whole episodes without exploration noise; mean and standard deviation. A run folder is played by the native actor,
+    an .onnx file by onnxruntime. Of a bundle, the folder that `edgedst export --bundle` makes, the checksums and golden
+    pairs are checked first; then its .onnx file is played.
     """
     import json
 
+    from edgedst.config import arguments
     from edgedst.deploy.evaluate import evaluate as play
     from edgedst.runs.find import newest_run
 
     chosen = target or newest_run(run_dir)
-    result = play(chosen, episodes, seed, checkpoint, env, max_episode_steps)
+    kwargs = None if env_kwargs is None else arguments(env_kwargs, "The command line")
+    result = play(chosen, episodes, seed, checkpoint, env, max_episode_steps, kwargs)
     for note in result.notes:
         print(note, file=sys.stderr)
     if as_json:

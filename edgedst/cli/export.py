@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgedst.cli.evaluate import EnvKwargs, tell
 from edgedst.errors import ConfigError
 
 
@@ -69,29 +70,32 @@ def export(
             show_default=False,
         ),
     ] = None,
+    env_kwargs: EnvKwargs = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Write a trained actor as ONNX: `obs` (batch, n) to `actions` (batch, m) in the environment's units.
+    """Write a trained actor for a device: as ONNX, as C, or as a kit.
 
-    The file is checked with onnx's full check and, through onnxruntime and onnx's reference evaluator, against the
-    native actor; a difference that rounding does not explain is an error and no file is written. A name that ends in
-    .c gives C99 source and its header instead, compiled and checked the same way where there is a C compiler.
-    `--bundle DIR` makes a folder with both, golden pairs, runners, a loop at a fixed rate with its systemd unit, and
-    notes on the board.
+    ONNX: `obs` (batch, n) to `actions` (batch, m) in the environment's units. onnx's full check is run, and onnxruntime
+    and onnx's reference evaluator are compared with the native actor. A difference that rounding does not explain is an
+    error, and no file is written. A name that ends in .c gives C99 source and its header, compiled and checked the same
+    way where there is a C compiler. `--bundle DIR` makes a folder with both, golden pairs, runners, a loop at a fixed
+    rate with its systemd unit, and notes on the board.
     """
-    from edgedst.cli.evaluate import tell
     from edgedst.cli.exporting import Request, export_bundle, export_file
+    from edgedst.config import arguments
     from edgedst.deploy.onnx import Format
 
     format = Format(weights, dtype, opset, stochastic)
-    request = Request(run, run_dir, checkpoint, format, max_return_drop, episodes, env)
+    kwargs = None if env_kwargs is None else arguments(env_kwargs, "The command line")
+    request = Request(run, run_dir, checkpoint, format, max_return_drop, episodes, env, kwargs)
     if bundle is not None and path is None:
         if golden is not None:
             raise ConfigError("A bundle has its golden pairs already: leave out `--golden`.")
         lines = export_bundle(request, bundle, device, rate)
     elif path is not None and bundle is None:
-        if env is not None and max_return_drop is None:
-            raise ConfigError("A file needs no environment: leave out `--env`, or play it with `--max-return-drop`.")
+        if (env is not None or kwargs is not None) and max_return_drop is None:
+            option = "`--env`" if env is not None else "`--env-kwargs`"
+            raise ConfigError(f"A file needs no environment: leave out {option}, or play it with `--max-return-drop`.")
         if device is not None or rate is not None:
             raise ConfigError("`--device` and `--rate` are of a bundle: `edgedst export --bundle DIR`.")
         lines = export_file(request, path, golden)

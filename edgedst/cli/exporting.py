@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from edgedst.cli.board import asked_board
 from edgedst.deploy.agreement import RECORDED_ROWS, Reference, movements
@@ -18,7 +19,7 @@ from edgedst.deploy.bundle import (
     rate_for,
 )
 from edgedst.deploy.c_source import export_c
-from edgedst.deploy.environment import chosen_environment
+from edgedst.deploy.environment import chosen_arguments, chosen_environment
 from edgedst.deploy.onnx import Format, export_actor
 from edgedst.deploy.return_drop import ReturnDrop, check_return_drop, parse_share
 from edgedst.deploy.writing import check_place, filling
@@ -39,6 +40,7 @@ class Request:
     max_return_drop: str | None
     episodes: int
     env: str | None = None
+    env_kwargs: dict[str, Any] | None = None
 
     @cached_property
     def folder(self) -> Path:
@@ -54,6 +56,11 @@ class Request:
     def recorded(self) -> FloatArray:
         """Observations of its replay."""
         return recorded_observations(self.folder, RECORDED_ROWS, self.actor.sizes[0], self.actor.sizes[-1])
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Of the environment that is played."""
+        return chosen_arguments(self.folder, self.env or self.actor.environment, self.env_kwargs)
 
     @property
     def told(self) -> str:
@@ -110,7 +117,7 @@ def export_bundle(request: Request, path: Path, device: str | None, rate: float 
     """
     place = bundle_place(path)
     recognised = asked_board(device)
-    loop = rate_for(request.actor.environment, rate, request.env)
+    loop = rate_for(request.actor.environment, rate, request.env, request.arguments)
     with filling(place) as folder:
         onnx, c = _write_onnx(request, folder / MODEL, folder / GOLDEN), _write_c(request, folder / C_SOURCE, None)
         told = {"dtype": request.format.dtype, "onnx_size": onnx.size, "c_size": c.size, "pairs": onnx.pairs}
@@ -138,7 +145,7 @@ def _write_onnx(request: Request, path: Path, golden: Path | None) -> Written:
         played = chosen_environment(actor.environment, request.env, of_run=True)
 
         def accept(file: Path) -> None:
-            drops.append(check_return_drop(actor, file, limit, request.episodes, played))
+            drops.append(check_return_drop(actor, file, limit, request.episodes, played, request.arguments))
 
     exported = export_actor(actor, path, request.recorded, format, accept, golden)
     encodings = ", ".join(layer["encoding"] for layer in exported.about["layers"])

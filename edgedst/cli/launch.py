@@ -105,7 +105,7 @@ def job_for(config: TrainConfig, note: str = "", board: Board | None = None, **r
         EdgedstError: what `registry.locate` raises for an environment that cannot be.
         EnergyUnavailable: the energy source that was asked for cannot be read.
     """
-    spec = registry.locate(config.env, config.env_process, config.max_episode_steps)
+    spec = registry.locate(config.env, config.env_process, config.max_episode_steps, config.settings()["env_kwargs"])
     energy, energy_note = energy_spec(config, board)
     notes = [text for text in (preset_note(config), note, energy_note) if text]
     job: dict[str, Any] = {"plan_only": False, "resume": None, "run_dir": "runs", "progress": None, "debug": False}

@@ -10,6 +10,11 @@ import sys
 # Not `signal`: it imports enum.
 from _signal import SIGINT, default_int_handler, getsignal, signal  # type: ignore[import-not-found]  # only in `signal`
 
+# Packages of pyproject.toml's extras. A board that trains has none of them.
+EXTRAS = {
+    **{"onnx": "export", "onnxruntime": "export", "matplotlib": "study", "distributed": "dask"},
+    **{"jinja2": "profile", "psutil": "profile", "rich": "profile", "torch": "torch", "imageio": "torch"},
+}
 INTERRUPTED = 130  # exit code after Ctrl-C, as a shell says it
 
 # What to do next, by errno, where the system's own words leave that open.
@@ -48,6 +53,13 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except EdgedstError as error:
         _refuse(error, str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        # Two extras have a template's engine.
+        extra = "study" if package == "jinja2" and sys.argv[1:2] == ["study"] else EXTRAS[package]
+        _refuse(error, f"This needs {package}, which is not installed: `pip install 'edgedst[{extra}]'`.")
     except MemoryError as error:
         _refuse(error, "There is no memory left for it, on this machine or by a limit on this process (`ulimit -v`).")
     except UnicodeEncodeError as error:

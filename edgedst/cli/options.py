@@ -1,4 +1,4 @@
-"""The options that `train`, `plan` and `profile` share: settings of TrainConfig, each with its default in --help."""
+"""The options that `train`, `plan` and `profile` share: one for each row of the settings' table."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edgedst.cli.settings import OPTIONS, parse_hidden
-from edgedst.config import TrainConfig
+from edgedst.cli.settings import flags, read_typed
+from edgedst.config import SETTINGS
+from edgedst.errors import ConfigError
 
 Progress = Annotated[
     bool | None,
@@ -22,6 +23,8 @@ Progress = Annotated[
     ),
 ]
 
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
 Device = Annotated[
     str | None,
     typer.Option(
@@ -31,53 +34,60 @@ Device = Annotated[
     ),
 ]
 
-_DEFAULTS = TrainConfig().settings()
-_SAC_DEFAULTS = TrainConfig(method="ds-sac", env="any task").settings()
+_KINDS = {"int": "N", "float": "X", "str": "TEXT", "tuple[int, ...]": "N,N"}  # what help shows where no unit does
 
 
 def training_options(function: Callable[..., None], without: tuple[str, ...] = ()) -> Callable[..., None]:
-    """Give a verb these options: it gets those that were typed as `typed`, a dict by name of setting.
+    """Give a verb an option for each setting: it gets those that were typed as `typed`, a dict by name of setting.
 
-    `--config` and `--env-process` are among them, the settings `without` are not; the verb's own parameters stay.
+    `--set` and `--config` are among them, the settings `without` are not; the verb's own parameters stay.
     """
-    parameters = []
-    options = [option for option in OPTIONS if option[0] not in without]
-    for setting, kind, flags, told in options:
-        text = told if "[default" in told else f"{told} {_shown_default(setting)}"
-        wanted: Any = kind | None
-        annotation = Annotated[wanted, typer.Option(*flags, help=text, show_default=False)]
-        parameters.append(_parameter(setting, annotation))
-    process = typer.Option("--env-process", help="Host the environment in a process of its own, outside the budget.")
-    parameters.append(_parameter("env_process", Annotated[bool, process], False))
+    names = [name for name in SETTINGS if name not in without]
+    options = [_parameter(name, *_option(name)) for name in names]
+    several = typer.Option("--set", metavar="NAME=VALUE", help="Any setting, by any of its names; may be repeated.")
+    options.append(_parameter("several", Annotated[list[str] | None, several]))
     config = typer.Option("--config", help="TOML file of settings, such as a run's config.toml; options override it.")
-    parameters.append(_parameter("config", Annotated[Path | None, config]))
-    debug = typer.Option("--debug", help="Show the traceback of an error.")
-    parameters.append(_parameter("debug", Annotated[bool, debug], False))
-    own = inspect.signature(function, eval_str=True).parameters.values()
-    shared = ("typed", "config", "debug")
-    parameters[-2:-2] = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own if p.name not in shared]
+    options.append(_parameter("config", Annotated[Path | None, config]))
+    own = [
+        p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name not in ("typed", "config")
+    ]
+    options += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
 
     @functools.wraps(function)
-    def verb(**values: Any) -> None:
-        typed = {setting: values.pop(setting) for setting, *_ in options}
-        if "hidden" in typed and typed["hidden"] is not None:
-            typed["hidden"] = parse_hidden(typed["hidden"])
-        typed["env_process"] = values.pop("env_process") or None
-        function(typed={name: value for name, value in typed.items() if value is not None}, **values)
+    def verb(several: list[str] | None, **values: Any) -> None:
+        given = {name: value for name in names if (value := values.pop(name)) not in (None, False)}
+        typed = read_typed(given, several or ())
+        for name in typed:
+            if name in without:
+                raise ConfigError(f"`{name}` is not for `edgedst {function.__name__}`, which decides it itself.")
+        function(typed=typed, **values)
 
-    verb.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
-    verb.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    verb.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]  # what typer reads
+    verb.__annotations__ = {parameter.name: parameter.annotation for parameter in options}
     return verb
 
 
-def _shown_default(setting: str) -> str:
-    default, of_sac = _DEFAULTS[setting], _SAC_DEFAULTS[setting]
-    if setting in ("env", "method") or default == of_sac:
-        of_sac = None
-    if default is None:
-        default, of_sac = of_sac, None
-    shown = ",".join(map(str, default)) if isinstance(default, list) else f"{default}"
-    return f"[default: {shown}]" + (f" [SAC: {of_sac}]" if of_sac is not None else "")
+def _option(name: str) -> tuple[Any, Any]:
+    """(annotation, default) for typer: texts, which `read_typed` reads, and one switch."""
+    about, kind = SETTINGS[name].metadata, str(SETTINGS[name].type).split(" | ")[0]
+    owners = [owner.upper() for owner in about["by_family"]]
+    told = about["told"]
+    if len(owners) == 1:
+        told = f"Of {owners[0]}: {told[0].lower()}{told[1:]}"
+    text = f"{told} {shown_default(name)}".strip()
+    if kind == "bool":
+        return Annotated[bool, typer.Option(*flags(name), help=text, show_default=False)], False
+    metavar = about["unit"].upper() or _KINDS[kind]
+    return Annotated[str | None, typer.Option(*flags(name), metavar=metavar, help=text, show_default=False)], None
+
+
+def shown_default(name: str) -> str:
+    """`[default: 100] [SAC: 256]`, or in words."""
+    row = SETTINGS[name]
+    values = [v.get("hard") if isinstance(v, dict) else v for v in row.metadata["by_family"].values()] or [row.default]
+    shown = [",".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in values]
+    of_sac = f" [SAC: {shown[1]}]" if len(set(shown)) > 1 else ""
+    return "" if row.default is False else f"[default: {row.metadata['usual'] or shown[0]}]{of_sac}"
 
 
 def _parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:

@@ -13,7 +13,7 @@ import typer
 from edgedst import parse
 from edgedst.cli.board import asked_board, planning_note, usual_settings
 from edgedst.cli.launch import command, job_for, preset_note, signals_held_back
-from edgedst.cli.options import Device, training_options
+from edgedst.cli.options import Debug, Device, training_options
 from edgedst.cli.settings import configured
 from edgedst.errors import EnvironmentFault
 
@@ -24,12 +24,12 @@ def plan(
     config: Path | None,
     device: Device = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    debug: bool = False,
+    debug: Debug = False,
 ) -> None:
-    """Show what a training run will take, line by line, before it takes it.
+    """Show what every byte of a training run will be for.
 
-    What the other lines leave over becomes replay. A run that cannot fit ends with exit code 1 and the smallest
-    budget that works.
+    Nothing is trained. What the other lines leave over becomes replay. A run that cannot fit ends with exit code 1 and
+    the smallest budget that works.
     """
     board = asked_board(device).board
     settings = configured(typed, config, usual_settings(board))

@@ -16,7 +16,7 @@ import typer
 
 from edgedst.cli.board import board_note, kernels_for, usual_settings
 from edgedst.cli.launch import command, job_for, preset_note
-from edgedst.cli.options import Progress, training_options
+from edgedst.cli.options import Debug, Progress, training_options
 from edgedst.cli.settings import configured
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, ProfileError
@@ -68,12 +68,12 @@ def profile(
     ] = None,
     html_file: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with charts.")] = None,
     progress: Progress = None,
-    debug: bool = False,
+    debug: Debug = False,
 ) -> None:
-    """Measure what sparse training and acting cost on this machine, against dense.
+    """Measure what sparse training costs here, against dense.
 
     Each contender trains the same task for the same number of steps in a process of its own, in turns, and then acts.
-    Time, memory, energy, CPU time and FLOPs are told with their spread, and with what makes them doubtful. Ctrl-C ends
+    Time, memory, energy, CPU time and FLOPs come with their spread, and with what makes them doubtful. Ctrl-C ends
     it and tells what was measured until then.
     """
     from edgedst import boards

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from edgedst.cli.launch import start_training
-from edgedst.cli.settings import OPTIONS, parse_hidden
+from edgedst.cli.settings import flags, read_typed
+from edgedst.config import SETTINGS
 
 
 def train(arguments: list[str]) -> None:
@@ -22,36 +23,38 @@ def train(arguments: list[str]) -> None:
 
 def parse(arguments: list[str]) -> dict[str, Any] | None:
     """The arguments of `start_training`, or None."""
-    kinds = {flag: (setting, kind) for setting, kind, flags, _ in OPTIONS for flag in flags}
-    typed: dict[str, Any] = {}
+    names = {flag: name for name in SETTINGS for flag in flags(name)}
+    texts: dict[str, Any] = {}
+    pairs: list[str] = []
     own: dict[str, Any] = {"config": None, "device": None, "run_dir": "runs", "resume": None}
     own |= {"progress": None, "debug": False}
     switches = {"--progress": ("progress", True), "--no-progress": ("progress", False), "--debug": ("debug", True)}
     rest = list(arguments)
     while rest:
         flag, equals, value = rest.pop(0).partition("=")
+        name = names.get(flag, "")
+        if equals and not flag.startswith("--"):
+            return None
         if flag in switches and not equals:
-            name, state = switches[flag]
-            own[name] = state
+            own_name, state = switches[flag]
+            own[own_name] = state
             continue
-        if flag == "--env-process" and not equals:
-            typed["env_process"] = True
+        if name and SETTINGS[name].type == "bool":
+            if equals:
+                return None
+            texts[name] = True
             continue
         if not equals:
             if not rest or rest[0].startswith("-"):
                 return None
             value = rest.pop(0)
-        if flag in kinds and flag.startswith("--") | (not equals):
-            setting, kind = kinds[flag]
-            try:
-                typed[setting] = kind(value)
-            except ValueError:
-                return None
+        if name:
+            texts[name] = value
+        elif flag == "--set":
+            pairs.append(value)
         elif flag in ("--config", "--device", "--run-dir", "--resume"):
             own[flag[2:].replace("-", "_")] = value
         else:
             return None
-    if "hidden" in typed:
-        typed["hidden"] = parse_hidden(typed["hidden"])
     config = Path(own["config"]) if own["config"] is not None else None
-    return {**own, "typed": typed, "config": config, "run_dir": Path(own["run_dir"])}
+    return {**own, "typed": read_typed(texts, pairs), "config": config, "run_dir": Path(own["run_dir"])}

@@ -13,7 +13,7 @@ study = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Train a grid of tasks, methods, seeds and settings, and report it beside the paper's tables.",
+    help="Train many runs, and report them beside the paper's results.",
 )
 
 
@@ -36,10 +36,11 @@ def run(
     progress: Progress = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Train every run of a study, each a process within its own budget.
+    """Train every run of a study, each within its own budget.
 
-    Typed again it goes on where it was: finished runs stay, unfinished ones resume from their checkpoints. A run that
-    fails is reported and does not stop the others. Ctrl-C ends all of them with a checkpoint.
+    A study is a grid of tasks, methods, seeds and settings; each run is a process of its own. Typed again it goes on
+    where it was: finished runs stay, unfinished ones resume from their checkpoints. A run that fails is reported and
+    does not stop the others. Ctrl-C ends all of them with a checkpoint.
     """
     import os
 
@@ -65,9 +66,9 @@ def report(
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Write a page (HTML and Markdown) with the study's curves and tables beside the paper's.
+    """Write a page with a study's curves and tables.
 
-    An unfinished study is reported as far as it is, with what is missing.
+    As HTML and as Markdown, beside the paper's. An unfinished study is reported as far as it is, with what is missing.
     """
     from edgedst.study.report import write_report
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edgedst.cli.launch import start_training
-from edgedst.cli.options import Device, Progress, training_options
+from edgedst.cli.options import Debug, Device, Progress, training_options
 
 
 @training_options
@@ -26,7 +26,7 @@ def train(
         ),
     ] = None,
     progress: Progress = None,
-    debug: bool = False,
+    debug: Debug = False,
 ) -> None:
     """Train a sparse agent inside a memory budget.
 

@@ -60,13 +60,16 @@ class Rate:
         return f"{self.hz:.6g}"
 
 
-def rate_for(environment: str, wanted: float | None, env: str | None = None) -> Rate:
+def rate_for(
+    environment: str, wanted: float | None, env: str | None = None, kwargs: dict[str, Any] | None = None
+) -> Rate:
     """The rate that is wanted, or that of the environment's own time (six digits).
 
     Args:
         environment: that the run names.
         wanted: `--rate`.
         env: `--env`, which is asked instead.
+        kwargs: its arguments.
 
     Raises:
         ConfigError: a rate that the loop does not take; or none is wanted, and the environment does not say, is not
@@ -76,7 +79,7 @@ def rate_for(environment: str, wanted: float | None, env: str | None = None) -> 
         raise ConfigError(f"`--rate {wanted:g}` is no rate. Expected {SLOWEST:g} to {FASTEST:g} steps a second.")
     why = "it does not say"
     try:
-        with open_environment(chosen_environment(environment, env, of_run=True)) as host:
+        with open_environment(chosen_environment(environment, env, of_run=True), kwargs=kwargs) as host:
             seconds = host.step_seconds
     except (EdgedstError, OSError) as error:
         seconds, why = None, str(error).rstrip(".")

@@ -8,10 +8,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import PathFinder
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
+from edgedst.config import TrainConfig, arguments
 from edgedst.envs import Environment, registry
-from edgedst.errors import ConfigError
+from edgedst.errors import CheckpointError, ConfigError
 
 
 def chosen_environment(recorded: str, typed: str | None, of_run: bool = False) -> str:
@@ -37,6 +40,31 @@ def chosen_environment(recorded: str, typed: str | None, of_run: bool = False) -
     )
 
 
+def chosen_arguments(run: Path | None, environment: str, typed: dict[str, Any] | None) -> dict[str, Any]:
+    """The arguments of the environment: those that the user typed, else those that a run was trained with.
+
+    Args:
+        run: its folder; None: a file is played, which names no arguments.
+        environment: that is played; a run's arguments are of its own only.
+        typed: `--env-kwargs`.
+
+    Raises:
+        CheckpointError: the run's config.toml cannot be read.
+    """
+    path = run / "config.toml" if run else None
+    if typed is not None or path is None or not os.path.isfile(path):  # noqa: PTH113  # pathlib may raise
+        return typed or {}
+    try:
+        settings = TrainConfig.load(path, pipe=False)
+        if settings.get("env", TrainConfig().env) != environment:
+            return {}
+        return arguments(settings.get("env_kwargs", {}), f"`{path}`")
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{error} What the environment was made with is not known: say it, `--env-kwargs '{{}}'` for nothing."
+        ) from error
+
+
 def _installed(module: str) -> bool:
     """Whether Python finds a package of that name, neither its own nor one that just lies in the current folder."""
     top = module.partition(".")[0]
@@ -50,20 +78,21 @@ def _installed(module: str) -> bool:
 
 
 @contextmanager
-def open_environment(env_id: str, max_episode_steps: int | None = None) -> Iterator[Environment]:
+def open_environment(
+    env_id: str, max_episode_steps: int | None = None, kwargs: dict[str, Any] | None = None
+) -> Iterator[Environment]:
     """An environment that is closed at the end of the block: also after an error, Ctrl-C, SIGTERM or a lost terminal.
 
     Args:
         env_id: see `registry.locate`.
         max_episode_steps: replaces the task's own time limit.
+        kwargs: arguments of the environment.
 
     Raises:
         What `registry.locate` and `registry.make` raise.
         SystemExit: after SIGTERM or SIGHUP, with the exit code that a shell gives them.
     """
-    spec = (
-        registry.locate(env_id, max_episode_steps=max_episode_steps) if max_episode_steps else registry.locate(env_id)
-    )
+    spec = registry.locate(env_id, max_episode_steps=max_episode_steps, kwargs=kwargs)
     try:
         with _signals_raised():
             host = registry.make(spec)

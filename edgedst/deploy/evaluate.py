@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgedst.deploy.agreement import TOLERANCE
 from edgedst.deploy.bundle import check_bundle, check_golden, is_bundle
-from edgedst.deploy.environment import chosen_environment, open_environment
+from edgedst.deploy.environment import chosen_arguments, chosen_environment, open_environment
 from edgedst.envs import EPISODE_STEPS
 from edgedst.errors import CheckpointError, ConfigError
 from edgedst.runs.actor import ActorWeights, FloatArray, read_actor
@@ -59,6 +60,7 @@ def evaluate(
     checkpoint: str = "last",
     env: str | None = None,
     max_episode_steps: int | None = None,
+    env_kwargs: dict[str, Any] | None = None,
 ) -> Evaluation:
     """Play `episodes` episodes with the actor of a run folder, an .onnx file or a bundle.
 
@@ -71,6 +73,7 @@ def evaluate(
         checkpoint: of a run, which actor: "last" or "best"; a file has the one that it was exported from.
         env: the environment, instead of the one that the target names.
         max_episode_steps: replaces the task's own time limit.
+        env_kwargs: arguments of the environment; None: those that a run was trained with, and none for a file.
 
     Raises:
         ConfigError: when `checkpoint` is neither, or given for a file; or the target names a module, see
@@ -94,22 +97,35 @@ def evaluate(
     else:
         player = _exported_player(target) if exported else _native_player(read_actor(target, checkpoint))
     environment = chosen_environment(player.recorded, env, of_run=player.source == "native")
-    return _play(f"`{target}`", player, environment, episodes, seed, max_episode_steps)
+    kwargs = chosen_arguments(target if player.source == "native" else None, environment, env_kwargs)
+    return _play(f"`{target}`", player, environment, episodes, seed, max_episode_steps, kwargs)
 
 
 def evaluate_actor(
-    weights: ActorWeights, episodes: int = 10, seed: int = 0, environment: str | None = None
+    weights: ActorWeights,
+    episodes: int = 10,
+    seed: int = 0,
+    environment: str | None = None,
+    env_kwargs: dict[str, Any] | None = None,
 ) -> Evaluation:
     """`evaluate` of an actor that was read already, by the native core.
 
     Raises:
         CheckpointError, UnknownEnvironment, EnvironmentFault: as `evaluate`.
     """
-    return _play("this run", _native_player(weights), environment or weights.environment, episodes, seed, None)
+    return _play(
+        "this run", _native_player(weights), environment or weights.environment, episodes, seed, None, env_kwargs
+    )
 
 
 def _play(
-    named: str, player: _Player, environment: str, episodes: int, seed: int, max_episode_steps: int | None
+    named: str,
+    player: _Player,
+    environment: str,
+    episodes: int,
+    seed: int,
+    max_episode_steps: int | None,
+    kwargs: dict[str, Any] | None,
 ) -> Evaluation:
     if episodes < 1:
         raise ConfigError(f"`--episodes` is {episodes}. Expected 1 or more.")
@@ -121,7 +137,7 @@ def _play(
         raise ConfigError(f"`--max-episode-steps` is {max_episode_steps}. Expected 1 to {LARGEST_SEED}.")
     sizes = player.sizes
     returns, lengths, unfinished = [], [], 0
-    with open_environment(environment, max_episode_steps) as host:
+    with open_environment(environment, max_episode_steps, kwargs) as host:
         if (host.observation_size, host.action_size) != sizes:
             raise CheckpointError(
                 f"The actor in {named} takes {sizes[0]} observations and gives {sizes[1]} actions; `{environment}` has "

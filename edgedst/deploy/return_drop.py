@@ -11,6 +11,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,12 @@ class ReturnDrop:
 
 
 def check_return_drop(
-    weights: ActorWeights, path: Path, limit: float, episodes: int, environment: str | None = None
+    weights: ActorWeights,
+    path: Path,
+    limit: float,
+    episodes: int,
+    environment: str | None = None,
+    env_kwargs: dict[str, Any] | None = None,
 ) -> ReturnDrop:
     """Play the float32 actor natively and the file through onnxruntime.
 
@@ -58,6 +64,7 @@ def check_return_drop(
         limit: the largest loss allowed, as a share of the trained actor's mean return (of its magnitude).
         episodes: how many each plays.
         environment: where; None: where it was trained.
+        env_kwargs: arguments of the environment.
 
     Raises:
         ExportError: when the file loses more.
@@ -65,7 +72,10 @@ def check_return_drop(
         UnknownEnvironment, EnvironmentFault, CheckpointError: as `evaluate`.
     """
     played = environment or weights.environment
-    drop = ReturnDrop(evaluate_actor(weights, episodes, environment=played), evaluate(path, episodes, env=played))
+    drop = ReturnDrop(
+        evaluate_actor(weights, episodes, environment=played, env_kwargs=env_kwargs),
+        evaluate(path, episodes, env=played, env_kwargs=env_kwargs),
+    )
     if not drop.lost <= limit * abs(drop.trained.mean):
         raise ExportError(
             f"The exported actor loses more than {100 * limit:.4g} % of the return: {drop.told}. No file was "

@@ -1,9 +1,11 @@
 """Any gymnasium environment, in this process. Importing this imports gymnasium and numpy: the budget counts them."""
 
+import dataclasses
 import difflib
 import importlib
 import os
 import random
+import re
 import resource
 import sys
 from collections.abc import Callable, Mapping
@@ -31,6 +33,7 @@ class GymnasiumEnvironment(Environment):
     Args:
         env_id: as above.
         max_episode_steps: replaces the task's own time limit.
+        kwargs: arguments of the environment, beside those that it is registered with.
 
     Raises:
         UnknownEnvironment: gymnasium knows no such id, or its module or a package of its is missing.
@@ -41,10 +44,11 @@ class GymnasiumEnvironment(Environment):
     native = False
     _drawing: "ClassVar[GymnasiumEnvironment | None]" = None  # whose the global random numbers are now
 
-    def __init__(self, env_id: str, max_episode_steps: int | None = None) -> None:
+    def __init__(self, env_id: str, max_episode_steps: int | None = None, kwargs: dict[str, Any] | None = None) -> None:
         self.name = env_id
         self._global_random: tuple[Any, Any] | None = None  # NumPy's and Python's, while another instance draws
         spec = self._find()
+        spec = dataclasses.replace(spec, kwargs={**spec.kwargs, **(kwargs or {})})
         # The checker warns about style at every step; what matters to training is checked here.
         self._env: gymnasium.Env[Any, Any] | None = self._call(
             _CONSTRUCTION, gymnasium.make, spec, max_episode_steps=max_episode_steps, disable_env_checker=True
@@ -279,7 +283,9 @@ def _told(env_id: str, where: str, error: BaseException) -> EdgedstError:
             " Gymnasium's reset is `def reset(self, *, seed=None, options=None)`; the old package gym's had no seed."
         )
     elif isinstance(error, TypeError) and where == _CONSTRUCTION and "required" in words:
-        advice = " Its arguments can be registered with it: `gymnasium.register(..., kwargs={...})`."
+        names = re.findall(r"'(\w+)'", words.partition(" was raised from ")[0])
+        shown = ", ".join(f'"{name}": ...' for name in names) or "..."
+        advice = f" Give it `--env-kwargs '{{{shown}}}'`, or register them: `gymnasium.register(..., kwargs={{...}})`."
     return EnvironmentFault(
         f"{env_id} raised {type(error).__name__} in {where}: {words}{advice} (`--debug` shows the traceback). Nothing "
         "already saved is lost."

@@ -13,6 +13,10 @@ from time import monotonic, sleep
 from edgedst import errors
 from edgedst.envs import Environment
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _HEADER = struct.Struct("<cI")
 # Observation size, action size, time limit (0: none), step_seconds (0: not known), whether it is hardware, and
 # largest_observation (0: none).
@@ -32,7 +36,9 @@ class ProcessEnvironment(Environment):
 
     native = False
 
-    def __init__(self, env_id: str, max_episode_steps: int | None = None) -> None:
+    def __init__(
+        self, env_id: str, max_episode_steps: int | None = None, kwargs: "dict[str, Any] | None" = None
+    ) -> None:
         from _signal import SIGHUP, SIGINT, SIGTERM  # type: ignore[import-not-found]  # typeshed has only signal itself
 
         self.name = env_id
@@ -45,7 +51,7 @@ class ProcessEnvironment(Environment):
         path = [folder for folder in sys.path if folder]  # "", the current folder, would hide Python's own modules
         boot = (
             f"import sys; sys.path[:] = {path!a}; from edgedst.envs.process_host import serve; "
-            f"serve({env_id!a}, {max_episode_steps}, {requests_out}, {replies_in})"
+            f"serve({env_id!a}, {max_episode_steps}, {kwargs!a}, {requests_out}, {replies_in})"
         )
         try:
             # posix_spawn, not subprocess: the trainer pays for every module that it imports.
@@ -164,7 +170,9 @@ class ProcessEnvironment(Environment):
         return _drain(self._replies, said)
 
 
-def serve(env_id: str, max_episode_steps: int | None, requests: int, replies: int) -> None:
+def serve(
+    env_id: str, max_episode_steps: int | None, kwargs: "dict[str, Any] | None", requests: int, replies: int
+) -> None:
     """The environment's side: answer until the trainer closes the pipe or is gone."""
     import resource
 
@@ -183,7 +191,7 @@ def serve(env_id: str, max_episode_steps: int | None, requests: int, replies: in
     from edgedst.envs.gymnasium_host import GymnasiumEnvironment
 
     try:
-        env = GymnasiumEnvironment(env_id, max_episode_steps)
+        env = GymnasiumEnvironment(env_id, max_episode_steps, kwargs)
     except (errors.EdgedstError, MemoryError) as error:
         _say(replies, env_id, error)
         return

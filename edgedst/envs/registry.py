@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     Spec = dict[str, Any]
 
 
-def locate(env_id: str, process: bool = False, max_episode_steps: int | None = None) -> "Spec":
+def locate(
+    env_id: str, process: bool = False, max_episode_steps: int | None = None, kwargs: "dict[str, Any] | None" = None
+) -> "Spec":
     """Describe the host of `env_id`, in values that JSON holds.
 
     Args:
         env_id: a gymnasium id, or `module:EnvId`.
         process: put the environment into a process of its own, through gymnasium.
         max_episode_steps: replaces the task's own time limit.
+        kwargs: arguments of the environment, values that JSON holds. The native tasks have none: with some, gymnasium
+            makes them.
 
     Raises:
         UnknownEnvironment: no such task, where that can be told without importing gymnasium.
@@ -30,10 +34,12 @@ def locate(env_id: str, process: bool = False, max_episode_steps: int | None = N
     """
     _refuse_malformed(env_id)
     _refuse_near_misses(env_id)
-    common = {"env": env_id, "max_episode_steps": max_episode_steps}
+    common: Spec = {"env": env_id, "max_episode_steps": max_episode_steps}
+    if kwargs:
+        common["kwargs"] = kwargs
     if process:
         return {"host": "process", **common}
-    if env_id not in NATIVE_TASKS:
+    if env_id not in NATIVE_TASKS or kwargs:
         return {"host": "gymnasium", **common}
     mujoco = _package_folder("mujoco", env_id)
     model_file = os.path.join(
@@ -59,7 +65,7 @@ def make(spec: "Spec") -> Environment:
     Raises:
         UnknownEnvironment, UnsupportedSpace, SimulatorMismatch, EnvironmentFault: as the host says.
     """
-    limit = spec.get("max_episode_steps")
+    limit, kwargs = spec.get("max_episode_steps"), spec.get("kwargs")
     if spec["host"] == "mujoco":
         from edgedst.envs.mujoco import MujocoEnvironment
 
@@ -67,10 +73,10 @@ def make(spec: "Spec") -> Environment:
     if spec["host"] == "process":
         from edgedst.envs.process_host import ProcessEnvironment
 
-        return ProcessEnvironment(spec["env"], limit)
+        return ProcessEnvironment(spec["env"], limit, kwargs)
     from edgedst.envs.gymnasium_host import GymnasiumEnvironment
 
-    return GymnasiumEnvironment(spec["env"], limit)
+    return GymnasiumEnvironment(spec["env"], limit, kwargs)
 
 
 def find_library(mujoco_folder: str) -> str:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedst import parse
-from edgedst.config import TrainConfig
+from edgedst.config import TrainConfig, by_own_names
 from edgedst.density import DENSE_METHODS
 from edgedst.errors import StudyError
 from edgedst.page import one_line
@@ -80,6 +80,8 @@ def identity(config: TrainConfig) -> str:
     """Everything that results depend on, as text: two runs with the same are the same run."""
     unused = {*FREE_SETTINGS, *idle_settings(config.method)}
     settings = {name: value for name, value in config.settings().items() if name not in unused}
+    if not settings["env_kwargs"]:  # runs from before there was such a setting are the same runs
+        del settings["env_kwargs"]
     # 50 and 50.0 are one budget.
     return json.dumps(
         {n: float(v) if n in _FLOATS and v is not None else v for n, v in settings.items()}, sort_keys=True
@@ -169,7 +171,8 @@ def _label(grid: dict[str, Any], where: str) -> str:
 
 def _axes(grid: dict[str, Any], settings: dict[str, Any], where: str) -> dict[str, list[Any]]:
     """The values that a block lists, by setting; what it does not list comes from [settings]."""
-    merged = {**settings, **{name: value for name, value in grid.items() if name != "label"}}
+    own = {name: value for name, value in grid.items() if name != "label"}
+    merged = {**by_own_names(settings, where), **by_own_names(own, where)}
     return {name: _values(name, value, where) for name, value in merged.items()}
 
 

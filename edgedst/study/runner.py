@@ -82,9 +82,9 @@ def check_tasks(points: list[Point]) -> None:
         UnknownEnvironment, SimulatorMismatch: what `registry.locate` says.
         StudyError: what `edgedst plan` says.
     """
-    first = {(point.config.env, point.config.env_process): point for point in reversed(points)}
-    for (env, process), point in first.items():
-        if registry.locate(env, process)["host"] == "mujoco":
+    first = {(point.config.env, point.config.env_process, point.config.env_kwargs): point for point in reversed(points)}
+    for (env, process, _), point in first.items():
+        if registry.locate(env, process, kwargs=point.config.settings()["env_kwargs"])["host"] == "mujoco":
             continue
         plan = edgedst_command("plan", "--config", "/dev/stdin", "--json")
         done = subprocess.run(plan, input=point.config.toml().encode(), capture_output=True, check=False)

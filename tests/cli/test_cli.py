@@ -1,15 +1,18 @@
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from edgedst.cli import launch, quick, train, verbs
-from edgedst.cli.settings import OPTIONS
-from edgedst.config import TrainConfig
+from edgedst.cli.settings import flags
+from edgedst.config import SETTINGS, TrainConfig
 
 runner = CliRunner()
+ROOT = Path(__file__).parents[2]
 
 
 def edgedst(*arguments, cwd=None):
@@ -40,6 +43,9 @@ def started(monkeypatch):
         "--hidden 128 --method td3 --replay-dtype float32",
         "--device raspberry-pi-zero-2w --steps 5",
         "--energy csv:meter.csv",
+        "--algo sac --ent-coef auto --lr 3e-4 --gamma=.98 --buffer-size 1e4 --net-arch 400,300",
+        "--set tau=0.01 --steps 1e6 --set steps=5 --set env_process=true",
+        '--env-kwargs={"port":"/dev/ttyUSB0"} --steps many',
     ],
 )
 def test_options_read_without_typer_are_those_that_typer_reads(line, started):
@@ -48,7 +54,9 @@ def test_options_read_without_typer_are_those_that_typer_reads(line, started):
     assert quick.parse(line.split()) == started[0]
 
 
-@pytest.mark.parametrize("line", ["--help", "--steps", "--steps many", "--stepz 3", "runs/a", "-n=5", "--seed --debug"])
+@pytest.mark.parametrize(
+    "line", ["--help", "--steps", "--stepz 3", "--env-process=true", "runs/a", "-n=5", "--seed --debug"]
+)
 def test_what_is_not_plain_is_left_to_typer(line):
     assert quick.parse(line.split()) is None
 
@@ -57,11 +65,11 @@ def test_what_is_not_plain_is_left_to_typer(line):
 def test_every_option_is_in_help_with_its_default(verb):
     told = " ".join(runner.invoke(verbs.app, [verb, "--help"], terminal_width=200).output.split())
     defaults = TrainConfig().settings()
-    for setting, _, flags, _ in OPTIONS:
-        assert all(flag in told for flag in flags)
+    for setting in SETTINGS:
+        assert all(flag in told for flag in flags(setting))
         default = defaults[setting]
         shown = ",".join(map(str, default)) if isinstance(default, list) else default
-        assert default is None or f"[default: {shown}]" in told
+        assert default in (None, False, {}) or f"[default: {shown}]" in told
 
 
 def test_the_verbs_are_listed_and_a_wrong_one_is_told():
@@ -70,6 +78,35 @@ def test_the_verbs_are_listed_and_a_wrong_one_is_told():
     wrong = edgedst("trian")
     assert wrong.returncode == 2
     assert "Did you mean `train`?" in wrong.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["study", "--help"]])
+def test_a_verb_s_summary_is_a_whole_sentence_on_80_columns(arguments):
+    told = runner.invoke(verbs.app, arguments, terminal_width=80, env={"COLUMNS": "80"}).output
+    assert "..." not in told.replace("[ARGS]...", "")
+    commands = told.partition("Commands:\n")[2].strip().splitlines()
+    assert all(line.startswith("  ") or line[0].isalpha() for line in commands)
+    assert all(line.rstrip().endswith(".") for line in commands)
+
+
+EXAMPLES = [
+    (path.name, line)
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for line in re.findall(r"^(?: {4})?edgedst ([a-z].*)$", path.read_text(encoding="utf-8"), re.M)
+]
+
+
+def test_every_example_has_options_of_its_verb():
+    """Of README.md and of docs/."""
+    told = {}
+    assert len(EXAMPLES) > 30
+    for page, line in EXAMPLES:
+        words = line.partition(" #")[0].split()
+        verb = tuple(words[:2] if words[0] == "study" else words[:1])
+        if verb not in told:
+            told[verb] = runner.invoke(verbs.app, [*verb, "--help"], terminal_width=200).output
+        for option in re.findall(r"(?<=\s)--[a-z][a-z0-9-]*", " ".join(words)):
+            assert re.search(rf"{option}\b(?!-)", told[verb]), f"{page}: edgedst {line}"
 
 
 def test_version():
@@ -85,6 +122,9 @@ def test_version():
             "UnsupportedSpace: CartPole-v1 takes actions from a Discrete space",
         ),
         (("--method", "ds-td"), "ConfigError: The command line: `method` must be one of"),
+        (("--steps", "many"), "ConfigError: The command line: `steps` must be a whole number and is 'many'"),
+        (("--set", "gama=1"), "ConfigError: `--set` has an unknown setting `gama`. Did you mean `gamma`?"),
+        (("--env-kwargs", "port"), "ConfigError: The command line: `env_kwargs` must be JSON like"),
         (("--eta", "2"), "ConfigError: The command line: `eta` must be at least 0 and at most 1"),
         (("--config", "wrong.toml"), "ConfigError: `wrong.toml` has an unknown setting `step`. Did you mean `steps`?"),
         (("--resume", "nowhere"), "CheckpointError: `nowhere` is no run folder"),
@@ -97,6 +137,21 @@ def test_bad_input_is_one_sentence(arguments, words, tmp_path):
     assert done.stderr.startswith(words)
     assert len(done.stderr.strip().splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["wrong.toml"]
+
+
+def test_a_wrong_option_has_a_hint_among_all():
+    told = runner.invoke(verbs.app, ["train", "--learning-rte", "3"])
+    assert told.exit_code == 2
+    assert "--learning-rate" in told.output
+
+
+@pytest.mark.parametrize("verb", ["plan", "profile"])
+def test_set_takes_any_setting_of_the_verb_s(verb):
+    wrong = edgedst(verb, "--set", "eta=7")
+    assert wrong.stderr == "ConfigError: The command line: `eta` must be at least 0 and at most 1 and is 7.0.\n"
+    if verb == "profile":
+        told = "ConfigError: `steps` is not for `edgedst profile`, which decides it itself.\n"
+        assert edgedst(verb, "--set", "total_timesteps=7").stderr == told
 
 
 def test_plan_prints_the_ledger():

@@ -2,9 +2,13 @@ import os
 
 import pytest
 
+from edgedst.config import TrainConfig
 from edgedst.density import nnz_per_layer
 from edgedst.errors import ConfigError, StudyError
-from edgedst.study.grid import SHIPPED, find_study, identity, read_study
+from edgedst.study.grid import SHIPPED, Point, find_study, identity, read_study
+
+# Digests of the runs of edgedst 0.1.0: a setting that is added since must not make them other runs.
+OLD_NAMES = {"ds-td3": "f57acfd8", "static-td3": "de331789", "td3": "dc112ca0", "ds-sac": "507dde84", "sac": "9518bd8e"}
 
 
 @pytest.fixture
@@ -68,6 +72,19 @@ def test_a_point_keeps_its_name_when_the_study_grows_and_when_threads_change(rea
     (before,) = read("[grid]\nseed = 3").points
     after = read("[settings]\nthreads = 2\n[grid]\nseed = [1, 2, 3]\nevolve_every = [1000, 50]").points
     assert before.name in {p.name for p in after}
+
+
+def test_the_names_of_runs_that_were_trained_before_hold():
+    names = {method: Point(TrainConfig(method=method).resolved()).name for method in OLD_NAMES}
+    assert names == {method: f"HalfCheetah-v4-{method}-s0-{digest}" for method, digest in OLD_NAMES.items()}
+
+
+def test_settings_have_all_of_their_names_and_a_grid_s_own_goes_before_those_of_all(read):
+    study = read(
+        "[settings]\nlr = 1e-3\ntotal_timesteps = 1e4\n[[grid]]\nlearning_rate = [1e-4, 1e-5]\nnet_arch = [64, 32]\n"
+    )
+    assert [point.config.learning_rate for point in study.points] == [1e-4, 1e-5]
+    assert {(point.config.steps, point.config.hidden) for point in study.points} == {(10_000, (64, 32))}
 
 
 def test_a_whole_number_is_the_same_budget_with_a_point_and_static_runs_differ_by_lambda_only(read):

@@ -1,0 +1,79 @@
+"""A board that trains has no package of an extra; a verb that needs one says how to get it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from training import TINY, train
+
+from edgedst import parse
+from edgedst.cli.main import EXTRAS
+
+PROJECT = parse.toml((Path(__file__).parents[2] / "pyproject.toml").read_bytes())["project"]
+# rich comes with typer, and imageio only to Gymnasium's own MuJoCo tasks.
+HIDDEN = [package for package in EXTRAS if package not in ("rich", "imageio")]
+WITHOUT = "import sys; sys.modules.update(dict.fromkeys({})); from edgedst.cli.main import main; main()"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("board")
+    train(folder, *TINY)
+    (folder / "actor.onnx").touch()
+    return folder
+
+
+def edgedst_without(packages, *arguments, cwd):
+    command = [sys.executable, "-c", WITHOUT.format(packages), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--help",
+        "export --help",
+        "devices",
+        "devices --here",
+        "plan --env InvertedPendulum-v5",
+        "train --env InvertedPendulum-v5 --steps 5 --start-steps 5 --eval-episodes 1 --resume newest --no-progress",
+        "evaluate --episodes 1",
+    ],
+)
+def test_what_a_board_does_needs_no_extra(line, folder):
+    done = edgedst_without(HIDDEN, *line.split(), cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "package", "extra"),
+    [
+        ("export a.onnx", "onnx", "export"),
+        ("export a.onnx", "onnxruntime", "export"),
+        ("evaluate actor.onnx", "onnxruntime", "export"),
+        ("profile --seconds 0.1", "rich", "profile"),
+    ],
+)
+def test_a_missing_extra_is_one_sentence_with_its_command(line, package, extra, folder):
+    done = edgedst_without([package], *line.split(), cwd=folder)
+    assert done.returncode == 1
+    sentence = f"This needs {package}, which is not installed: `pip install 'edgedst[{extra}]'`."
+    assert done.stderr == f"ModuleNotFoundError: {sentence}\n"
+    assert not (folder / "a.onnx").exists()
+
+
+def test_another_missing_module_is_a_bug_and_keeps_its_traceback(folder):
+    done = edgedst_without(["numpy"], "evaluate", cwd=folder)
+    assert "Traceback" in done.stderr
+
+
+def test_every_package_of_an_extra_is_known_by_its_extra():
+    extras = PROJECT["optional-dependencies"]
+    assert set(EXTRAS.values()) == set(extras) - {"all", "test"}
+    for package, extra in EXTRAS.items():
+        assert any(line.startswith(package + ">=") for line in extras[extra]), package
+        assert not any(line.startswith(package + ">=") for line in PROJECT["dependencies"]), package
+    named = {line.partition(">=")[0] for extra in set(EXTRAS.values()) for line in extras[extra]}
+    assert named == set(EXTRAS)
+    assert extras["all"] == ["edgedst[export,study,profile,torch,dask]"]
