@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WARM_UP_STEPS = 50
 LARGEST_FLOAT16 = 65_504.0
-FRONT_END_BYTES = 17_500_000  # peak of the command that becomes the trainer; a plan alone cannot measure it
+FRONT_END_BYTES = 16_500_000  # peak of the command that becomes the trainer; a plan alone cannot measure it
 METER_SAMPLES = 64  # remembered: the trainer asks for windows since its first step only
 
 

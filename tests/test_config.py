@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from edgedst import parse
-from edgedst.cli.settings import configured, read_typed
 from edgedst.config import ALIASES, PRESETS, SETTINGS, TrainConfig
 from edgedst.density import nnz_per_layer
 from edgedst.errors import ConfigError
+from edgedst.launch.settings import configured, read_typed
 from edgedst.profile.flops import Run, paper_flops
 
 

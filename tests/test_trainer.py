@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from training import digest, metrics, run_in, start, summary, train
 
-from edgedst.cli import launch
 from edgedst.config import TrainConfig
+from edgedst.launch import job as launch
 from edgedst.trainer import Run
 
 SMALL = (

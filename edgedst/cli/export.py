@@ -81,8 +81,8 @@ def export(
     way where there is a C compiler. `--bundle DIR` makes a folder with both, golden pairs, runners, a loop at a fixed
     rate with its systemd unit, and notes on the board.
     """
-    from edgedst.cli.exporting import Request, export_bundle, export_file
     from edgedst.config import arguments
+    from edgedst.deploy.exporting import Request, export_bundle, export_file
     from edgedst.deploy.onnx import Format
 
     format = Format(weights, dtype, opset, stochastic)

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edgedst.cli.settings import flags, read_typed
 from edgedst.config import SETTINGS
 from edgedst.errors import ConfigError
+from edgedst.launch.settings import flags, read_typed
 
 Progress = Annotated[
     bool | None,

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edgedst import parse
-from edgedst.cli.board import asked_board, planning_note, usual_settings
-from edgedst.cli.launch import command, job_for, preset_note, signals_held_back
 from edgedst.cli.options import Debug, Device, training_options
-from edgedst.cli.settings import configured
-from edgedst.errors import EnvironmentFault
+from edgedst.launch.board import asked_board, planning_note, usual_settings
+from edgedst.launch.job import make_plan, preset_note
+from edgedst.launch.settings import configured
 
 
 @training_options
@@ -35,29 +32,14 @@ def plan(
     settings = configured(typed, config, usual_settings(board))
     if device and (note := planning_note(board)):
         print(note, file=sys.stderr)
-    arguments, variables = command(job_for(settings, plan_only=True, debug=debug))
-    with signals_held_back():
-        process = subprocess.Popen(arguments, env=variables, stdout=subprocess.PIPE)
-    with process:
-        try:
-            printed, _ = process.communicate()
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode > 0:
-        raise typer.Exit(process.returncode)
-    # A Python environment may print before and after.
-    ledgers = [told for line in printed.splitlines() if "planned_bytes" in (told := parse.json_object(line))]
-    if process.returncode < 0 or not ledgers:
-        how = f"was ended by signal {-process.returncode}" if process.returncode else "ended before it had a plan"
-        raise EnvironmentFault(f"The process that makes {settings.env} and plans {how}: there is no plan.")
+    ledger = make_plan(settings, debug)
     if as_json:
-        typer.echo(json.dumps(ledgers[-1]))
+        typer.echo(json.dumps(ledger))
         return
-    for note in (preset_note(settings), *ledgers[-1]["notes"]):
+    for note in (preset_note(settings), *ledger["notes"]):
         if note:
             print(note, file=sys.stderr)
-    typer.echo(ledger_text(settings.env, ledgers[-1], outside=settings.env_process))
+    typer.echo(ledger_text(settings.env, ledger, outside=settings.env_process))
 
 
 def ledger_text(env: str, ledger: dict[str, Any], outside: bool) -> str:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgedst.cli.board import board_note, kernels_for, usual_settings
-from edgedst.cli.launch import command, job_for, preset_note
 from edgedst.cli.options import Debug, Progress, training_options
-from edgedst.cli.settings import configured
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, ProfileError
 from edgedst.files import write_together
+from edgedst.launch.board import board_note, kernels_for, usual_settings
+from edgedst.launch.job import command, job_for, preset_note
+from edgedst.launch.settings import configured
 from edgedst.runs.find import config_of_run
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgedst.cli.launch import start_training
-from edgedst.cli.settings import flags, read_typed
 from edgedst.config import SETTINGS
+from edgedst.launch.job import start_training
+from edgedst.launch.settings import flags, read_typed
 
 
 def train(arguments: list[str]) -> None:

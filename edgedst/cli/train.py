@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from edgedst.cli.launch import start_training
 from edgedst.cli.options import Debug, Device, Progress, training_options
+from edgedst.launch.job import start_training
 
 
 @training_options

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from edgedst.cli import launch, quick, train, verbs
-from edgedst.cli.settings import flags
+from edgedst.cli import quick, train, verbs
 from edgedst.config import SETTINGS, TrainConfig
+from edgedst.launch import job as launch
+from edgedst.launch.settings import flags
 
 runner = CliRunner()
 ROOT = Path(__file__).parents[2]

@@ -11,11 +11,11 @@ import pytest
 from saved_runs import commit
 
 from edgedst import boards, core
-from edgedst.cli import board as board_of
-from edgedst.cli import launch
-from edgedst.cli.settings import configured
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, UnknownDevice
+from edgedst.launch import board as board_of
+from edgedst.launch import job as launch
+from edgedst.launch.settings import configured
 
 FOREIGN = "raspberry-pi-zero-2w" if "neon" not in core.isas else "generic-x86-64"
 
@@ -192,7 +192,8 @@ def test_plan_for_this_very_board_needs_no_such_words(on_a_board):
 def test_the_trainer_runs_the_board_s_kernels(tmp_path):
     """The whole way, exec included: the process that trains is pinned, and host.json says so."""
     program = (
-        "import sys; from dataclasses import replace; from edgedst import boards; from edgedst.cli import board, main; "
+        "import sys; from dataclasses import replace; from edgedst import boards; from edgedst.launch import board; "
+        "from edgedst.cli import main; "
         "pi = boards.load('raspberry-pi-4'); pi = replace(pi, train=replace(pi.train, isa='scalar')); "
         "board.detect = lambda: boards.Recognised(pi, 'A test.'); sys.argv[0] = 'edgedst'; main.main()"
     )

@@ -71,7 +71,7 @@ MOMENTS = [
     ("plan", "edgedst.cli.plan"),
     ("plan", "edgedst.envs.registry"),
     ("train", "edgedst.cli.quick"),
-    ("train", "edgedst.cli.launch"),
+    ("train", "edgedst.launch.job"),
     ("profile --repeats 0", "edgedst.profile.measure"),
     ("profile --repeats 0", "rich.table"),
     ("study report out", "edgedst.study.report"),

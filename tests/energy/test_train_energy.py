@@ -10,10 +10,10 @@ from power_tree import board, ina3221
 from saved_runs import recommit
 
 from edgedst import boards
-from edgedst.cli import launch
 from edgedst.config import TrainConfig
 from edgedst.energy import sources
 from edgedst.errors import ConfigError
+from edgedst.launch import job as launch
 
 SMALL = {"steps": 600, "hidden": (32,), "start_steps": 200, "eval_every": 300, "eval_episodes": 1, "evolve_every": 100}
 SMALL["replay_rows"] = 5000
@@ -105,7 +105,7 @@ def test_a_run_without_a_meter_loads_nothing_of_it(metered):
     added = {*read(run)["modules"]} - {*read(without)["modules"]}
     assert {name for name in added if not name.startswith("edgedst.energy")} <= {"_collections", "_thread"}
     boot = (
-        "import sys; from edgedst.cli import launch, quick; from edgedst.config import TrainConfig; "
+        "import sys; from edgedst.launch import job as launch  #quick; from edgedst.config import TrainConfig; "
         "launch.job_for(TrainConfig().resolved()); print([m for m in sys.modules if m.startswith('edgedst.energy')])"
     )
     assert subprocess.run([sys.executable, "-c", boot], capture_output=True, text=True, check=True).stdout == "[]\n"

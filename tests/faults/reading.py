@@ -12,7 +12,6 @@ import traceback
 from pathlib import Path
 
 from edgedst import boards
-from edgedst.cli.settings import configured
 from edgedst.config import TrainConfig
 from edgedst.deploy.bundle import check_bundle
 from edgedst.deploy.evaluate import evaluate
@@ -21,6 +20,7 @@ from edgedst.energy import sources
 from edgedst.energy.readers import CsvFile
 from edgedst.energy.trace import Trace
 from edgedst.errors import EdgedstError
+from edgedst.launch.settings import configured
 from edgedst.runs.actor import best_evaluation, read_actor
 from edgedst.runs.recorded import recorded_observations
 from edgedst.study.grid import read_study

@@ -14,9 +14,9 @@ from faults.damage import damaged
 from study_folder import study_text
 from training import TINY, contents, digest, edgedst, metrics, run_in, saved_step, start
 
-from edgedst.cli import launch
 from edgedst.config import TrainConfig
 from edgedst.folders import folder as shipped
+from edgedst.launch import job as launch
 
 HERE = Path(__file__).parent
 MOST_SECONDS = 30  # of one read

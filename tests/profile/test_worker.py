@@ -6,8 +6,8 @@ import tempfile
 
 import pytest
 
-from edgedst.cli.launch import command, job_for
 from edgedst.config import TrainConfig
+from edgedst.launch.job import command, job_for
 
 SMALL = {"hidden": (16, 16), "batch_size": 8, "threads": 1, "budget_mb": 40.0}
 

@@ -174,7 +174,7 @@ def test_a_run_that_another_process_trains_is_refused_and_what_it_reads_is_what_
 
 def trainer_error(folder, run):
     """What the trainer itself says of a run, past the front end's own look at it."""
-    from edgedst.cli.launch import command, job_for
+    from edgedst.launch.job import command, job_for
 
     settings = TrainConfig.from_settings(TrainConfig.load(run / "config.toml")).resolved()
     job = job_for(settings, resume=str(run), config_crc32=0, progress=False)

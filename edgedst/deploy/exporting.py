@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from edgedst.cli.board import asked_board
 from edgedst.deploy.agreement import RECORDED_ROWS, Reference, movements
 from edgedst.deploy.bundle import (
     C_SOURCE,
@@ -24,6 +23,7 @@ from edgedst.deploy.onnx import Format, export_actor
 from edgedst.deploy.return_drop import ReturnDrop, check_return_drop, parse_share
 from edgedst.deploy.writing import check_place, filling
 from edgedst.errors import ConfigError
+from edgedst.launch.board import asked_board
 from edgedst.runs.actor import ActorWeights, FloatArray, best_evaluation, read_actor
 from edgedst.runs.find import newest_run
 from edgedst.runs.recorded import recorded_observations

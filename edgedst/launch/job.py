@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,20 +14,30 @@ from pathlib import Path
 from typing import Any
 
 import edgedst
+from edgedst import errors, parse
 from edgedst.boards import Board
 from edgedst.budget.guard import memory
-from edgedst.cli.board import asked_board, board_note, kernels_for, usual_settings
-from edgedst.cli.settings import combined
 from edgedst.config import DENSE_METHODS, TrainConfig
 from edgedst.envs import registry
-from edgedst.errors import CoreNotBuilt
+from edgedst.errors import CoreNotBuilt, EdgedstError, EnvironmentFault
+from edgedst.launch.board import asked_board, board_note, kernels_for, usual_settings
+from edgedst.launch.settings import combined
 from edgedst.runs import find
 
 _BOOT = "import sys; sys.path[:] = {path}; import edgedst; edgedst.__path__[:] = {package!r}; {rest}"
 _MAIN = "from {module} import main; sys.exit(main())"
 
 
-def start_training(
+def start_training(*arguments: Any, **named: Any) -> None:
+    """Become the trainer: this does not return. Arguments and errors are those of `trainer_command`."""
+    argv, variables = trainer_command(*arguments, **named)
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    with signals_held_back():
+        os.execve(argv[0], argv, variables)
+
+
+def trainer_command(
     typed: dict[str, Any],
     config: Path | None,
     device: str | None,
@@ -34,17 +45,22 @@ def start_training(
     resume: str | None,
     progress: bool | None,
     debug: bool,
-) -> None:
-    """Become the trainer: this does not return.
+    **wishes: Any,
+) -> tuple[list[str], dict[str, str]]:
+    """(argv, environment variables) of the process that trains.
 
     Args:
-        typed: settings from the command line.
+        typed: settings by name.
         config: a TOML file of settings, which `typed` overrides.
         device: the board whose defaults hold where neither says anything; None: the one that this is.
         run_dir: folder that holds the runs.
         resume: a run folder, or "newest", or None.
         progress: see `Progress`.
         debug: whether an error shows its traceback.
+        wishes: `stop_at_return`, `stop_after_seconds`, `told_to`: see `trainer.main`.
+
+    Raises:
+        EdgedstError: a setting is wrong, or the run, the board or the environment cannot be.
     """
     asked = asked_board(device)
     board = asked.board
@@ -74,12 +90,69 @@ def start_training(
         note=note,
         board=board,
         config_toml=f"# Board: {board.name}. {asked.why}\n{settings.toml()}",
+        **wishes,
     )
-    arguments, variables = command(job, isa)
-    if sys.stdout is not None:
-        sys.stdout.flush()
+    return command(job, isa)
+
+
+def make_plan(settings: TrainConfig, debug: bool = False) -> dict[str, Any]:
+    """The ledger of a run, made by the trainer itself, which measures and does not train; see `Plan.as_dict`.
+
+    Its `notes` are for the user.
+
+    Raises:
+        EdgedstError: what the trainer refuses, and an environment that ends its process.
+    """
+    arguments, variables = command(job_for(settings, plan_only=True, debug=debug))
+    code, printed, said = run_trainer(arguments, variables, printed=True)
+    # A Python environment may print before and after.
+    ledgers = [told for line in printed.splitlines() if "planned_bytes" in (told := parse.json_object(line))]
+    if code > 0:
+        raise error_of(said)
+    if code < 0 or not ledgers:
+        how = f"was ended by signal {-code}" if code else "ended before it had a plan"
+        raise EnvironmentFault(f"The process that makes {settings.env} and plans {how}: there is no plan.")
+    return ledgers[-1]
+
+
+def run_trainer(
+    arguments: list[str], variables: dict[str, str], printed: bool = False, **options: Any
+) -> tuple[int, bytes, str]:
+    """Start the trainer as a child and wait for it: (exit code, standard output, its last line on standard error).
+
+    Other lines that it writes there are passed on. It is ended when the wait is: by SIGTERM, at which it checkpoints.
+
+    Args:
+        arguments: of `command`.
+        variables: likewise.
+        printed: whether standard output is wanted; else it is this process's.
+        options: of `subprocess.Popen`.
+    """
+    pipe = subprocess.PIPE if printed else None
     with signals_held_back():
-        os.execve(arguments[0], arguments, variables)
+        process = subprocess.Popen(arguments, env=variables, stdout=pipe, stderr=subprocess.PIPE, **options)
+    with process:
+        try:
+            out, err = process.communicate()
+        except BaseException:
+            process.terminate()
+            process.communicate()
+            raise
+    *lines, last = err.decode(errors="backslashreplace").rstrip().splitlines() or [""]
+    if not process.returncode:
+        lines, last = [*lines, last] if last else lines, ""
+    for line in lines:
+        print(line, file=sys.stderr)
+    return process.returncode, out or b"", last
+
+
+def error_of(said: str) -> EdgedstError:
+    """The error that a trainer's last words tell: `BudgetExceeded: HalfCheetah-v4 needs ...`."""
+    name, _, sentence = said.partition(": ")
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, EdgedstError):
+        return kind(sentence)
+    return EnvironmentFault(f"The trainer ended with `{said}`." if said else "The trainer ended without a word.")
 
 
 @contextmanager
