@@ -18,7 +18,7 @@ from typing import Any
 from edgedst import parse
 from edgedst.density import DENSE_METHODS, family, nnz_per_layer
 from edgedst.errors import ConfigError
-from edgedst.setting import Json, check_choice, check_range, setting, toml, typed
+from edgedst.setting import Json, check_choice, check_range, one_line, setting, toml, typed
 
 __all__ = [
     "ALIASES",
@@ -247,16 +247,16 @@ def by_own_names(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
             near = difflib.get_close_matches(name, [*SETTINGS, *ALIASES], n=1)
             hint = f"Did you mean `{near[0]}`?" if near else f"The settings are: {', '.join(SETTINGS)}."
             if isinstance(value, dict) and near != ["env_kwargs"]:
-                hint = f"Settings stand at the top level: take the line `[{written}]` out."
-            raise ConfigError(f"{source} has an unknown setting `{written}`. {hint}")
+                hint = f"Settings stand at the top level: take the line `[{one_line(written)}]` out."
+            raise ConfigError(f"{source} has an unknown setting `{one_line(written)}`. {hint}")
         if name in named:
             raise ConfigError(f"{source} has `{name}` twice, once as `{written}`. Leave one of them out.")
         named[name] = value
     begin = re.fullmatch(r"auto(?:_(.+))?", named["alpha"]) if isinstance(named.get("alpha"), str) else None
     if begin:
         if named.setdefault("alpha_tuning", "automatic") != "automatic":
-            tuning = named["alpha_tuning"]
-            raise ConfigError(f"{source}: `alpha` is {named['alpha']} and `alpha_tuning` is {tuning}. Leave one out.")
+            alpha, tuning = one_line(named["alpha"]), one_line(named["alpha_tuning"])
+            raise ConfigError(f"{source}: `alpha` is {alpha} and `alpha_tuning` is {tuning}. Leave one out.")
         if begin[1] is None:
             del named["alpha"]
         else:

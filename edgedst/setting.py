@@ -84,7 +84,7 @@ def typed(row: Field[Any], value: Any) -> Any:
         "tuple[int, ...]": isinstance(value, tuple) and all(map(_is_whole, value)),
     }[wanted]
     if not right:
-        raise ConfigError(f"`{row.name}` must be {_KINDS[wanted]} and is {value!r}.")
+        raise ConfigError(f"`{row.name}` must be {_KINDS[wanted]} and is {one_line(repr(value))}.")
     return value
 
 
@@ -99,7 +99,13 @@ def check_choice(row: Field[Any], value: Any) -> None:
         return
     near = difflib.get_close_matches(str(value), choices, n=1)
     hint = f" Did you mean `{near[0]}`?" if near else ""
-    raise ConfigError(f"`{row.name}` must be one of {', '.join(choices)} and is `{value}`.{hint}")
+    raise ConfigError(f"`{row.name}` must be one of {', '.join(choices)} and is `{one_line(value)}`.{hint}")
+
+
+def one_line(value: Any) -> str:
+    """What somebody wrote, for a sentence: on one line and not endless."""
+    text = str(value)
+    return (text if text.isprintable() else ascii(text)[1:-1])[:200]
 
 
 def check_range(row: Field[Any], value: Any) -> None:
@@ -177,6 +183,6 @@ def _check_holdable(where: str, value: Any, depth: int) -> None:
     ):
         shown = ascii(value)[:60]
         raise ConfigError(
-            f"`{ascii(where)[1:-1]}` may hold texts, finite numbers, true, false, lists and objects, and has {shown}. "
+            f"`{one_line(where)}` may hold texts, finite numbers, true, false, lists and objects, and has {shown}. "
             "Leave it out."
         )

@@ -287,6 +287,16 @@ def test_an_alpha_that_is_auto_is_tuned(text, alpha, tmp_path):
 KWARGS = {"port": "/dev/ttyUSB0", "gain": 1e-7, "axes": [1, [True, "\u00e9\n\"'"]], "a b": {"": -(2**63)}}
 
 
+@pytest.mark.parametrize("name", ["a\nb", "method", "steps", "alpha"])
+def test_a_line_break_in_a_file_leaves_one_sentence(name, tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(f'{json.dumps(name)} = "c\\nd{"e" * 999}"\nalpha_tuning = "f\\ng"\n', encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        configured({}, path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
+
+
 def test_arguments_of_the_environment_come_back_from_every_file_and_are_hashable(tmp_path):
     config = TrainConfig.from_settings({"env_kwargs": KWARGS})
     assert config == TrainConfig.from_settings({"env_kwargs": json.dumps(KWARGS, indent=1)})

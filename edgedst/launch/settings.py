@@ -12,6 +12,7 @@ from typing import Any
 from edgedst.config import SETTINGS, TrainConfig, by_own_names
 from edgedst.density import family
 from edgedst.errors import ConfigError
+from edgedst.setting import one_line
 
 
 def flags(name: str) -> list[str]:
@@ -34,7 +35,7 @@ def read_typed(options: dict[str, Any], pairs: Iterable[str] = ()) -> dict[str, 
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
-            raise ConfigError(f"`--set {pair}` must be like `--set gamma=0.98`.")
+            raise ConfigError(f"`--set {one_line(pair)}` must be like `--set gamma=0.98`.")
         setting_pairs |= by_own_names({name.strip(): text.strip()}, "`--set`")
     typed = by_own_names({**options, **setting_pairs}, "The command line")
     return {name: _value(name, text) for name, text in typed.items()}
