@@ -83,3 +83,7 @@ class StudyError(EdgedstError, ValueError):
 
 class ProfileError(EdgedstError, RuntimeError):
     """A contender of a profile cannot run or failed, or its results could not be written."""
+
+
+class MissingLibrary(EdgedstError, ImportError):
+    """A library is not installed that only some verbs need; the sentence names the extra that brings it."""

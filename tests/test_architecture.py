@@ -23,11 +23,11 @@ FLOORS = [
     {"deploy", "trainer"},
     {"stage", "summary"},
     {"evaluation", "episode"},
-    {"agents", "envs", "checkpoints", "progress", "page"},
-    {"runs", "saved_state"},
+    {"agents", "envs", "checkpoints", "progress", "report"},
+    {"curve", "flops", "runs", "saved_state"},
     {"energy"},
     {"budget", "config", "boards"},
-    {"core", "density", "files", "folders", "parse", "plain_json"},
+    {"core", "density", "files", "folders", "parse", "plain_json", "spread"},
     {"_core"},
     {"errors", ""},  # "": edgedst/__init__.py, which holds the version
 ]
@@ -44,7 +44,9 @@ ONLY_IN = {
     "torch": {"edgedst.profile.versus_dense"},
     "typer": {"edgedst.cli"},
     "rich": {"edgedst.cli", "edgedst.profile"},
-    "matplotlib": {"edgedst.study", "edgedst.cli"},
+    "jinja2": {"edgedst.report"},
+    "markupsafe": {"edgedst.report", "edgedst.profile"},
+    "matplotlib": set(),
     "distributed": {"edgedst.study.cluster"},
 }
 

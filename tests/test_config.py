@@ -6,7 +6,7 @@ from edgedst.cli.settings import OPTIONS, configured, parse_hidden
 from edgedst.config import PRESETS, TrainConfig
 from edgedst.density import nnz_per_layer
 from edgedst.errors import ConfigError
-from edgedst.profile.flops import Run, paper_flops
+from edgedst.flops import Run, paper_flops
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from edgedst import __version__
+from edgedst import __version__, flops
 from edgedst.boards import Board
 from edgedst.config import TrainConfig, nnz_per_layer
+from edgedst.curve import curve_with_joules
 from edgedst.density import family
 from edgedst.energy.comparison import check_comparable
-from edgedst.profile import flops, window
+from edgedst.profile import window
 from edgedst.profile.contenders import SPARSE, Contender
-from edgedst.profile.curve import curve_with_joules
 from edgedst.profile.doubts import doubts
 from edgedst.profile.measure import Measured, Turn
-from edgedst.profile.spread import INTERVAL, ratio, stat
 from edgedst.runs import host_facts
+from edgedst.spread import INTERVAL, ratio, stat
 
 FORMAT = 1
 

@@ -7,12 +7,12 @@ from statistics import median
 from typing import Any
 
 from edgedst.config import TrainConfig
+from edgedst.report.blocks import NOTHING, Block, Column, Heading, Picture, Table, Text
+from edgedst.spread import mean_and_sd
 from edgedst.study import figures
 from edgedst.study.over_tasks import over_tasks
-from edgedst.study.page import NOTHING, Block, Column, Figure, Heading, Table, Text
 from edgedst.study.paper import METRICS, Value, paper, task_of
 from edgedst.study.results import SCHEDULE, SPARSITY, Results, Variant
-from edgedst.study.statistics import mean_and_sd
 
 SPARSITY_TOLERANCE = 2.5  # percent points: the paper's "50 %" is 50.6
 
@@ -26,7 +26,7 @@ class Comparison:
 
     def __init__(self, results: Results) -> None:
         self.results = results
-        self.pictures: dict[str, bytes] = {}  # PNGs by name, once `blocks` has drawn them
+        self.pictures: dict[str, bytes] = {}  # SVGs by name, once `blocks` has drawn them
         self._number = {variant.name: number for number, variant in enumerate(results.variants)}
         self._protocol = {key: variant for key in paper().methods if (variant := self._variant_like_the_paper_s(key))}
         protocol = {variant.name for variant in self._protocol.values()}
@@ -265,8 +265,8 @@ class Comparison:
     def _figure(self, name: str, panels: Sequence[tuple[str, Sequence[figures.Curve]]], caption: str) -> Block:
         if not panels:
             return Text("There is no evaluation yet.")
-        self.pictures[f"{name}.png"] = figures.draw_curves(panels, paper().steps)
-        return Figure(f"{name}.png", caption.partition(",")[0], caption)
+        self.pictures[f"{name}.svg"] = figures.draw_curves(panels, paper().steps)
+        return Picture(f"{name}.svg", caption.partition(",")[0], caption)
 
     def _here(self, metric: str, task: str, variant: Variant) -> str:
         """Mean, standard deviation, and how many seeds where some are missing."""

@@ -14,8 +14,8 @@ from typing import Any
 
 from edgedst import parse
 from edgedst.config import TrainConfig
+from edgedst.curve import evaluations, is_number, is_step
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError
-from edgedst.profile.curve import evaluations, is_number, is_step
 from edgedst.runs import folder_name
 from edgedst.saved_state import read_state
 from edgedst.study.grid import Point, identity

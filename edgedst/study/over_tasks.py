@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from edgedst.report.blocks import NOTHING, Block, Column, Heading, Picture, Table, Text
+from edgedst.report.text import literal
 from edgedst.study import figures
-from edgedst.study.page import NOTHING, Block, Column, Figure, Heading, Table, Text, literal
 from edgedst.study.paper import METRICS, paper
 from edgedst.study.results import Results, Variant
 from edgedst.study.statistics import BOOTSTRAP_DRAWS, FEWEST_SEEDS, interquartile_mean, stratified_bootstrap
 
-PICTURE = "interquartile-mean.png"
+PICTURE = "interquartile-mean.svg"
 
 Interval = tuple[float, float] | None
 
@@ -55,7 +56,7 @@ def over_tasks(
     left_out = [task for task in results.tasks if task not in tasks] + [v.name for v in variants if v not in able]
     caption = _caption(tasks, left_out, results.as_long_as_the_paper_s)
     table = Table(columns, list(cells.values()), caption)
-    return [heading, Figure(PICTURE, "Interquartile means", told), table], {PICTURE: picture}
+    return [heading, Picture(PICTURE, "Interquartile means", told), table], {PICTURE: picture}
 
 
 def _caption(tasks: Sequence[str], left_out: Sequence[str], as_long: bool) -> str:

@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 
 from edgedst import __version__
+from edgedst.curve import is_step
 from edgedst.errors import StudyError
 from edgedst.files import folder_error, make_folder, write_together
-from edgedst.profile.curve import is_step
+from edgedst.report.blocks import NOTHING, Block, Column, Heading, Items, Table, Text, markdown, page
+from edgedst.report.text import code, literal
 from edgedst.study.comparison import Comparison
 from edgedst.study.energy import energy_section
 from edgedst.study.grid import read_study
-from edgedst.study.page import NOTHING, Block, Column, Heading, Items, Table, Text, code, literal, markdown, page
 from edgedst.study.paper import paper
 from edgedst.study.results import Result, Results
 
@@ -22,10 +23,10 @@ MOST_HOST_CHARACTERS = 400  # of a machine: host.json may hold any text
 
 
 def write_report(study: Path, out: Path) -> list[Path]:
-    """Write index.html, report.md and the PNGs; returns their paths, the page first.
+    """Write index.html, report.md and the SVGs; returns their paths, the page first.
 
     Raises:
-        StudyError: the folder is no study's, or matplotlib is missing.
+        StudyError: the folder is no study's.
         ConfigError: its file has settings that this edgedst does not know.
         RunFolderError: the report cannot be written.
     """

@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgedst import parse
+from edgedst import flops, parse
 from edgedst.config import TrainConfig
+from edgedst.curve import is_step, unread
 from edgedst.density import DENSE_METHODS, family, nnz_per_layer
-from edgedst.profile import flops
-from edgedst.profile.curve import is_step, unread
+from edgedst.report.text import code, literal
 from edgedst.study.found import Run, RunIndex
 from edgedst.study.grid import FREE_SETTINGS, Point, Study, idle_settings
-from edgedst.study.page import code, literal
 from edgedst.study.statistics import last_return, learning_curve_area
 
 # Settings that Figures 3 and 4 vary.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgedst.profile.flops import Run, an_update, paper_flops, work_done
+from edgedst.flops import Run, an_update, paper_flops, work_done
 
 
 def nnz(sizes, lambdas):
