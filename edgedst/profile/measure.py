@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgedst.errors import EdgedstError
-from edgedst.profile.contenders import TORCH, Contender, Start
+from edgedst.profile.contenders import TORCH, Contender, Start, run_contender
 from edgedst.profile.host_state import Counters, State, read_counters, read_state
-from edgedst.profile.process import run_contender
 from edgedst.progress import duration
 
 CALIBRATION_SHARE, CALIBRATION_SECONDS = 0.25, 3.0  # of a window's seconds, and at most

@@ -20,7 +20,9 @@ try:
 except ImportError:
     raise MissingLibrary("Pages need Jinja2: pip install 'edgedst[profile]' or 'edgedst[study]'.") from None
 
-_MARKS = re.compile(r"\\([!-/:-@\[-`{-~])|`([^`]+)`|\*\*(.+?)\*\*")
+_SPANS = r"`([^`]+)`|\*\*(.+?)\*\*"
+_MARKS = re.compile(r"((?!))|" + _SPANS)  # the first group is for what a backslash escapes: nothing here
+_MARKS_AND_ESCAPES = re.compile(r"\\([!-/:-@\[-`{-~])|" + _SPANS)
 
 
 def render(template: str, **shown: Any) -> str:
@@ -56,10 +58,8 @@ def marked(text: str, escapes: bool = True) -> Markup:
         escapes: whether a backslash before punctuation makes it stand as it is, as in Markdown.
     """
     parts, end = [], 0
-    for found in _MARKS.finditer(text):
+    for found in (_MARKS_AND_ESCAPES if escapes else _MARKS).finditer(text):
         escaped, span, strong = found.groups()
-        if escaped and not escapes:
-            continue
         parts.append(_escaped(text[end : found.start()]))
         if escaped:
             parts.append(_escaped(escaped))

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 from described_json import faults
-from edgedst.profile.curve import BY_STEPS, LOGGED
 from stand_in_contenders import FACTS, SteadyMeter, Watcher, contender, idle_of, starting
 
+from edgedst.curve import BY_STEPS, LOGGED
 from edgedst.errors import EnergyMismatch
 from edgedst.profile.document import document
 from edgedst.profile.measure import Goal, measure

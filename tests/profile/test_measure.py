@@ -7,9 +7,8 @@ import pytest
 from stand_in_contenders import SteadyMeter, Watcher, contender, idle_of, starting
 
 from edgedst.errors import BudgetExceeded, ProfileError
-from edgedst.profile.contenders import TORCH, Contender
+from edgedst.profile.contenders import TORCH, Contender, failure
 from edgedst.profile.measure import Goal, measure, whole_steps
-from edgedst.profile.process import failure
 
 BOTH = [contender("sparse"), contender("dense")]
 
