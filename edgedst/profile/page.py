@@ -1,22 +1,23 @@
 """A profile as one HTML page for a phone, a desktop and a printer: the answer in words, charts, every figure.
 
-It is drawn from the profile's JSON alone (docs/formats.md) and holds it whole. `shown.py` reads the figures,
-report/templates/profile.html lays them out; here are the words of the first screen and what the charts are made of.
+It is drawn from the profile's JSON alone (docs/formats.md) and holds it whole. report/templates/profile.html lays it
+out; here are the words of its first screen, and what the charts are made of.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from edgedst.files import write_together
-from edgedst.profile.shown import BESIDES_REPLAY, NOT_PLANNED, RATIOS, Pair, Shown, Stacks, begun, missing
+from edgedst.profile.document import RATIOS
 from edgedst.report import numbers
-from edgedst.report.charts import Bar, Line, Plot, ticks
+from edgedst.report.charts import Bar, Interval, Line, Plot, ticks
+from edgedst.report.figures import NOT_MEASURED, Derived, Figures, Stacks, missing
 from edgedst.report.html import render
-from edgedst.report.numbers import CHANGE, JOULES, MICROSECONDS, short
+from edgedst.report.numbers import CHANGE, COUNT, JOULES, MICROSECONDS, PLAIN, RATIO, SIZE, Unit, short
 
 # The ledger's lines as parts that a picture can hold, by how a line's name begins; what none of them begins is "other".
 LEDGER_PARTS = {
@@ -27,6 +28,13 @@ LEDGER_PARTS = {
     "headroom": ("headroom", "not used"),
 }
 CURVE_HEIGHT = 232  # pixels
+
+SAID = {"torch": "PyTorch"}  # names of contenders that a sentence spells otherwise
+SIDE_COLOURS = 5  # c0 to c4 in profile.css
+
+MODELLED = "modelled, not measured"
+NOT_PLANNED = "not planned"
+BESIDES_REPLAY, ROWS_KEPT = "memory besides the replay", "transitions kept"
 
 
 def write_page(document: dict[str, Any], path: Path, beside: dict[str, bytes] | None = None) -> None:
@@ -73,6 +81,152 @@ def page(document: dict[str, Any]) -> str:
         # Within a script only "<" could end it, or begin a comment.
         source=Markup(shown.json.replace("<", "\\u003c")),
     )
+
+
+class Side(NamedTuple):
+    """One of those compared, as the page shows it."""
+
+    path: str  # of its figures
+    label: str
+    colour: str  # CSS class
+
+
+class Pair(NamedTuple):
+    """Two of them and their ratios."""
+
+    path: str  # of the ratios
+    ours: str  # the contender's name
+    theirs: str
+
+    @staticmethod
+    def at(path: str) -> Pair:
+        """Of a path such as `ratios.sparse / dense`."""
+        ours, _, theirs = path.partition(".")[2].partition(" / ")
+        return Pair(path, ours, theirs)
+
+    def said(self) -> tuple[str, str]:
+        """Their names in a sentence."""
+        return SAID.get(self.ours, self.ours), SAID.get(self.theirs, self.theirs)
+
+
+def begun(name: str) -> str:
+    """The name as a line begins with it: FLOPs and CPU keep their letters."""
+    return name[:1].upper() + name[1:]
+
+
+class Shown(Figures):
+    """A profile's document: its contenders, their ratios, and what is drawn of them."""
+
+    def stat(self, path: str, unit: Unit = PLAIN) -> Markup:
+        """HTML of a number, or of a stat's median above its ends."""
+        if isinstance(self.value(path), dict):
+            return self.figure(f"{path}.median", unit) + self.between(path, unit)
+        return self.figure(path, unit, NOT_PLANNED if path.endswith(("planned_bytes", "arena_bytes")) else NOT_MEASURED)
+
+    def sides(self) -> list[Side]:
+        """All contenders, in the profile's order."""
+        return [
+            Side(path, self.text(f"{path}.label", self.text(f"{path}.name", "without a name")), f"c{n % SIDE_COLOURS}")
+            for n, path in enumerate(self.items("contenders"))
+        ]
+
+    def named(self, name: str) -> str:
+        """The path of the contender of this name; one that leads nowhere when there is none."""
+        found = (path for path in self.items("contenders") if self.value(f"{path}.name") == name)
+        return next(found, f"contenders.{name}")
+
+    def pairs(self) -> list[Pair]:
+        """Those that have ratios, sparse against dense first."""
+        found = [Pair.at(path) for path in self.items("ratios")]
+        return sorted(found, key=lambda pair: (pair.ours, pair.theirs) != ("sparse", "dense"))
+
+    @property
+    def energy_caveat(self) -> str:
+        """What has to stand beside every figure of energy; nothing when a sensor measured it."""
+        measured = self.value("energy.measured")
+        return "" if measured is True else MODELLED if measured is False else "not known whether measured or modelled"
+
+    def called(self, name: str, path: str) -> str:
+        """What the figure at `path` is called: with the caveat where it is one of energy."""
+        of_energy = "energy" in path and not path.endswith((".samples", ".gaps"))
+        if of_energy and self.value("energy") is not None and self.energy_caveat:
+            return f"{name} ({self.energy_caveat})"
+        return name
+
+    def besides_replay(self, path: str) -> Derived | None:
+        """Bytes of what a contender's process takes besides its replay.
+
+        None when it is not known, and where the replay is not planned: a peak then holds only what is filled of it.
+        """
+        peak, replay = f"{path}.memory.peak_bytes.median", f"{path}.memory.replay_bytes"
+        peak_bytes, replay_bytes = self.number(peak), self.number(replay)
+        planned = self.number(f"{path}.memory.planned_bytes") is not None
+        if not planned or peak_bytes is None or replay_bytes is None or peak_bytes <= replay_bytes:
+            return None
+        return Derived(f"{peak} - {replay}", peak_bytes - replay_bytes)
+
+    def bought(self, pair: Pair) -> dict[str, Derived]:
+        """What the budget buys: ratios of the memory besides the replay and of the transitions that are kept.
+
+        Where both fill one budget, a ratio of their peaks is 1 whatever they do. Nothing where a replay is not planned.
+        """
+        ours, theirs = self.named(pair.ours), self.named(pair.theirs)
+        besides, they_take = self.besides_replay(ours), self.besides_replay(theirs)
+        if besides is None or they_take is None:
+            return {}
+        formula = f"({besides.formula}) / ({they_take.formula})"
+        found = {BESIDES_REPLAY: Derived(formula, besides.value / they_take.value)}
+        our_rows, their_rows = (f"{path}.memory.replay_rows" for path in (ours, theirs))
+        kept, they_keep = self.number(our_rows), self.number(their_rows)
+        if kept is not None and they_keep:
+            found[ROWS_KEPT] = Derived(f"{our_rows} / {their_rows}", kept / they_keep)
+        return found
+
+    def intervals(self, pair: Pair) -> list[Interval]:
+        """A pair's ratios."""
+        bought, rows = self.bought(pair), []
+        for key, name in RATIOS.items():
+            path = f"{pair.path}.{key}"
+            if key == "peak_bytes" and bought:
+                rows += [
+                    Interval(begun(of), self.derived(one, RATIO), one.value, one.formula) for of, one in bought.items()
+                ]
+                continue
+            # Counts are bare numbers, measured ratios have an interval.
+            at = path if self.number(path) is not None else f"{path}.median"
+            figure = self.figure(at, RATIO) + self.between(path, RATIO)
+            spread = self.spread(path, RATIO)
+            rows.append(Interval(self.called(begun(name), path), figure, self.number(at, RATIO), at, spread))
+        return rows
+
+    def bars(self, stat: str, unit: Unit) -> list[Bar]:
+        """A stat of each contender: median as a bar, every repeat as a dot."""
+        rows = []
+        for path, label, colour in self.sides():
+            at = f"{path}.{stat}"
+            found = (self.number(item, unit) for item in self.items(f"{at}.values"))
+            repeats = [quantity for quantity in found if quantity is not None]
+            figure, median = self.figure(f"{at}.median", unit), self.number(f"{at}.median", unit)
+            rows.append(Bar(label, figure, median, colour, f"{at}.median", self.spread(at, unit), repeats))
+        return rows
+
+    def bars_kept(self) -> list[Bar]:
+        """Transitions that a plan has room for; one that is given its replay's size keeps what it is given."""
+        rows = []
+        for path, label, colour in self.sides():
+            at, planned = f"{path}.memory.replay_rows", self.number(f"{path}.memory.planned_bytes") is not None
+            figure = self.figure(at, COUNT) if planned else missing(NOT_PLANNED)
+            rows.append(Bar(label, figure, self.number(at) if planned else None, colour, at))
+        return rows
+
+    def bars_besides_replay(self) -> list[Bar]:
+        """Memory without the replay."""
+        rows = []
+        for path, label, colour in self.sides():
+            found = self.besides_replay(path)
+            figure = self.derived(found, SIZE)
+            rows.append(Bar(label, figure, found and found.value, colour, found.formula if found else ""))
+        return rows
 
 
 def _answer(shown: Shown, pair: Pair) -> Markup:

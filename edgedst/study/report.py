@@ -13,7 +13,7 @@ from edgedst.errors import StudyError
 from edgedst.files import folder_error, make_folder, write_together
 from edgedst.report.blocks import NOTHING, Block, Column, Heading, Items, Table, Text, markdown, page
 from edgedst.report.text import code, literal
-from edgedst.study.comparison import Comparison
+from edgedst.study.beside_paper import BesidePaper
 from edgedst.study.energy import energy_section
 from edgedst.study.grid import read_study
 from edgedst.study.paper import paper
@@ -42,17 +42,17 @@ def write_report(study: Path, out: Path) -> list[Path]:
     except OSError as error:
         raise folder_error(error, str(out), "--out") from error
     results = Results(read_study(study / "study.toml"), study)
-    comparison = Comparison(results)
+    beside_paper = BesidePaper(results)
     energy, energy_pictures = energy_section(results)
     blocks = [
-        *_head(results, comparison.departures()),
-        *comparison.blocks(),
+        *_head(results, beside_paper.departures()),
+        *beside_paper.blocks(),
         *energy,
         *_missing(results),
         *_runs(results),
         *_made(results, study),
     ]
-    pictures = {**comparison.pictures, **energy_pictures}
+    pictures = {**beside_paper.pictures, **energy_pictures}
     html = page(results.study.title, blocks, pictures)
     files = {"index.html": html.encode(), "report.md": markdown(blocks).encode(), **pictures}
     write_together({str(out / name): content for name, content in files.items()}, "--out")

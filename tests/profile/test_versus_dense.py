@@ -6,7 +6,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgedst.config import TrainConfig, nnz_per_layer  # noqa: E402  # behind importorskip
-from edgedst.profile.versus_dense import SAC, TD3, Replay, Training, mlp, polyak_update  # noqa: E402
+from edgedst.profile.versus_dense import Training  # noqa: E402  # likewise
+from edgedst.torch_learners import SAC, TD3, Replay, mlp, polyak_update  # noqa: E402  # likewise
 
 N, M = 5, 2
 

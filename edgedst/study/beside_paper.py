@@ -17,7 +17,7 @@ from edgedst.study.results import SCHEDULE, SPARSITY, Results, Variant
 SPARSITY_TOLERANCE = 2.5  # percent points: the paper's "50 %" is 50.6
 
 
-class Comparison:
+class BesidePaper:
     """What a study shows, each method beside the paper's figures of it.
 
     Args:
