@@ -16,7 +16,7 @@ COLOURS = DASHES = 6
 WIDTHS = {1: 640, 2: 440, 3: 290}  # of a plot in pixels, by plots in a row
 HEIGHT = 240
 ROW_HEIGHT = 36  # of an interval
-LEFT = 72
+LEFT = 84
 MOST_CHARACTERS = 60  # of a name in a picture
 
 
@@ -48,13 +48,16 @@ def draw_curves(
 
 
 def _curves(title: str, curves: Sequence[Curve], paper_steps: int, across_label: str) -> Plot:
-    last = max((step for curve in curves for seed in curve.seeds for step, _ in seed), default=0) or 1
+    places = [step for curve in curves for seed in curve.seeds for step, _ in seed]
+    first, last = min(places, default=0), max(places, default=0)
+    first = min(first, 0)  # where a run starts, unless its joules begin below
+    whole = last - first or 1
     shapes: list[Line] = []
     for curve in curves:
         shapes += _lines(curve)
     # A strip behind the last step: the paper's.
     told = [(curve, curve.paper) for curve in curves if curve.paper]
-    begin, width = last * 1.03, last * (0.08 + 0.05 * len(told))
+    begin, width = last + 0.03 * whole, whole * (0.08 + 0.05 * len(told))
     marks = [
         Mark(begin + width * (place + 0.5) / len(told), value.mean, value.sd or 0.0, f"s{curve.number % COLOURS}")
         for place, (curve, value) in enumerate(told)
@@ -67,9 +70,9 @@ def _curves(title: str, curves: Sequence[Curve], paper_steps: int, across_label:
     room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     low, high = low - room, high + room
     return Plot(
-        (-0.03 * last, begin + width if told else 1.03 * last),
+        (first - 0.03 * whole, begin + width if told else begin),
         (low, high),
-        [(tick, thousands(tick)) for tick in ticks(0, last)],
+        [(tick, thousands(tick)) for tick in ticks(first, last, 5)],
         [(tick, short(tick)) for tick in ticks(low, high, 7)],
         shapes,
         HEIGHT,
@@ -100,7 +103,8 @@ def _lines(curve: Curve) -> list[Line]:
         while last < len(steps) - 1 and (whole[last] and whole[last + 1]) == thick:
             last += 1
         piece = [(step, mean) for step, mean, _ in middle[first : last + 1]]
-        lines.append(Line(piece if len(piece) > 1 else piece * 2, style if thick else f"{style} thin"))
+        drawn = "" if thick else " thin"
+        lines.append(Line(piece if len(piece) > 1 else piece * 2, style + (drawn if len(piece) > 1 else " dot")))
         first = last if last < len(steps) - 1 else len(steps)
     return lines
 
