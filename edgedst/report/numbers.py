@@ -33,6 +33,11 @@ def fixed(value: float, decimals: int) -> str:
     return f"{value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
+def with_sd(mean: float, sd: float | None, decimals: int) -> str:
+    """A mean and its standard deviation, where there is one."""
+    return fixed(mean, decimals) + (f" ± {fixed(sd, decimals)}" if sd is not None else "")
+
+
 def short(value: float) -> str:
     """A round number, as an axis has it."""
     text = f"{value:,.10g}" if 1e-4 < abs(value) < 1e9 or value == 0 else f"{value:g}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgedst.config import TrainConfig
 from edgedst.report.blocks import NOTHING, Block, Column, Heading, Picture, Table, Text
+from edgedst.report.numbers import fixed, with_sd
 from edgedst.spread import mean_and_sd
 from edgedst.study import figures
 from edgedst.study.over_tasks import over_tasks
@@ -217,8 +218,8 @@ class BesidePaper:
                 found = [r.run for r in runs if r.run]
                 peaks = [value for run in found if (value := run.peak_bytes) is not None]
                 speeds = [value for run in found if (value := run.number("steps_per_second")) is not None]
-                peak = f"{max(peaks) / 1e6:.1f}" if peaks else NOTHING
-                speed = f"{median(speeds):,.0f}" if speeds else NOTHING
+                peak = fixed(max(peaks) / 1e6, 1) if peaks else NOTHING
+                speed = fixed(median(speeds), 0) if speeds else NOTHING
                 rows.append([task, variant.name, here[0], here[1], theirs[0], here[2], theirs[1], peak, speed])
         if not rows:
             return []
@@ -273,9 +274,7 @@ class BesidePaper:
         values, planned = self.results.metric(metric, task, variant), len(self.results.of(task, variant))
         if not values:
             return NOTHING
-        mean, sd = mean_and_sd(values)
-        digits = 1 if metric == "R" else 4
-        told = f"{mean:,.{digits}f}" + (f" ± {sd:,.{digits}f}" if sd is not None else "")
+        told = with_sd(*mean_and_sd(values), 1 if metric == "R" else 4)
         return told if len(values) == planned else f"{told} ({len(values)} of {planned})"
 
 
@@ -292,7 +291,7 @@ def _paper(metric: str, value: Value | None) -> str:
         if isinstance(number, int):
             return f"{number:,}"
         digits = len(repr(number).partition(".")[2])
-        return f"{number:,.{max(digits, 2 if metric == 'R' else 4)}f}"
+        return fixed(number, max(digits, 2 if metric == "R" else 4))
 
     return printed(value.mean) + (f" ± {printed(value.sd)}" if value.sd is not None else "")
 

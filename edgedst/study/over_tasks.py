@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgedst.report.blocks import NOTHING, Block, Column, Heading, Picture, Table, Text
+from edgedst.report.numbers import fixed
 from edgedst.report.text import literal
 from edgedst.study import figures
 from edgedst.study.paper import METRICS, paper
@@ -74,14 +75,14 @@ def _caption(tasks: Sequence[str], left_out: Sequence[str], as_long: bool) -> st
 
 
 def _cells(middle: float, interval: Interval, mean: float) -> list[str]:
-    told = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-    return [f"{middle:.3f}{told}", f"{mean:.3f}"]
+    told = f" [{fixed(interval[0], 3)}, {fixed(interval[1], 3)}]" if interval else ""
+    return [f"{fixed(middle, 3)}{told}", fixed(mean, 3)]
 
 
 def _paper_mean(metric: str, tasks: Sequence[str], variant: Variant) -> str:
     theirs = [(paper().value(metric, task, variant.paper_key), _unit(metric, task)) for task in tasks]
     known = [value.mean / unit for value, unit in theirs if value]
-    return f"{_mean(known):.3f}" if len(known) == len(tasks) else NOTHING
+    return fixed(_mean(known), 3) if len(known) == len(tasks) else NOTHING
 
 
 def _scores(results: Results, metric: str, tasks: Sequence[str], variant: Variant) -> list[list[float]]:

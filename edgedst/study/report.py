@@ -12,6 +12,7 @@ from edgedst.curve import is_step
 from edgedst.errors import StudyError
 from edgedst.files import folder_error, make_folder, write_together
 from edgedst.report.blocks import NOTHING, Block, Column, Heading, Items, Table, Text, markdown, page
+from edgedst.report.numbers import SIZE, fixed
 from edgedst.report.text import code, literal
 from edgedst.study.beside_paper import BesidePaper
 from edgedst.study.energy import energy_section
@@ -115,9 +116,9 @@ def _runs(results: Results) -> list[Block]:
         peak, budget, seconds = run.peak_bytes, run.number("budget_bytes"), run.number("seconds")
         reason = run.summary.get("exit_reason", "finished")
         over = "" if reason == "finished" else f" ({reason})"
-        memory = f"{peak / 1e6:.1f} of {budget / 1e6:g}{over}" if peak and budget else NOTHING
-        hours = f"{seconds / 3600:.2f}" if seconds is not None else NOTHING
-        return [*cells, f"{result.metric('R'):,.1f}", f"{result.metric('LCA'):.4f}", memory, hours]
+        memory = f"{fixed(peak / 1e6, 1)} of {budget / 1e6:g}{over}" if peak and budget else NOTHING
+        hours = fixed(seconds / 3600, 2) if seconds is not None else NOTHING
+        return [*cells, fixed(result.metric("R"), 1), fixed(result.metric("LCA"), 4), memory, hours]
 
     names = ("task", "variant", "seed", "state", "R", "LCA", "peak MB of budget", "hours")
     columns = [Column(name, text=name in ("task", "variant", "state")) for name in names]
@@ -129,10 +130,11 @@ def _made(results: Results, study: Path) -> list[Block]:
     for result in results.all:
         host = result.run.file("host.json") if result.run else {}
         if host:
+            size = host.get("memory_bytes")
             board = host.get("board") or host.get("cpu") or "unknown CPU"
             told = (
                 f"{board}, {host.get('machine')}, {host.get('cores')} cores, "
-                f"{_gigabytes(host.get('memory_bytes'))}, kernel path {host.get('isa')}, "
+                f"{SIZE(size) if is_step(size) else 'unknown memory'}, kernel path {host.get('isa')}, "
                 f"edgedst {host.get('edgedst')}, Python {host.get('python')}"
             )
             hosts.append(literal(told[:MOST_HOST_CHARACTERS]))
@@ -142,7 +144,3 @@ def _made(results: Results, study: Path) -> list[Block]:
     items.append(f"With: {code(command)}, which goes on where it was")
     items.append(f"Reported by edgedst {__version__} on {now}")
     return [Heading("How this was made"), Items(items)]
-
-
-def _gigabytes(size: object) -> str:
-    return f"{size / 1e9:.1f} GB" if is_step(size) else "unknown memory"
