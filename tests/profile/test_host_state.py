@@ -1,6 +1,7 @@
 """The machine's state, from trees of /proc and /sys as boards have them."""
 
 import os
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -90,7 +91,7 @@ def test_a_cooling_device_that_is_at_work_is_told(lay_out):
 )
 def test_the_temperature_is_that_of_the_cpu_where_a_sensor_is_named_after_it(sensors, celsius, tmp_path, monkeypatch):
     found = {
-        chip: [psutil._ntuples.shwtemp(label, current, None, None) for label, current in of_chip]
+        chip: [SimpleNamespace(label=label, current=current) for label, current in of_chip]
         for chip, of_chip in sensors.items()
     }
     monkeypatch.setattr(psutil, "sensors_temperatures", lambda: found)

@@ -83,10 +83,18 @@ def scripted(tmp_path, monkeypatch):
     return closed
 
 
-def test_the_environments_are_closed_when_a_step_fails(scripted):
-    done = run(TrainConfig(env="scripted:Closes-v0", **{**SMALL, "budget_mb": 80.0}), steps=40)
-    assert done.returncode == 1
-    assert "wheel" in done.stderr
+def test_the_environments_are_closed_when_the_measuring_fails(scripted):
+    failing = """
+from edgedst.errors import EnvironmentFault
+from edgedst.profile import worker
+def advance(self):
+    raise EnvironmentFault("The wheel is stuck.")
+worker.LeanTrainee.advance = advance
+sys.exit(worker.main())
+"""
+    config = TrainConfig(env="scripted:Notes-v0", **{**SMALL, "budget_mb": 80.0})
+    done = run(config, steps=40, replacing=failing)
+    assert (done.returncode, done.stderr) == (1, "EnvironmentFault: The wheel is stuck.\n")
     assert scripted() == 2  # the second is for evaluations
 
 
