@@ -91,6 +91,36 @@ def test_ctrl_c_ends_the_child_and_keeps_the_complete_rounds(no_child_stays):
     assert measured.interrupted
 
 
+class WhenReady(Watcher):
+    """Ctrl-C comes once a file is there."""
+
+    def __init__(self, ready):
+        super().__init__()
+        self.ready = ready
+
+    def tick(self):
+        if self.ready.exists():
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("at_sigterm", "closes"), [("(closed.touch(), sys.exit(0))", True), ("None", False)])
+def test_an_interrupted_contender_is_asked_to_leave_and_killed_where_it_stays(
+    at_sigterm, closes, tmp_path, monkeypatch, no_child_stays
+):
+    monkeypatch.setattr("edgedst.profile.contenders.CLOSE_SECONDS", 60.0 if closes else 0.1)
+    then = f"""if goal["steps"]:
+    import pathlib, signal
+    closed = pathlib.Path({str(tmp_path / "closed")!r})
+    signal.signal(signal.SIGTERM, lambda *_: {at_sigterm})
+    pathlib.Path({str(tmp_path / "ready")!r}).touch()
+    while True:
+        time.sleep(600)
+"""
+    measured = measure(BOTH[:1], Goal(1.0, 1), starting(then=then), WhenReady(tmp_path / "ready"))
+    assert measured.interrupted
+    assert (tmp_path / "closed").exists() == closes
+
+
 def interrupted_in_round_2():
     """A `Start` whose third process, after calibration and round 1, does not end."""
     started = []
