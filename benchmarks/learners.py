@@ -183,10 +183,10 @@ def pytorch_learner(case: Case) -> Side | None:
         return None
     import numpy as np
 
-    from edgedst.profile import versus_dense
+    from edgedst import torch_learners
 
     n, m, rng = case.observation, case.action, np.random.default_rng(0)
-    replay = versus_dense.Replay(TRANSITIONS, n, m)
+    replay = torch_learners.Replay(TRANSITIONS, n, m)
     for column in (replay.observation, replay.next_observation, replay.reward):
         column[:] = rng.standard_normal(column.shape)
     replay.action[:] = rng.uniform(-1, 1, replay.action.shape)
@@ -194,7 +194,7 @@ def pytorch_learner(case: Case) -> Side | None:
     replay.added = TRANSITIONS
     return Side(
         f"PyTorch {torch.__version__} dense",
-        versus_dense.TD3(config_of(case), n, m, replay).update,
+        torch_learners.TD3(config_of(case), n, m, replay).update,
         prepare=lambda: torch.set_num_threads(case.threads),
         facts={"torch": torch.__version__, "threads": case.threads},
     )

@@ -28,7 +28,7 @@ def main() -> None:
     try:
         import matplotlib
     except ImportError:
-        raise SystemExit("The picture needs matplotlib: pip install 'edgedst[study]'.") from None
+        raise SystemExit("The picture needs matplotlib: pip install matplotlib.") from None
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

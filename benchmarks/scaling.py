@@ -170,7 +170,7 @@ def draw(result: dict, path: Path) -> None:
     try:
         import matplotlib
     except ImportError:
-        raise SystemExit("The picture needs matplotlib: pip install 'edgedst[study]'.") from None
+        raise SystemExit("The picture needs matplotlib: pip install matplotlib.") from None
     matplotlib.use("Agg")
     from matplotlib import pyplot
     from matplotlib.ticker import FuncFormatter, NullLocator

@@ -116,6 +116,7 @@ REGISTERED = {
     "Scripted-v0": {},
     "Talks-v0": {"construct": talk, "reset": talk, "step": talk, "close": talk},
     "Closes-v0": {"step": raising(KeyError("wheel")), "close": note_closed},
+    "Notes-v0": {"close": note_closed},
     "CloseRaises-v0": {"close": raising(ValueError("the arm is stuck"))},
     "CloseHangs-v0": {"close": lambda env: time.sleep(600)},
     "CloseLeaves-v0": {"close": leave},

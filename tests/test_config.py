@@ -9,8 +9,8 @@ from edgedst import parse
 from edgedst.config import ALIASES, PRESETS, SETTINGS, TrainConfig
 from edgedst.density import nnz_per_layer
 from edgedst.errors import ConfigError
+from edgedst.flops import Workload, paper_flops
 from edgedst.launch.settings import configured, read_typed
-from edgedst.profile.flops import Run, paper_flops
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_the_documented_sizes_and_flops_of_sac_are_those_that_the_presets_give()
         for method in ("sac", "ds-sac"):
             config = TrainConfig(env=env, method=method).resolved()
             sizes = ([n, 256, 256, 2 * m], [n + m, 256, 256, 1])
-            runs.append(Run.of_sac(n, m, *(nnz_per_layer(network, config) for network in sizes)))
+            runs.append(Workload.of_sac(n, m, *(nnz_per_layer(network, config) for network in sizes)))
         (dense, sparse), (dense_flops, sparse_flops) = runs, map(paper_flops, runs)
         expected = [f"{config.lambda1:g}", f"{config.lambda2:g}", f"{dense.connections:,}", f"{sparse.connections:,}"]
         expected += [f"{100 * (1 - sparse.connections / dense.connections):.0f} %"]

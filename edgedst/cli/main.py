@@ -12,7 +12,7 @@ from _signal import SIGINT, default_int_handler, getsignal, signal  # type: igno
 
 # Packages of pyproject.toml's extras. A board that trains has none of them.
 EXTRAS = {
-    **{"onnx": "export", "onnxruntime": "export", "matplotlib": "study", "distributed": "dask"},
+    **{"onnx": "export", "onnxruntime": "export", "distributed": "dask"},
     **{"jinja2": "profile", "psutil": "profile", "rich": "profile", "torch": "torch", "imageio": "torch"},
 }
 INTERRUPTED = 130  # exit code after Ctrl-C, as a shell says it
@@ -57,7 +57,7 @@ def main() -> None:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        # Two extras have a template's engine.
+        # Two extras have the templates' engine.
         extra = "study" if package == "jinja2" and sys.argv[1:2] == ["study"] else EXTRAS[package]
         _refuse(error, f"This needs {package}, which is not installed: `pip install 'edgedst[{extra}]'`.")
     except MemoryError as error:

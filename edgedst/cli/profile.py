@@ -25,8 +25,8 @@ from edgedst.runs.find import config_of_run
 
 if TYPE_CHECKING:
     from edgedst.boards import Board
+    from edgedst.energy.meter import Meter
     from edgedst.profile.contenders import Command
-    from edgedst.profile.measure import Meter
 
 INTERRUPTED = 130  # exit code after Ctrl-C or SIGTERM, as a shell says it
 AGAINST = "dense,torch"
@@ -77,11 +77,10 @@ def profile(
     it and tells what was measured until then.
     """
     from edgedst import boards
+    from edgedst.cli.profile_terminal import Reporter, print_profile
     from edgedst.profile.contenders import contenders
     from edgedst.profile.document import document
     from edgedst.profile.measure import Goal, measure
-    from edgedst.profile.reporter import Reporter
-    from edgedst.profile.table import print_profile
 
     _check_numbers(seconds, repeats)
     recognised = boards.detect()

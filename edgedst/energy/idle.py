@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import sqrt
 from time import monotonic, sleep
 
 from edgedst.energy.meter import Meter
+from edgedst.spread import mean_and_sd
 
 
 def measure(
@@ -30,6 +30,5 @@ def measure(
     told = meter.energy(start, end, cpu_seconds=0.0)
     known = told["joules"] is not None and end > start
     powers = meter.powers(start, end) if known else []
-    mean = sum(powers) / len(powers) if powers else 0.0
-    sd = sqrt(sum((watts - mean) ** 2 for watts in powers) / (len(powers) - 1)) if len(powers) > 1 else None
+    sd = mean_and_sd(powers)[1] if powers else None
     return {"watts": told["joules"] / (end - start) if known else None, "sd_watts": sd, "seconds": end - start}

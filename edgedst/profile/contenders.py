@@ -1,21 +1,34 @@
-"""Who is measured against whom: the sparse method, the dense one of its family, and PyTorch where it is installed."""
+"""Who is measured against whom: the sparse method, the dense one of its family, and PyTorch where it is installed.
+
+Each is a process, which is started, listened to, and ended with its parent, however that ends.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import os
+import selectors
+import signal
+import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edgedst import errors
+from edgedst.child import python_of, tied
 from edgedst.config import METHODS, TrainConfig
 from edgedst.density import DENSE_METHODS, family
-from edgedst.errors import ConfigError, ProfileError
-from edgedst.profile.process import python_of
+from edgedst.errors import ConfigError, EdgedstError, ProfileError
+from edgedst.parse import json_object
+from edgedst.profile.window import PREFIX
 
 SPARSE, DENSE, TORCH = "sparse", "dense", "torch"
 BASELINES = (DENSE, TORCH)
+
+CLOSE_SECONDS = 5.0  # for a contender that is asked to leave
+TICK_SECONDS = 1.0  # between two looks at the clock, for a person who watches
 
 Command = tuple[list[str], dict[str, str]]  # argv, environment variables
 
@@ -104,3 +117,103 @@ def torch_command(config: TrainConfig, goal: dict[str, Any]) -> Command:
     variables = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
     variables["PYTHONWARNINGS"] = "ignore"
     return [*python_of("edgedst.profile.versus_dense"), job], variables
+
+
+def run_contender(
+    told: str,
+    command: list[str],
+    variables: dict[str, str],
+    on_mark: Callable[[str], None],
+    on_tick: Callable[[], None],
+) -> dict[str, Any]:
+    """Run a contender to its end; whatever is raised here meanwhile (Ctrl-C) ends it first.
+
+    Args:
+        told: what an error calls it.
+        command: its command line.
+        variables: its environment.
+        on_mark: called with "begin" and "end" when its window does.
+        on_tick: called about once a second.
+
+    Returns:
+        What it measured (`window.measure`), and its own facts.
+
+    Raises:
+        EdgedstError: what the contender said, of its own class.
+        ProfileError: it failed in another way.
+    """
+    with tempfile.TemporaryFile() as words:
+        process = subprocess.Popen(
+            tied(command),
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=words,
+            start_new_session=True,  # a terminal's Ctrl-C is this process's to pass on
+        )
+        try:
+            result = _listen(process, on_mark, on_tick)
+            code = process.wait()
+        finally:
+            end(process)
+        if code == 0 and result is not None:
+            return result
+        words.seek(0)
+        raise failure(told, code, words.read().decode("utf-8", "replace"))
+
+
+def _listen(
+    process: subprocess.Popen[bytes], on_mark: Callable[[str], None], on_tick: Callable[[], None]
+) -> dict[str, Any] | None:
+    """Until its output ends; what it told last."""
+    assert process.stdout is not None
+    result: dict[str, Any] | None = None
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while True:
+            if not selector.select(TICK_SECONDS):
+                on_tick()
+                continue
+            chunk = os.read(process.stdout.fileno(), 1 << 16)
+            if not chunk:
+                return result
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                _, mine, said = line.decode("utf-8", "replace").partition(PREFIX)
+                if not mine:
+                    continue
+                values = json_object(said)  # empty of what an environment prints that looks so
+                if "mark" in values:
+                    on_mark(str(values["mark"]))
+                elif values:
+                    result = values
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Nothing where it has ended. It may close its environment first; then it is killed, and its children with it."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def failure(told: str, code: int, words: str) -> EdgedstError:
+    """A contender's own sentence, as an error of its class; else its last line."""
+    last = next((line.strip() for line in reversed(words.splitlines()) if line.strip()), "")
+    name, _, sentence = last.partition(": ")
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, EdgedstError) and sentence:
+        return kind(f"{sentence} That was said by {told}.")
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    return ProfileError(f"{told[0].upper()}{told[1:]} {how}: {last or 'it said nothing'}")

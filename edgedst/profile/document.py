@@ -10,20 +10,32 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from edgedst import __version__
+from edgedst import __version__, flops
 from edgedst.boards import Board
-from edgedst.config import TrainConfig, nnz_per_layer
-from edgedst.density import family
 from edgedst.energy.comparison import check_comparable
-from edgedst.profile import flops, window
+from edgedst.profile import window
 from edgedst.profile.contenders import SPARSE, Contender
-from edgedst.profile.curve import curve_with_joules
 from edgedst.profile.doubts import doubts
 from edgedst.profile.measure import Measured, Turn
-from edgedst.profile.spread import INTERVAL, ratio, stat
 from edgedst.runs.folder import host_facts
+from edgedst.runs.metrics import curve_with_joules
+from edgedst.spread import INTERVAL, ratio, stat
 
 FORMAT = 1
+
+# A ratio's key, and what it is the ratio of.
+RATIOS = {
+    "step_seconds": "time of a step",
+    "update_seconds": "time of an update",
+    "cpu_seconds": "CPU time",
+    "energy_total": "energy",
+    "energy_above_idle": "energy above idle",
+    "action_p50": "time of an action",
+    "peak_bytes": "peak memory",
+    "connections": "connections",
+    "flops_counted": "FLOPs, counted",
+    "flops_paper": "FLOPs, the paper's way",
+}
 
 
 def document(
@@ -117,7 +129,7 @@ def _energy(measured: Measured) -> dict[str, Any] | None:
 def _contender(contender: Contender, measured: Measured) -> dict[str, Any]:
     turns = measured.turns(contender.name)
     facts = turns[0].facts
-    paper, parts = flops.an_update(flops_run(contender.config, facts["observation_size"], facts["action_size"]))
+    paper, parts = flops.an_update(flops.Workload.of(contender.config, facts["observation_size"], facts["action_size"]))
     actions = [turn.facts["actions"] for turn in turns]
     version = f" {facts['version'].partition('+')[0]}" if "version" in facts else ""  # without `+cpu`
     return {
@@ -146,27 +158,6 @@ def _contender(contender: Contender, measured: Measured) -> dict[str, Any]:
             "count": min(action["count"] for action in actions),
         },
     }
-
-
-def flops_run(config: TrainConfig, observation_size: int, action_size: int) -> flops.Run:
-    """What the count of FLOPs depends on."""
-    of_sac = family(config.method) == "sac"
-    actor = [observation_size, *config.hidden, 2 * action_size if of_sac else action_size]
-    critic = [observation_size + action_size, *config.hidden, 1]
-    return flops.Run(
-        observation_size,
-        action_size,
-        nnz_per_layer(actor, config),
-        nnz_per_layer(critic, config),
-        actor_biases=sum(actor[1:]),
-        critic_biases=sum(critic[1:]),
-        batch_size=config.batch_size,
-        policy_delay=1 if of_sac else config.policy_delay,
-        actor_critics=2 if of_sac else 1,
-        averaged=(0 if config.target_update == "hard" else 2) if of_sac else 3,
-        evolve_every=config.evolve_every if config.method.startswith("ds-") else 0,
-        eta=config.eta,
-    )
 
 
 def _step_seconds(turn: Turn) -> float:

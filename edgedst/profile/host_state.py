@@ -1,24 +1,27 @@
 """The state that the machine is in: frequencies, governors, temperature, throttling, load; and counters of a window.
 
-Read from /proc and /sys under a `root`, and from the boards' own tools where they are: Raspberry Pi's vcgencmd,
-NVIDIA's nvpmodel. What a machine does not tell is None.
+psutil reads temperature, load and CPU time. By hand, under a `root`, and why:
+- clocks: psutil has one for all cores that share a policy, and no governors;
+- swapping: psutil says 0 where the kernel does not tell;
+- throttling and power modes: psutil has none. The boards' own tools say it: vcgencmd, nvpmodel.
+What a machine does not tell is None.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 TOOL_SECONDS = 5.0  # that a board's tool may take
 
 # Bits of `vcgencmd get_throttled`: now, and 16 higher since the board was started.
 _THROTTLED_BITS = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
-# hwmon drivers of CPUs' own sensors, for machines without a thermal zone (AMD).
-_CPU_SENSORS = ("coretemp", "k10temp", "zenpower")
+_CPU_SENSORS = ("cpu", "pkg", "coretemp", "k10temp", "zenpower")  # what the names of CPUs' sensors hold
 
 
 @dataclass(frozen=True)
@@ -58,24 +61,18 @@ class Counters:
 
 def read_state(root: Path = Path("/")) -> State:
     """The state now; on a Jetson or Raspberry Pi this runs the board's tool."""
-    load = _text(root / "proc/loadavg").split()
-    return State(_cores(root), _celsius(root), _throttled(root), _power_mode(root), float(load[0]) if load else None)
+    return State(_cores(root), _celsius(), _throttled(root), _power_mode(root), psutil.getloadavg()[0])
 
 
 def read_counters(root: Path = Path("/")) -> Counters:
     """The counters now; some reads of small files."""
-    fields = _text(root / "proc/stat").partition("\n")[0].split()[1:]
-    busy = None
-    if len(fields) >= 8:
-        user, nice, system, _, _, irq, softirq, steal = (int(field) for field in fields[:8])
-        busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    times = psutil.cpu_times()
+    busy = sum(getattr(times, name) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
     swapped = [int(n) for n in re.findall(r"^pswp(?:in|out) (\d+)", _text(root / "proc/vmstat"), re.MULTILINE)]
-    events = [_number(path) for path in _cpus(root, "thermal_throttle/core_throttle_count")]
-    known_events = [int(value) for value in events if value is not None]
+    counts = [_number(path) for path in _cpus(root, "thermal_throttle/core_throttle_count")]
+    events = [int(count) for count in counts if count is not None]
     clocks = [clock for path in _cpus(root, "cpufreq/scaling_cur_freq") if (clock := _mhz(path)) is not None]
-    return Counters(
-        busy, sum(swapped) if swapped else None, sum(known_events) if known_events else None, max(clocks, default=None)
-    )
+    return Counters(busy, sum(swapped) if swapped else None, sum(events) if events else None, max(clocks, default=None))
 
 
 def _cpus(root: Path, below: str) -> list[Path]:
@@ -96,21 +93,14 @@ def _cores(root: Path) -> list[Core]:
     ]
 
 
-def _celsius(root: Path) -> float | None:
-    zones = [
-        (_text(zone / "type").lower(), milli / 1000)
-        for zone in (root / "sys/class/thermal").glob("thermal_zone*")
-        if (milli := _number(zone / "temp")) is not None
-    ]
-    of_cpu = [celsius for name, celsius in zones if "cpu" in name or "pkg" in name]
-    if of_cpu or zones:
-        return max(of_cpu or [celsius for _, celsius in zones])
+def _celsius() -> float | None:
     sensors = [
-        milli / 1000
-        for chip in (root / "sys/class/hwmon").glob("hwmon*")
-        if _text(chip / "name") in _CPU_SENSORS and (milli := _number(chip / "temp1_input")) is not None
+        (f"{chip} {sensor.label}".lower(), float(sensor.current))
+        for chip, of_chip in psutil.sensors_temperatures().items()
+        for sensor in of_chip
     ]
-    return max(sensors, default=None)
+    of_cpu = [celsius for name, celsius in sensors if any(word in name for word in _CPU_SENSORS)]
+    return max(of_cpu or [celsius for _, celsius in sensors], default=None)
 
 
 def _throttled(root: Path) -> list[str] | None:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgedst.energy.meter import Meter
 from edgedst.errors import EdgedstError
-from edgedst.profile.contenders import TORCH, Contender, Start
+from edgedst.profile.contenders import TORCH, Contender, Start, run_contender
 from edgedst.profile.host_state import Counters, State, read_counters, read_state
-from edgedst.profile.process import run_contender
 from edgedst.progress import duration
 
 CALIBRATION_SHARE, CALIBRATION_SECONDS = 0.25, 3.0  # of a window's seconds, and at most
@@ -26,26 +26,8 @@ IDLE_SHARE, IDLE_SECONDS = 0.5, 10.0  # likewise, for the idle power
 LEAST_STEPS = 20  # of a window
 
 
-class Meter(Protocol):
-    """What the profile asks of `edgedst.energy.meter.Meter`."""
-
-    spec: dict[str, Any]
-
-    def start(self) -> None:
-        """Begin to sample."""
-
-    def stop(self) -> None:
-        """End it."""
-
-    def energy(self, start: float, end: float, cpu_seconds: float | None = None) -> dict[str, Any]:
-        """Joules of a window, and how they were had."""
-
-    def cost(self) -> dict[str, Any]:
-        """CPU-seconds and reads of the metering itself."""
-
-
 class Watch(Protocol):
-    """Who tells a person how far it is. See `reporter.py`."""
+    """Who tells a person how far it is. See `cli/profile_terminal.py`."""
 
     def say(self, text: str) -> None:
         """A line that stays."""

@@ -1,6 +1,7 @@
 """What a contender's process measures of itself: a window of steps, its memory, single actions. Lean: see `worker.py`.
 
-Both engines' processes go through `measure`, so that the same is measured of them. The parent listens (`process.py`).
+Both engines' processes go through `measure`, so that the same is measured of them.
+The parent (`contenders.py`) listens.
 """
 
 import os
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 
-    class Contender(Protocol):
+    class Trainee(Protocol):
         """What is measured."""
 
         update: "Timer"
@@ -57,26 +58,26 @@ class Timer:
         self.count += 1
 
 
-def measure(contender: "Contender", goal: "dict[str, Any]") -> "dict[str, Any]":
-    """Measure a contender that is warm.
+def measure(trainee: "Trainee", goal: "dict[str, Any]") -> "dict[str, Any]":
+    """Measure a trainee that is warm.
 
     Args:
-        contender: see `Contender`.
+        trainee: see `Trainee`.
         goal: `steps` of the window, or None and then its `seconds`; `act_seconds`: at most so long for the actions.
 
     Returns:
         `start` and `end` of the window on CLOCK_MONOTONIC, what it took, memory at its end, and single actions.
     """
     steps = 0
-    update = contender.update
+    update = trainee.update
     tell({"mark": "begin"})
     updates, update_seconds = update.count, update.seconds
     cpu, start = process_time(), monotonic()
     if goal["steps"]:
-        contender.train(goal["steps"])
+        trainee.train(goal["steps"])
         steps = goal["steps"]
     while not goal["steps"] and (steps == 0 or monotonic() - start < goal["seconds"]):
-        contender.train(CALIBRATION_STEPS)
+        trainee.train(CALIBRATION_STEPS)
         steps += CALIBRATION_STEPS
     end, cpu = monotonic(), process_time() - cpu
     updates, update_seconds = update.count - updates, update.seconds - update_seconds
@@ -90,22 +91,22 @@ def measure(contender: "Contender", goal: "dict[str, Any]") -> "dict[str, Any]":
         "update_seconds": update_seconds,
         "peak_bytes": memory()[1],
         "pss_bytes": pss_bytes(),
-        "actions": single_actions(contender, goal["act_seconds"]),
+        "actions": single_actions(trainee, goal["act_seconds"]),
     }
 
 
-def single_actions(contender: "Contender", seconds: float) -> "dict[str, float]":
+def single_actions(trainee: "Trainee", seconds: float) -> "dict[str, float]":
     """p50, p99 and max of the microseconds of one action, and the count; the environment moves on between two."""
     taken = memoryview(bytearray(8 * MOST_ACTIONS)).cast("q")  # nanoseconds
     for _ in range(WARM_UP_ACTIONS):
-        contender.act()
-        contender.advance()
+        trainee.act()
+        trainee.advance()
     count, end = 0, monotonic() + seconds
     while count < MOST_ACTIONS and (count < LEAST_ACTIONS or monotonic() < end):
         start = perf_counter_ns()
-        contender.act()
+        trainee.act()
         taken[count] = perf_counter_ns() - start
-        contender.advance()
+        trainee.advance()
         count += 1
     ordered = sorted(taken[:count])
     # Nearest rank: the least one that a share of at least p does not exceed.

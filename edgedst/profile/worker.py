@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # updates apart leave 36,900, training in full length 36,200.
 UPDATES_BETWEEN_EVOLUTIONS = 200
 
+ASKED_TO_LEAVE = 143  # exit code after SIGTERM, as a shell says it
+
 
 def main() -> int:
     """Be the contender that the JSON in sys.argv[-1] asks for; returns the exit code.
@@ -29,9 +31,13 @@ def main() -> int:
     """
     job = loads(sys.argv[-1])
     try:
-        contender = Contender(MeasuredRun(job))
-        contender.warm_up()
-        window.tell({**window.measure(contender, job["profile"]), **contender.facts()})
+        run = MeasuredRun(job)
+        try:
+            trainee = LeanTrainee(run)
+            trainee.warm_up()
+            window.tell({**window.measure(trainee, job["profile"]), **trainee.facts()})
+        finally:
+            run.close()
         return 0
     except EdgedstError as error:
         if job["debug"]:
@@ -51,7 +57,7 @@ class MeasuredRun(Run):
         super().__init__(job)
         self.config.start_steps = window.RANDOM_STEPS
         self.config.topology_stop_steps = 0
-        self.config.steps = 0  # until `Contender.train` says more
+        self.config.steps = 0  # until `LeanTrainee.train` says more
 
     def evaluation_is_due(self) -> bool:
         """Never."""
@@ -61,8 +67,8 @@ class MeasuredRun(Run):
         """No checkpoint."""
 
 
-class Contender:
-    """What `window.measure` asks of a run. See `window.Contender`."""
+class LeanTrainee:
+    """What `window.measure` asks of a run. See `window.Trainee`."""
 
     def __init__(self, run: MeasuredRun) -> None:
         self.run = run
@@ -82,6 +88,7 @@ class Contender:
         """The trainer's loop, for so many steps more."""
         self.run.config.steps += steps
         self.run.loop()
+        self._leave_when_asked()
 
     def act(self) -> None:
         """One action without noise, in the environment's units."""
@@ -91,10 +98,16 @@ class Contender:
 
     def advance(self) -> None:
         """Take that action; nothing is remembered or learned."""
+        self._leave_when_asked()
         run = self.run
         _, terminated, truncated = run.environment.step(run.scaled_action)
         if terminated or truncated:
             run.environment.reset(run.agent.random.integer())
+
+    def _leave_when_asked(self) -> None:
+        """At a signal the trainer's loop ends; no step follows it."""
+        if self.run.stop:
+            sys.exit(ASKED_TO_LEAVE)
 
     def facts(self) -> "dict[str, Any]":
         """What the plan and the networks say."""

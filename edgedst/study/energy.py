@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgedst.profile.curve import evaluations, is_number
+from edgedst.report.blocks import Block, Heading, Picture
+from edgedst.report.text import literal
 from edgedst.runs.folder import folder_name
+from edgedst.runs.metrics import evaluations, is_number
 from edgedst.study import figures
 from edgedst.study.found import Run
 from edgedst.study.grid import Point
-from edgedst.study.page import Block, Figure, Heading, literal
 from edgedst.study.results import Results
 
 PLACES = 101  # along the axis, where the seeds' curves are averaged
@@ -21,7 +22,7 @@ def energy_section(results: Results) -> tuple[list[Block], dict[str, bytes]]:
     """A picture for each source and scope, since joules of two kinds never share an axis; nothing without any.
 
     Returns:
-        the blocks, and the PNGs by name.
+        the blocks, and the SVGs by name.
     """
     kinds: dict[tuple[str, str], dict[Point, Curve]] = {}
     for result in results.all:
@@ -33,7 +34,7 @@ def energy_section(results: Results) -> tuple[list[Block], dict[str, bytes]]:
     blocks: list[Block] = []
     pictures: dict[str, bytes] = {}
     for (source, scope), curves in kinds.items():
-        name = f"energy-{folder_name(source)[:60]}-{folder_name(scope)[:60]}.png"
+        name = f"energy-{folder_name(source)[:60]}-{folder_name(scope)[:60]}.svg"
         pictures[name] = figures.draw_curves(_panels(results, curves), across_label="joules")
         meter = literal(f"{source} ({scope})")
         caption = (
@@ -41,7 +42,7 @@ def energy_section(results: Results) -> tuple[list[Block], dict[str, bytes]]:
             "counts, idle and evaluations included. Mean and standard deviation over finished seeds at "
             "equal joules, interpolated between evaluations, up to where the first seed ended."
         )
-        blocks.append(Figure(name, "Learning curves over joules", caption))
+        blocks.append(Picture(name, "Learning curves over joules", caption))
     return ([Heading("Learning curves over energy"), *blocks] if blocks else []), pictures
 
 

@@ -1,25 +1,22 @@
-"""The report's pictures: learning curves with the paper's end points, and intervals of the interquartile mean.
-
-Backgrounds are transparent and lines of text a middle grey, so that one file serves a light and a dark page.
-"""
+"""The report's pictures: learning curves with the paper's end points, and intervals of the interquartile mean."""
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from edgedst.errors import StudyError
+from edgedst.report.charts import Line, Mark, Plot, Points, columns_of, picture, ticks
+from edgedst.report.numbers import short, thousands
+from edgedst.report.text import one_line
+from edgedst.spread import mean_and_sd
 from edgedst.study.paper import Value
 
-# Okabe and Ito's colours, which the colour-blind can tell apart; each has a line style of its own besides.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
-GREY = "#808080"
+# s0 to s5 and d0 to d5 in picture.css: Okabe and Ito's colours, which the colour-blind can tell apart, and dashes.
+COLOURS = DASHES = 6
+WIDTHS = {1: 640, 2: 440, 3: 290}  # of a plot in pixels, by plots in a row
+HEIGHT = 240
+ROW_HEIGHT = 36  # of an interval
+LEFT = 84
 MOST_CHARACTERS = 60  # of a name in a picture
 
 
@@ -29,7 +26,7 @@ class Curve:
 
     name: str
     number: int  # among the study's variants: its colour everywhere
-    seeds: Sequence[Sequence[tuple[float, float]]]  # evaluations of each seed that has some: (step, mean return)
+    seeds: Sequence[Points]  # evaluations of each seed that has some: (step, mean return)
     planned: int  # seeds in the study
     paper: Value | None = None  # the paper's R, at its last step
 
@@ -39,147 +36,123 @@ def draw_curves(
     paper_steps: int = 0,
     across_label: str = "environment steps",
 ) -> bytes:
-    """A PNG: mean over seeds with a band of one standard deviation, a panel a task; the paper's R at the right edge.
+    """An SVG: mean over seeds with a band of one standard deviation, a plot a task; the paper's R at the right edge.
 
     Where not all of the study's seeds have come so far, the line is thin.
     """
-    pyplot = _pyplot()
-    columns = min(3, len(panels)) if len(panels) != 4 else 2
-    rows = -(-len(panels) // columns)
-    size = (max(6.4, 4.6 * columns), 3.5 * rows + 0.5)
-    figure, axes = pyplot.subplots(rows, columns, figsize=size, dpi=120, squeeze=False)
-    handles: dict[str, Any] = {}
-    for axis, (title, curves) in zip(axes.flat, panels, strict=False):
-        last = max((step for curve in curves for seed in curve.seeds for step, _ in seed), default=0) or 1
-        for curve in curves:
-            handles.setdefault(curve.name, _draw_curve(axis, curve))
-        _draw_paper(axis, curves, last, paper_steps)
-        axis.set_title(_cut(title), fontsize=11)
-        axis.set_xlabel(across_label)
-        axis.set_ylabel("evaluation return")
-        axis.set_xticks([tick for tick in axis.get_xticks() if 0 <= tick <= last])
-        axis.xaxis.set_major_formatter(lambda step, _: _steps(step))
-        axis.yaxis.set_major_formatter(lambda value, _: f"{value:,g}" if abs(value) < 1e6 else f"{value:g}")
-        _neutral(axis)
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
-    longest = max((len(_cut(name)) for name in handles), default=1)
-    across = max(1, min(len(handles), int(size[0] * 11 / (longest + 8))))
-    below = 0.27 * -(-len(handles) // across) + 0.1  # inches
-    # Names come afterwards: a legend leaves out what begins with an underscore.
-    numbers = map(str, range(len(handles)))
-    legend = figure.legend(handles.values(), numbers, loc="lower center", ncol=across, frameon=False)
-    for text, name in zip(legend.get_texts(), handles, strict=True):
-        text.set(text=_cut(name), color=GREY)
-    return _png(figure, (0, below / size[1], 1, 1))
+    columns = 2 if len(panels) == 4 else min(3, len(panels))
+    names = {curve.name: curve.number for _, curves in panels for curve in curves}
+    key = [(_style(number), _cut(name)) for name, number in names.items()]
+    plots = [_curves(title, curves, paper_steps, across_label) for title, curves in panels]
+    return picture(f"Evaluation returns over {across_label}", plots, key, columns, WIDTHS[columns], LEFT)
 
 
-def _draw_curve(axis: Any, curve: Curve) -> Any:
+def _curves(title: str, curves: Sequence[Curve], paper_steps: int, across_label: str) -> Plot:
+    places = [step for curve in curves for seed in curve.seeds for step, _ in seed]
+    first, last = min(places, default=0), max(places, default=0)
+    first = min(first, 0)  # where a run starts, unless its joules begin below
+    whole = last - first or 1
+    shapes: list[Line] = []
+    for curve in curves:
+        shapes += _lines(curve)
+    # A strip behind the last step: the paper's.
+    told = [(curve, curve.paper) for curve in curves if curve.paper]
+    begin, width = last + 0.03 * whole, whole * (0.08 + 0.05 * len(told))
+    marks = [
+        Mark(begin + width * (place + 0.5) / len(told), value.mean, value.sd or 0.0, f"s{curve.number % COLOURS}")
+        for place, (curve, value) in enumerate(told)
+    ]
+    # Runs of another length than the paper's: the strip says that it is not at their last step.
+    words = ["paper"] if last == paper_steps else ["paper,", thousands(paper_steps)]
+    heights = [y for shape in shapes for _, y in shape.points]
+    heights += [mark.y + half for mark in marks for half in (-mark.half, mark.half)]
+    low, high = min(heights, default=0.0), max(heights, default=1.0)
+    room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    low, high = low - room, high + room
+    return Plot(
+        (first - 0.03 * whole, begin + width if told else begin),
+        (low, high),
+        [(tick, thousands(tick)) for tick in ticks(first, last, 5)],
+        [(tick, short(tick)) for tick in ticks(low, high, 7)],
+        shapes,
+        HEIGHT,
+        marks,
+        _cut(title),
+        across_label,
+        "evaluation return",
+        (begin, words) if told else None,
+    )
+
+
+def _lines(curve: Curve) -> list[Line]:
+    """The band, then the line in pieces that are thick where all seeds have come so far."""
     seeds = [dict(seed) for seed in curve.seeds]
     steps = sorted({step for seed in seeds for step in seed})
     values = [[seed[step] for seed in seeds if step in seed] for step in steps]
-    mean = np.array([np.mean(v) for v in values])
-    sd = np.array([np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in values])
-    whole = np.array([len(v) == curve.planned for v in values])
-    part = ~whole
-    part[:-1] |= ~whole[1:]  # the thin piece begins where the thick one ends
-    part[1:] |= ~whole[:-1]
-    colour, style = COLOURS[curve.number % len(COLOURS)], STYLES[_style(curve.number)]
-    axis.plot(steps, np.where(part, mean, np.nan), color=colour, linestyle=style, linewidth=0.9)
-    (line,) = axis.plot(steps, np.where(whole, mean, np.nan), color=colour, linestyle=style, linewidth=1.8)
-    axis.fill_between(steps, mean - sd, mean + sd, color=colour, alpha=0.18, linewidth=0)
-    return line
+    middle = [(step, *mean_and_sd(of)) for step, of in zip(steps, values, strict=True)]
+    above = [(step, mean + (sd or 0.0)) for step, mean, sd in middle]
+    below = [(step, mean - (sd or 0.0)) for step, mean, sd in reversed(middle)]
+    style = _style(curve.number)
+    lines = [Line([*above, *below], style, filled=True)]
+    whole = [len(of) == curve.planned for of in values]
+    first = 0
+    while first < len(steps):
+        # A piece ends where the next one begins; a single evaluation is a dot.
+        last = first + 1
+        thick = whole[first] and whole[min(last, len(steps) - 1)]
+        while last < len(steps) - 1 and (whole[last] and whole[last + 1]) == thick:
+            last += 1
+        piece = [(step, mean) for step, mean, _ in middle[first : last + 1]]
+        drawn = "" if thick else " thin"
+        lines.append(Line(piece if len(piece) > 1 else piece * 2, style + (drawn if len(piece) > 1 else " dot")))
+        first = last if last < len(steps) - 1 else len(steps)
+    return lines
 
 
-def _style(number: int) -> int:
-    """Another one with every round of the colours."""
-    return (number + number // len(COLOURS)) % len(STYLES)
-
-
-def _draw_paper(axis: Any, curves: Sequence[Curve], last: float, paper_steps: int) -> None:
-    """A strip behind the last step: diamonds with a standard deviation, in the curves' colours."""
-    told = [curve for curve in curves if curve.paper]
-    if not told:
-        return
-    width = last * (0.08 + 0.05 * len(told))
-    begin = last * 1.03
-    axis.set_xlim(-0.03 * last, begin + width)
-    axis.axvspan(begin, begin + width, color=GREY, alpha=0.10, linewidth=0)
-    # Runs of another length than the paper's: the strip says that it is not at their last step.
-    words = "paper" if last == paper_steps else f"paper,\n{_steps(paper_steps)}"
-    where = axis.get_xaxis_transform()
-    axis.text(begin + width / 2, 0.02, words, ha="center", va="bottom", fontsize=8, color=GREY, transform=where)
-    for place, curve in enumerate(told):
-        assert curve.paper is not None
-        x = begin + width * (place + 0.5) / len(told)
-        colour = COLOURS[curve.number % len(COLOURS)]
-        axis.errorbar(
-            x, curve.paper.mean, yerr=curve.paper.sd, fmt="D", markersize=5, color=colour, capsize=2, linewidth=1.2
-        )
-
-
-def draw_intervals(panels: Sequence[tuple[str, Sequence[tuple[str, int, float, Any]]]], unit: str) -> bytes:
-    """A PNG: points with intervals, a panel a metric: (name, number of the variant, value, (low, high) or None)."""
-    pyplot = _pyplot()
-    most = max(len(rows) for _, rows in panels)
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(9, 1.2 + 0.42 * most), dpi=120, squeeze=False, sharey=True)
-    for axis, (title, rows) in zip(axes.flat, panels, strict=True):
-        axis.use_sticky_edges = False  # bars would touch the axis
+def draw_intervals(
+    panels: Sequence[tuple[str, Sequence[tuple[str, int, float, tuple[float, float] | None]]]], unit: str
+) -> bytes:
+    """An SVG: values with intervals, a plot a metric: (name, number of the variant, value, (low, high) or None)."""
+    plots = []
+    for title, rows in panels:
+        ends = [end for _, _, value, interval in rows for end in (value, *(interval or ()))]
+        low, high = min(1.0, *ends), max(1.0, *ends)
+        room = 0.06 * (high - low) or 0.06
+        low, high = low - room, high + room
+        shapes = [Line([(1, -0.5), (1, len(rows) - 0.5)], "reference")]
         for place, (_, number, value, interval) in enumerate(rows):
-            colour = COLOURS[number % len(COLOURS)]
+            style = f"s{number % COLOURS}"
             if interval:
-                axis.barh(place, interval[1] - interval[0], left=interval[0], height=0.5, color=colour, alpha=0.35)
-            axis.plot([value, value], [place - 0.28, place + 0.28], color=colour, linewidth=2.4)
-        axis.axvline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-        axis.locator_params(axis="x", nbins=6)
-        axis.set_xlabel(unit)
-        axis.set_yticks(range(len(rows)), [_cut(name) for name, *_ in rows])
-        axis.set_ylim(len(rows) - 0.5, -0.5)
-        axis.set_title(title, fontsize=11)
-        _neutral(axis)
-        axis.grid(visible=False, axis="y")
-    return _png(figure)
+                corners = [
+                    (x, place + y) for x, y in zip((*interval, *interval[::-1]), (-0.3, -0.3, 0.3, 0.3), strict=True)
+                ]
+                shapes.append(Line(corners, f"{style} bar", filled=True))
+            shapes.append(Line([(value, place - 0.3), (value, place + 0.3)], f"{style} value"))
+        names = [(place, _cut(name)) for place, (name, *_) in enumerate(rows)]
+        plots.append(
+            Plot(
+                (low, high),
+                (len(rows) - 0.5, -0.5),
+                [(tick, short(tick)) for tick in ticks(low, high, 7)],
+                names,
+                shapes,
+                ROW_HEIGHT * len(rows),
+                title=_cut(title),
+                x_label=unit,
+                upright=True,
+            )
+        )
+    return picture(
+        "Interquartile means", plots, [], len(plots), 340, 24 + 7 * max(columns_of(name) for _, name in names)
+    )
 
 
-def _png(figure: Any, within: tuple[float, float, float, float] = (0, 0, 1, 1)) -> bytes:
-    picture = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a script that its font does not have, and of names with little room
-        figure.tight_layout(rect=within)
-        figure.savefig(picture, transparent=True)
-    _pyplot().close(figure)
-    return picture.getvalue()
+def _style(number: int) -> str:
+    """Colour and dashes: another pair with every round of the colours."""
+    return f"s{number % COLOURS} d{(number + number // COLOURS) % DASHES}"
 
 
 def _cut(name: str) -> str:
     """A name that a study's file gave, with room for it in a picture."""
+    name = one_line(name)
     return name if len(name) <= MOST_CHARACTERS else name[: MOST_CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def _neutral(axis: Any) -> None:
-    axis.grid(color=GREY, alpha=0.25, linewidth=0.6)
-    axis.set_axisbelow(True)
-    axis.tick_params(colors=GREY, labelsize=9)
-    for side, spine in axis.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(GREY)
-    for text in (axis.title, axis.xaxis.label, axis.yaxis.label):
-        text.set_color(GREY)
-
-
-def _steps(step: float) -> str:
-    if step >= 1_000_000:
-        return f"{step / 1e6:g}M"
-    return f"{step / 1000:g}k" if step >= 1000 else f"{step:g}"
-
-
-def _pyplot() -> Any:
-    try:
-        import matplotlib
-    except ImportError:
-        raise StudyError("The report's pictures need matplotlib: pip install 'edgedst[plot]'.") from None
-    matplotlib.use("Agg")
-    matplotlib.rcParams["text.parse_math"] = False  # a dollar in a name is a dollar
-    from matplotlib import pyplot
-
-    return pyplot

@@ -15,9 +15,9 @@ from typing import Any
 from edgedst import parse
 from edgedst.config import TrainConfig
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError
-from edgedst.profile.curve import evaluations, is_number, is_step
 from edgedst.runs.find import newest_first
 from edgedst.runs.folder import folder_name
+from edgedst.runs.metrics import evaluations, is_number, is_step
 from edgedst.runs.state import read_state
 from edgedst.study.grid import Point, identity
 

@@ -28,7 +28,7 @@ from edgedst import parse
 from edgedst.config import TrainConfig, by_own_names
 from edgedst.density import DENSE_METHODS
 from edgedst.errors import StudyError
-from edgedst.page import one_line
+from edgedst.report.text import one_line
 from edgedst.runs.folder import folder_name
 
 SHIPPED = Path(__file__).parent / "shipped"

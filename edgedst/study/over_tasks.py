@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from edgedst.report.blocks import NOTHING, Block, Column, Heading, Picture, Table, Text
+from edgedst.report.numbers import fixed
+from edgedst.report.text import literal
 from edgedst.study import figures
-from edgedst.study.page import NOTHING, Block, Column, Figure, Heading, Table, Text, literal
 from edgedst.study.paper import METRICS, paper
 from edgedst.study.results import Results, Variant
 from edgedst.study.statistics import BOOTSTRAP_DRAWS, FEWEST_SEEDS, interquartile_mean, stratified_bootstrap
 
-PICTURE = "interquartile-mean.png"
+PICTURE = "interquartile-mean.svg"
 
 Interval = tuple[float, float] | None
 
@@ -55,7 +57,7 @@ def over_tasks(
     left_out = [task for task in results.tasks if task not in tasks] + [v.name for v in variants if v not in able]
     caption = _caption(tasks, left_out, results.as_long_as_the_paper_s)
     table = Table(columns, list(cells.values()), caption)
-    return [heading, Figure(PICTURE, "Interquartile means", told), table], {PICTURE: picture}
+    return [heading, Picture(PICTURE, "Interquartile means", told), table], {PICTURE: picture}
 
 
 def _caption(tasks: Sequence[str], left_out: Sequence[str], as_long: bool) -> str:
@@ -73,14 +75,14 @@ def _caption(tasks: Sequence[str], left_out: Sequence[str], as_long: bool) -> st
 
 
 def _cells(middle: float, interval: Interval, mean: float) -> list[str]:
-    told = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-    return [f"{middle:.3f}{told}", f"{mean:.3f}"]
+    told = f" [{fixed(interval[0], 3)}, {fixed(interval[1], 3)}]" if interval else ""
+    return [f"{fixed(middle, 3)}{told}", fixed(mean, 3)]
 
 
 def _paper_mean(metric: str, tasks: Sequence[str], variant: Variant) -> str:
     theirs = [(paper().value(metric, task, variant.paper_key), _unit(metric, task)) for task in tasks]
     known = [value.mean / unit for value, unit in theirs if value]
-    return f"{_mean(known):.3f}" if len(known) == len(tasks) else NOTHING
+    return fixed(_mean(known), 3) if len(known) == len(tasks) else NOTHING
 
 
 def _scores(results: Results, metric: str, tasks: Sequence[str], variant: Variant) -> list[list[float]]:

@@ -27,7 +27,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Table:
+class PaperTable:
     """Table 1, 2, 5 or 6: one metric by task and method."""
 
     number: int
@@ -44,7 +44,7 @@ class Paper:
     steps: int
     seeds: int
     methods: dict[str, str]  # the paper's own names
-    tables: tuple[Table, ...]
+    tables: tuple[PaperTable, ...]
     costs: dict[str, Any]  # Table 3
     sweeps: tuple[dict[str, Any], ...]  # Figures 3 and 4
 
@@ -71,7 +71,7 @@ def paper() -> Paper:
         rows = {
             task: {m: Value.of(v) for m, v in zip(methods, row, strict=True)} for task, row in table["rows"].items()
         }
-        tables.append(Table(table["number"], table["metric"], methods, rows))
+        tables.append(PaperTable(table["number"], table["metric"], methods, rows))
     return Paper(
         content["source"],
         content["steps"],

@@ -13,9 +13,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgedst.child import python_of, tied
 from edgedst.config import TrainConfig
 from edgedst.errors import StudyError
-from edgedst.profile.process import python_of, tied
 from edgedst.study.found import RunIndex
 from edgedst.study.grid import FREE_SETTINGS, Point
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from edgedst import __version__
 from edgedst.errors import StudyError
 from edgedst.files import folder_error, make_folder, write_together
-from edgedst.profile.curve import is_step
-from edgedst.study.comparison import Comparison
+from edgedst.report.blocks import NOTHING, Block, Column, Heading, Items, Table, Text, markdown, page
+from edgedst.report.numbers import SIZE, fixed
+from edgedst.report.text import code, literal
+from edgedst.runs.metrics import is_step
+from edgedst.study.beside_paper import BesidePaper
 from edgedst.study.energy import energy_section
 from edgedst.study.grid import read_study
-from edgedst.study.page import NOTHING, Block, Column, Heading, Items, Table, Text, code, literal, markdown, page
 from edgedst.study.paper import paper
 from edgedst.study.results import Result, Results
 
@@ -22,10 +24,10 @@ MOST_HOST_CHARACTERS = 400  # of a machine: host.json may hold any text
 
 
 def write_report(study: Path, out: Path) -> list[Path]:
-    """Write index.html, report.md and the PNGs; returns their paths, the page first.
+    """Write index.html, report.md and the SVGs; returns their paths, the page first.
 
     Raises:
-        StudyError: the folder is no study's, or matplotlib is missing.
+        StudyError: the folder is no study's.
         ConfigError: its file has settings that this edgedst does not know.
         RunFolderError: the report cannot be written.
     """
@@ -41,17 +43,17 @@ def write_report(study: Path, out: Path) -> list[Path]:
     except OSError as error:
         raise folder_error(error, str(out), "--out") from error
     results = Results(read_study(study / "study.toml"), study)
-    comparison = Comparison(results)
+    beside_paper = BesidePaper(results)
     energy, energy_pictures = energy_section(results)
     blocks = [
-        *_head(results, comparison.departures()),
-        *comparison.blocks(),
+        *_head(results, beside_paper.departures()),
+        *beside_paper.blocks(),
         *energy,
         *_missing(results),
         *_runs(results),
         *_made(results, study),
     ]
-    pictures = {**comparison.pictures, **energy_pictures}
+    pictures = {**beside_paper.pictures, **energy_pictures}
     html = page(results.study.title, blocks, pictures)
     files = {"index.html": html.encode(), "report.md": markdown(blocks).encode(), **pictures}
     write_together({str(out / name): content for name, content in files.items()}, "--out")
@@ -114,9 +116,9 @@ def _runs(results: Results) -> list[Block]:
         peak, budget, seconds = run.peak_bytes, run.number("budget_bytes"), run.number("seconds")
         reason = run.summary.get("exit_reason", "finished")
         over = "" if reason == "finished" else f" ({reason})"
-        memory = f"{peak / 1e6:.1f} of {budget / 1e6:g}{over}" if peak and budget else NOTHING
-        hours = f"{seconds / 3600:.2f}" if seconds is not None else NOTHING
-        return [*cells, f"{result.metric('R'):,.1f}", f"{result.metric('LCA'):.4f}", memory, hours]
+        memory = f"{fixed(peak / 1e6, 1)} of {budget / 1e6:g}{over}" if peak and budget else NOTHING
+        hours = fixed(seconds / 3600, 2) if seconds is not None else NOTHING
+        return [*cells, fixed(result.metric("R"), 1), fixed(result.metric("LCA"), 4), memory, hours]
 
     names = ("task", "variant", "seed", "state", "R", "LCA", "peak MB of budget", "hours")
     columns = [Column(name, text=name in ("task", "variant", "state")) for name in names]
@@ -128,10 +130,11 @@ def _made(results: Results, study: Path) -> list[Block]:
     for result in results.all:
         host = result.run.file("host.json") if result.run else {}
         if host:
+            size = host.get("memory_bytes")
             board = host.get("board") or host.get("cpu") or "unknown CPU"
             told = (
                 f"{board}, {host.get('machine')}, {host.get('cores')} cores, "
-                f"{_gigabytes(host.get('memory_bytes'))}, kernel path {host.get('isa')}, "
+                f"{SIZE(size) if is_step(size) else 'unknown memory'}, kernel path {host.get('isa')}, "
                 f"edgedst {host.get('edgedst')}, Python {host.get('python')}"
             )
             hosts.append(literal(told[:MOST_HOST_CHARACTERS]))
@@ -141,7 +144,3 @@ def _made(results: Results, study: Path) -> list[Block]:
     items.append(f"With: {code(command)}, which goes on where it was")
     items.append(f"Reported by edgedst {__version__} on {now}")
     return [Heading("How this was made"), Items(items)]
-
-
-def _gigabytes(size: object) -> str:
-    return f"{size / 1e9:.1f} GB" if is_step(size) else "unknown memory"

@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgedst import parse
+from edgedst import flops, parse
 from edgedst.config import TrainConfig
-from edgedst.density import DENSE_METHODS, family, nnz_per_layer
-from edgedst.profile import flops
-from edgedst.profile.curve import is_step, unread
+from edgedst.density import DENSE_METHODS, family
+from edgedst.report.text import code, literal
+from edgedst.runs.metrics import is_step, unread
 from edgedst.study.found import Run, RunIndex
 from edgedst.study.grid import FREE_SETTINGS, Point, Study, idle_settings
-from edgedst.study.page import code, literal
 from edgedst.study.statistics import last_return, learning_curve_area
 
 # Settings that Figures 3 and 4 vary.
@@ -163,8 +162,8 @@ class Results:
             same = result.point.config.env == task and family(result.point.config.method) == variant.family
             sizes = network_sizes(result.run.folder) if config and same and result.run else None
             if config and sizes:
-                actor, critic = ([ends[0], *config.hidden, ends[-1]] for ends in (sizes["actor"], sizes["critic_1"]))
-                return Costs.of(actor, critic, config)
+                heads = 2 if variant.family == "sac" else 1
+                return Costs.of(config, sizes["actor"][0], max(1, sizes["actor"][-1] // heads))
         return None
 
 
@@ -178,25 +177,12 @@ class Costs:
     dense_connections: int
 
     @staticmethod
-    def of(actor: Sequence[int], critic: Sequence[int], config: TrainConfig) -> Costs:
-        """From features at the layer boundaries of an actor and a critic."""
-
-        def run(actor_nnz: Sequence[int], critic_nnz: Sequence[int]) -> flops.Run:
-            return flops.Run(
-                observation_size=actor[0],
-                action_size=critic[0] - actor[0],
-                actor_nnz=actor_nnz,
-                critic_nnz=critic_nnz,
-                steps=config.steps,
-                batch_size=config.batch_size,
-                policy_delay=config.policy_delay or 1,  # SAC has none
-            )
-
-        def dense(sizes: Sequence[int]) -> list[int]:
-            return [a * b for a, b in zip(sizes, sizes[1:], strict=False)]
-
-        stored = run(nnz_per_layer(actor, config), nnz_per_layer(critic, config))
-        full = run(dense(actor), dense(critic))
+    def of(config: TrainConfig, observation_size: int, action_size: int) -> Costs:
+        """Of these settings, and of the dense method of the same family."""
+        stored, full = (
+            flops.Workload.of(replace(config, method=method), observation_size, action_size)
+            for method in (config.method, family(config.method))
+        )
         return Costs(flops.paper_flops(stored), flops.paper_flops(full), stored.connections, full.connections)
 
     @property

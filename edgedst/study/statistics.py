@@ -1,4 +1,4 @@
-"""What a set of runs says: R, LCA, mean and spread over seeds, the interquartile mean over tasks and its interval."""
+"""What a set of runs says: R, LCA, the interquartile mean over tasks and its interval."""
 
 from __future__ import annotations
 
@@ -28,14 +28,6 @@ def learning_curve_area(returns: Sequence[float]) -> float:
     It grows with the number of evaluations: only runs of the same length and spacing compare.
     """
     return sum(returns) / 1e6
-
-
-def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and sample standard deviation (n - 1) over seeds; a single seed has none."""
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return mean, None
-    return mean, float((sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5)
 
 
 def interquartile_mean(scores: Sequence[float] | NDArray[np.float64]) -> float:

@@ -53,6 +53,9 @@ def test_what_a_board_does_needs_no_extra(line, folder):
         ("export a.onnx", "onnxruntime", "export"),
         ("evaluate actor.onnx", "onnxruntime", "export"),
         ("profile --seconds 0.1", "rich", "profile"),
+        ("profile --seconds 0.1", "psutil", "profile"),
+        ("profile --seconds 0.1 --html page.html", "jinja2", "profile"),
+        ("study report .", "jinja2", "study"),
     ],
 )
 def test_a_missing_extra_is_one_sentence_with_its_command(line, package, extra, folder):
@@ -70,7 +73,7 @@ def test_another_missing_module_is_a_bug_and_keeps_its_traceback(folder):
 
 def test_every_package_of_an_extra_is_known_by_its_extra():
     extras = PROJECT["optional-dependencies"]
-    assert set(EXTRAS.values()) == set(extras) - {"all", "test"}
+    assert {*EXTRAS.values(), "study"} == set(extras) - {"all", "test"}  # study has nothing of its own
     for package, extra in EXTRAS.items():
         assert any(line.startswith(package + ">=") for line in extras[extra]), package
         assert not any(line.startswith(package + ">=") for line in PROJECT["dependencies"]), package

@@ -9,9 +9,9 @@ from described_json import faults
 from stand_in_contenders import FACTS, SteadyMeter, Watcher, contender, idle_of, starting
 
 from edgedst.errors import EnergyMismatch
-from edgedst.profile.curve import BY_STEPS, LOGGED
 from edgedst.profile.document import document
 from edgedst.profile.measure import Goal, measure
+from edgedst.runs.metrics import BY_STEPS, LOGGED
 
 BOARD = SimpleNamespace(name="generic", title="Any Linux machine")
 TITLE = "A profile's JSON"

@@ -1,7 +1,9 @@
 """The machine's state, from trees of /proc and /sys as boards have them."""
 
 import os
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from edgedst.profile.host_state import Core, read_counters, read_state
@@ -32,17 +34,12 @@ def vcgencmd(bits):
     return {"usr/bin/vcgencmd": f'#!/bin/sh\n[ "$1" = get_throttled ] && echo throttled={bits}\n'}
 
 
-def test_a_raspberry_pi_tells_clocks_heat_and_throttling(lay_out):
+def test_a_raspberry_pi_tells_clocks_and_throttling(lay_out):
     root = lay_out(
         {
             **cpufreq(0, 1500000),
             **cpufreq(10, 600000),
             **cpufreq(2, 1800000, "performance"),
-            "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
-            "sys/class/thermal/thermal_zone0/temp": "51234\n",
-            "sys/class/thermal/thermal_zone1/type": "gpu-thermal\n",
-            "sys/class/thermal/thermal_zone1/temp": "60000\n",
-            "proc/loadavg": "0.25 0.20 0.10 1/200 1234\n",
             **vcgencmd("0x50005"),
         },
         executable=["usr/bin/vcgencmd"],
@@ -53,10 +50,8 @@ def test_a_raspberry_pi_tells_clocks_heat_and_throttling(lay_out):
         Core(1800.0, "performance", 600.0, 1800.0),
         Core(600.0, "ondemand", 600.0, 1800.0),  # cpu10 comes behind cpu2
     ]
-    assert state.celsius == 51.234
     assert state.throttled == ["under-voltage now", "throttled now"]
     assert state.power_mode is None
-    assert state.load == 0.25
 
 
 @pytest.mark.parametrize(
@@ -84,26 +79,30 @@ def test_a_cooling_device_that_is_at_work_is_told(lay_out):
     assert read_state(root).throttled == ["cpufreq-cpu0 at 2"]
 
 
-def test_a_pc_without_thermal_zones_has_its_cpu_s_own_sensor(lay_out):
-    chip = "sys/class/hwmon/hwmon1"
-    root = lay_out(
-        {
-            f"{chip}/name": "k10temp\n",
-            f"{chip}/temp1_input": "40500\n",
-            "sys/class/hwmon/hwmon0/name": "nvme\n",
-            "sys/class/hwmon/hwmon0/temp1_input": "70000\n",
-        }
-    )
-    assert read_state(root).celsius == 40.5
+@pytest.mark.parametrize(
+    ("sensors", "celsius"),
+    [
+        ({"cpu_thermal": [("", 51.234)], "gpu_thermal": [("", 60.0)]}, 51.234),  # a Raspberry Pi
+        ({"nvme": [("Composite", 70.0)], "k10temp": [("Tctl", 40.5)]}, 40.5),  # a PC
+        ({"acpitz": [("", 27.8)], "coretemp": [("Package id 0", 55.0), ("Core 0", 53.0)]}, 55.0),
+        ({"thermal-fan-est": [("", 30.0)], "AO-therm": [("", 41.5)]}, 41.5),  # the hottest where none is the CPU's
+        ({}, None),
+    ],
+)
+def test_the_temperature_is_that_of_the_cpu_where_a_sensor_is_named_after_it(sensors, celsius, tmp_path, monkeypatch):
+    found = {
+        chip: [SimpleNamespace(label=label, current=current) for label, current in of_chip]
+        for chip, of_chip in sensors.items()
+    }
+    monkeypatch.setattr(psutil, "sensors_temperatures", lambda: found)
+    assert read_state(tmp_path).celsius == celsius
 
 
 def test_what_a_machine_does_not_tell_is_none(tmp_path):
     state = read_state(tmp_path)
-    assert state.as_dict() == {"cores": [], "celsius": None, "throttled": None, "power_mode": None, "load": None}
+    assert (state.cores, state.throttled, state.power_mode) == ([], None, None)
     counters = read_counters(tmp_path)
-    assert (counters.busy_seconds, counters.swapped_pages, counters.throttle_events, counters.fastest_mhz) == (
-        None,
-    ) * 4
+    assert (counters.swapped_pages, counters.throttle_events, counters.fastest_mhz) == (None,) * 3
 
 
 def test_a_tool_that_fails_says_nothing(lay_out):
@@ -111,7 +110,7 @@ def test_a_tool_that_fails_says_nothing(lay_out):
     assert read_state(root).throttled is None
 
 
-def test_counters_are_summed_over_what_is_busy(lay_out):
+def test_counters_are_summed_over_what_is_busy(lay_out, monkeypatch):
     throttled = "sys/devices/system/cpu/cpu{}/thermal_throttle/core_throttle_count"
     root = lay_out(
         {
@@ -124,6 +123,7 @@ def test_counters_are_summed_over_what_is_busy(lay_out):
             **cpufreq(1, 1200000),
         }
     )
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(root / "proc"))
     counters = read_counters(root)
     assert counters.busy_seconds == pytest.approx(165 / os.sysconf("SC_CLK_TCK"))
     assert counters.swapped_pages == 15

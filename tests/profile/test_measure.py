@@ -7,9 +7,8 @@ import pytest
 from stand_in_contenders import SteadyMeter, Watcher, contender, idle_of, starting
 
 from edgedst.errors import BudgetExceeded, ProfileError
-from edgedst.profile.contenders import TORCH, Contender
+from edgedst.profile.contenders import TORCH, Contender, failure
 from edgedst.profile.measure import Goal, measure, whole_steps
-from edgedst.profile.process import failure
 
 BOTH = [contender("sparse"), contender("dense")]
 
@@ -90,6 +89,36 @@ def test_ctrl_c_ends_the_child_and_keeps_the_complete_rounds(no_child_stays):
     measured = measure(BOTH[:1], Goal(1.0, 3), interrupted_in_round_2(), Watcher(interrupt="round 2 of 3: sparse"))
     assert len(measured.rounds) == 1
     assert measured.interrupted
+
+
+class WhenReady(Watcher):
+    """Ctrl-C comes once a file is there."""
+
+    def __init__(self, ready):
+        super().__init__()
+        self.ready = ready
+
+    def tick(self):
+        if self.ready.exists():
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("at_sigterm", "closes"), [("(closed.touch(), sys.exit(0))", True), ("None", False)])
+def test_an_interrupted_contender_is_asked_to_leave_and_killed_where_it_stays(
+    at_sigterm, closes, tmp_path, monkeypatch, no_child_stays
+):
+    monkeypatch.setattr("edgedst.profile.contenders.CLOSE_SECONDS", 60.0 if closes else 0.1)
+    then = f"""if goal["steps"]:
+    import pathlib, signal
+    closed = pathlib.Path({str(tmp_path / "closed")!r})
+    signal.signal(signal.SIGTERM, lambda *_: {at_sigterm})
+    pathlib.Path({str(tmp_path / "ready")!r}).touch()
+    while True:
+        time.sleep(600)
+"""
+    measured = measure(BOTH[:1], Goal(1.0, 1), starting(then=then), WhenReady(tmp_path / "ready"))
+    assert measured.interrupted
+    assert (tmp_path / "closed").exists() == closes
 
 
 def interrupted_in_round_2():

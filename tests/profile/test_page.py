@@ -86,6 +86,25 @@ def test_of_a_replay_that_is_not_reserved_nothing_is_taken_off():
     assert "contenders.2.memory.peak_bytes.median - " not in html
 
 
+def test_where_both_fill_one_budget_the_page_shows_what_it_buys_and_not_two_equal_peaks():
+    html = page(measured())
+    charts = {
+        title: dict(re.findall(r'<span class="name">(.*?)</span><span class="told">(.*?)</span>', rows))
+        for title, rows in re.findall(r"<figcaption><strong>(.*?)</strong>(.*?)</figure>", html, flags=re.S)
+    }
+    kept = {name: text_of(figure) for name, figure in charts["Transitions kept"].items()}
+    assert kept == {
+        "edgedst DS-TD3": "469,000",
+        "edgedst dense TD3": "455,500",
+        "PyTorch 2.13 TD3": "not planned",
+    }
+    assert "Peak memory of the process" not in charts
+    assert text_of(charts["sparse against dense"]["Memory besides the replay"]) == "0.97"
+    assert text_of(charts["sparse against dense"]["Transitions kept"]) == "1.03"
+    assert "Peak memory" not in charts["sparse against dense"]
+    assert text_of(charts["sparse against PyTorch"]["Peak memory"]) == "0.14"  # which no budget holds
+
+
 def test_modelled_energy_is_never_told_as_measured():
     assert headline_of(modelled()) == (
         "Against dense, sparse takes 23 % more time a step, 31 % less energy (modelled, not measured) and 3 % less "

@@ -44,7 +44,7 @@ def test_returns_are_averaged_over_seeds_at_equal_joules(study, monkeypatch):
     out, metered = study
     metered("td3", 0, [0, 100, 200])
     metered("td3", 1, [0, 50, 100])  # twice as fast
-    ((task, (curve,)),) = drawn(out, monkeypatch)["energy-rapl-CPU-package.png"]
+    ((task, (curve,)),) = drawn(out, monkeypatch)["energy-rapl-CPU-package.svg"]
     assert (task, curve.name) == ("Hopper-v4", "td3")
     slow, fast = (dict(seed) for seed in curve.seeds)
     assert slow[100] == pytest.approx(100)
@@ -59,7 +59,7 @@ def test_joules_of_two_sources_or_scopes_never_share_a_picture(study, monkeypatc
     metered("ds-td3", 0, [0, 10, 20], scope="board input", source="csv")
     metered("ds-td3", 1, [0, 10, 20], source="model", measured=False)
     pictures = drawn(out, monkeypatch)
-    names = {"energy-rapl-CPU-package.png", "energy-csv-wall.png", "energy-csv-board-input.png"}
+    names = {"energy-rapl-CPU-package.svg", "energy-csv-wall.svg", "energy-csv-board-input.svg"}
     assert set(pictures) == names  # and what a model says is in none
     assert all(sum(len(curve.seeds) for _, panel in panels for curve in panel) == 1 for panels in pictures.values())
 
@@ -75,5 +75,5 @@ def test_a_report_has_the_section_only_where_energy_was_measured(study):
     write_report(out, out / "report")
     assert "over energy" not in (out / "report" / "report.md").read_text(encoding="utf-8")
     metered("td3", 0, [0, 10, 20])
-    assert out / "report" / "energy-rapl-CPU-package.png" in write_report(out, out / "report")
+    assert out / "report" / "energy-rapl-CPU-package.svg" in write_report(out, out / "report")
     assert "measured by rapl (CPU package)" in (out / "report" / "report.md").read_text(encoding="utf-8")

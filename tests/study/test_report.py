@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from html import escape
 
 import pytest
@@ -100,7 +101,7 @@ def test_an_unfinished_study_reports_what_is_there_and_says_what_is_not(study):
     assert "- ds-td3 on HalfCheetah-v4, seed 1: at step 30,000 of 100,000\n" in missing
     assert "- ds-td3 on HalfCheetah-v4, seed 2: failed, not started: BudgetExceeded: too small.\n" in missing
     assert "- ds-td3 on Hopper-v4: not started: seed 0, 1, 2, 3\n" in missing
-    assert (out / "report" / "learning-curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "report" / "learning-curves.svg").read_bytes().startswith(b"<svg ")
 
 
 def test_a_study_without_any_run_is_reported(study):
@@ -287,7 +288,7 @@ def test_a_run_made_by_hand_is_found_where_its_budget_has_a_point(study):
     assert "**All 1 runs are finished.**" in written(out)[0]
 
 
-@pytest.mark.parametrize("name", ["index.html", "learning-curves.png"])
+@pytest.mark.parametrize("name", ["index.html", "learning-curves.svg"])
 def test_a_report_that_cannot_be_written_is_a_sentence(name, study):
     out, points = study("[grid]\nsteps = 100_000\n")
     write_run(out, next(iter(points.values())), ramp(8000), sizes=SIZES)
@@ -305,7 +306,7 @@ def test_the_page_needs_no_other_file_and_shows_what_the_markdown_shows(study):
     page = paths[0].read_text(encoding="utf-8")
     sources = re.findall(r"(?:src|href)=\"([^\"]{0,30})", page)
     assert len(sources) == len(paths) - 2 > 0
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
     assert not re.search(r"https?://|@import|url\(|<script|<link", page)
     assert "color-scheme: light dark" in page
     # What is wider than a phone scrolls by itself; what is told of it does not scroll away.
@@ -313,7 +314,7 @@ def test_the_page_needs_no_other_file_and_shows_what_the_markdown_shows(study):
     assert len(wide) == page.count("<table") + page.count("<img")
     assert not any("caption" in part for part in wide)
     markdown = paths[1].read_text(encoding="utf-8")
-    assert set(re.findall(r"\]\((\S+\.png)\)", markdown)) == {path.name for path in paths[2:]}
+    assert set(re.findall(r"\]\((\S+\.svg)\)", markdown)) == {path.name for path in paths[2:]}
     for number in ("6,200.0", "11,459.88", "1.8947", "106,169"):
         assert number in page
         assert number in markdown
@@ -335,6 +336,7 @@ NASTY = [
     "\u202eright\u202c \u05d0\u05d1 \x1b[2J",
     "&lt; &amp; _under_ ~~gone~~ <b>",
     "_begins",
+    "\ufffe\uffff forbidden in XML",
     "long " * 5_000,
 ]
 
@@ -360,10 +362,14 @@ def test_text_of_a_file_stands_in_both_pages_as_it_is(nasty, study):
     (failed / "failed.txt").write_text(nasty, encoding="utf-8")
     markdown, tables = written(out)
     html = (out / "report" / "index.html").read_text(encoding="utf-8")
+    pictures = [ElementTree.fromstring(path.read_bytes()) for path in (out / "report").glob("*.svg")]  # or it raises
+    drawn = [text for picture in pictures for text in picture.itertext()]
     assert not re.search(r"<script|<b>|<img alt=\"[^\"]*\" src=\"http|javascript:x\"|[\u202e\x1b]", html)
     shown = " ".join(nasty.split()).replace("\u202e", "\ufffd").replace("\u202c", "\ufffd").replace("\x1b", "\ufffd")
+    shown = shown.replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
     assert html.count(escape(shown)) >= 4
-    assert not re.search(r"(?<!\\)<[a-z/]|(?<!\\)\]\((?!\S+\.png\))|[\u202e\x1b]", markdown)
+    assert any(text.startswith(shown[:40]) for text in drawn)
+    assert not re.search(r"(?<!\\)<[a-z/]|(?<!\\)\]\((?!\S+\.svg\))|[\u202e\x1b]", markdown)
     for title, rows in tables.items():
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in section_of(markdown, title) if line.startswith("|")}
         assert len(widths) <= 1, rows

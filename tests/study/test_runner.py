@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from study_folder import numbers, summary, trainers, wait_until, write_run
 
+from edgedst.child import python_of
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, StudyError
-from edgedst.profile.process import python_of
 from edgedst.progress import Progress
 from edgedst.study import process, runner
 from edgedst.study.found import RunIndex

@@ -5,7 +5,6 @@ from edgedst.study.statistics import (
     interquartile_mean,
     last_return,
     learning_curve_area,
-    mean_and_sd,
     stratified_bootstrap,
 )
 
@@ -17,11 +16,6 @@ def test_r_is_the_mean_of_the_last_ten_evaluations():
 
 def test_lca_is_the_sum_of_all_evaluations_in_millions():
     assert learning_curve_area([9_000.0] * 201) == pytest.approx(1.809)  # of a dense TD3, in the paper's Table 1
-
-
-def test_the_spread_is_that_of_a_sample_and_one_seed_has_none():
-    assert mean_and_sd([1.0, 3.0]) == (2.0, pytest.approx(2**0.5))
-    assert mean_and_sd([5.0]) == (5.0, None)
 
 
 @pytest.mark.parametrize(

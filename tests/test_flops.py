@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgedst.profile.flops import Run, an_update, paper_flops, work_done
+from edgedst.flops import Workload, an_update, paper_flops, work_done
 
 
 def nnz(sizes, lambdas):
@@ -12,7 +12,7 @@ def nnz(sizes, lambdas):
 
 
 def half_cheetah(*lambdas, **settings):
-    return Run(17, 6, nnz([17, 256, 256, 6], lambdas), nnz([23, 256, 256, 1], lambdas), **settings)
+    return Workload(17, 6, nnz([17, 256, 256, 6], lambdas), nnz([23, 256, 256, 1], lambdas), **settings)
 
 
 DENSE = half_cheetah(None, None, None)
@@ -39,7 +39,7 @@ def test_all_work_is_more_than_the_paper_counts_and_less_where_it_is_sparse():
 def test_work_of_a_run_small_enough_to_count_by_hand():
     # Two updates of one sample, the second with the actor's. The actor has 3 + 5 connections, each critic 4 + 1; half
     # of a critic's inputs are actions.
-    run = Run(3, 3, [3, 5], [4, 1], actor_biases=2, critic_biases=1, steps=7, start_steps=5, batch_size=1)
+    run = Workload(3, 3, [3, 5], [4, 1], actor_biases=2, critic_biases=1, steps=7, start_steps=5, batch_size=1)
     assert work_done(run) == {
         "acting": 2 * 2 * 8,
         "evaluation": 0,
@@ -56,12 +56,12 @@ def test_work_of_a_run_small_enough_to_count_by_hand():
 def test_topology_changes_are_counted_by_hand():
     # Hidden weights: 3 of the actor, 4 of each critic. Four updates: two averagings of three targets, and one evolution
     # that looks at 11 weights and grows a half of them.
-    run = Run(3, 3, [3, 5], [4, 1], steps=4, start_steps=0, evolve_every=4, eta=0.5)
+    run = Workload(3, 3, [3, 5], [4, 1], steps=4, start_steps=0, evolve_every=4, eta=0.5)
     assert work_done(run)["topology"] == 2 * 11 + round(1.5 * 11)
 
 
 def test_an_update_is_a_share_of_many():
-    run = Run(3, 3, [3, 5], [4, 1], actor_biases=2, critic_biases=1, batch_size=1)
+    run = Workload(3, 3, [3, 5], [4, 1], actor_biases=2, critic_biases=1, batch_size=1)
     paper, parts = an_update(run)
     assert paper == 6 * 10 + 3 * 8
     assert parts == {
@@ -80,7 +80,7 @@ def test_a_run_that_ends_before_the_first_update_does_no_work():
 
 
 def test_sac_s_actor_learns_at_every_update_from_both_critics():
-    run = Run.of_sac(3, 3, [3, 5], [4, 1], actor_biases=2, critic_biases=1, steps=7, start_steps=5, batch_size=1)
+    run = Workload.of_sac(3, 3, [3, 5], [4, 1], actor_biases=2, critic_biases=1, steps=7, start_steps=5, batch_size=1)
     assert paper_flops(run) == 7 * 6 * (2 * 5 + 8)
     assert work_done(run) == {
         "acting": 2 * 2 * 8,
@@ -93,13 +93,13 @@ def test_sac_s_actor_learns_at_every_update_from_both_critics():
         "polyak": 0,  # copied
         "topology": 0,
     }
-    soft = Run.of_sac(3, 3, [3, 5], [4, 1], critic_biases=1, steps=7, start_steps=5, batch_size=1, averaged=2)
+    soft = Workload.of_sac(3, 3, [3, 5], [4, 1], critic_biases=1, steps=7, start_steps=5, batch_size=1, averaged=2)
     assert work_done(soft)["polyak"] == 3 * 2 * 2 * 6
 
 
 def test_ds_sac_of_table_4_takes_0_63_of_dense_sac_s_flops():
     def run(*lambdas):
-        return Run.of_sac(17, 6, nnz([17, 256, 256, 12], lambdas), nnz([23, 256, 256, 1], lambdas))
+        return Workload.of_sac(17, 6, nnz([17, 256, 256, 12], lambdas), nnz([23, 256, 256, 1], lambdas))
 
     dense, sparse = run(None, None, None), run(12, 80, None)
     assert (dense.connections, sparse.connections) == (216_320, 136_436)

@@ -1,4 +1,7 @@
-"""What a few repeats say: median and range of a figure, and how far a ratio of two contenders can be trusted."""
+"""What a few repeats say: mean, median and spread of a figure, and how far a ratio of two can be trusted.
+
+A standard deviation is the sample's, over n - 1: repeats, seeds and samples stand for all that could have been drawn.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,14 @@ _T_95 = (
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
     *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
+
+
+def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation (n - 1); a single value has none."""
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return mean, None
+    return mean, math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def stat(values: Sequence[float | None]) -> dict[str, Any] | None:
@@ -42,11 +53,9 @@ def ratio(ours: Sequence[float | None], theirs: Sequence[float | None]) -> dict[
 def log_interval(ratios: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
     """Ends of the 95 % t-interval of the mean log, as ratios again."""
     count = len(ratios)
-    if count < 2:
+    mean, sd = mean_and_sd([math.log(value) for value in ratios])
+    if sd is None:
         return None, None
-    logs = [math.log(value) for value in ratios]
-    mean = sum(logs) / count
-    sd = math.sqrt(sum((value - mean) ** 2 for value in logs) / (count - 1))
     half = t_95(count - 1) * sd / math.sqrt(count)
     return math.exp(mean - half), math.exp(mean + half)
 

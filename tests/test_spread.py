@@ -4,7 +4,12 @@ import math
 
 import pytest
 
-from edgedst.profile.spread import ratio, stat, t_95
+from edgedst.spread import mean_and_sd, ratio, stat, t_95
+
+
+def test_the_spread_is_that_of_a_sample_and_one_seed_has_none():
+    assert mean_and_sd([1.0, 3.0]) == (2.0, pytest.approx(2**0.5))
+    assert mean_and_sd([5.0]) == (5.0, None)
 
 
 def test_a_stat_is_median_and_range():

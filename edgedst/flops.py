@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from edgedst.config import TrainConfig
+from edgedst.density import family, nnz_per_layer
+
 MULTIPLY_ADD_FLOPS = 2
 
 # Forward, gradient of the weights and gradient of the input: one multiply-add a connection each.
@@ -22,8 +25,8 @@ NOT_OF_AN_UPDATE = ("acting", "evaluation")  # parts of `work_done` that belong 
 
 
 @dataclass(frozen=True)
-class Run:
-    """What the count depends on. The defaults are the paper's for TD3; `Run.of_sac` has SAC's."""
+class Workload:
+    """What the count depends on. The defaults are the paper's for TD3; `Workload.of_sac` has SAC's."""
 
     observation_size: int
     action_size: int
@@ -44,10 +47,34 @@ class Run:
     @staticmethod
     def of_sac(
         observation_size: int, action_size: int, actor_nnz: Sequence[int], critic_nnz: Sequence[int], **rest: int
-    ) -> Run:
+    ) -> Workload:
         """A run of SAC by the paper's settings, hard target updates; `averaged=2` for soft ones."""
         usual = {"start_steps": 10_000, "batch_size": 256, "policy_delay": 1, "actor_critics": 2, "averaged": 0}
-        return Run(observation_size, action_size, actor_nnz, critic_nnz, **{**usual, **rest})
+        return Workload(observation_size, action_size, actor_nnz, critic_nnz, **{**usual, **rest})
+
+    @staticmethod
+    def of(config: TrainConfig, observation_size: int, action_size: int, **rest: int) -> Workload:
+        """What these settings come to; an evaluation is not counted unless `rest` says so."""
+        of_sac = family(config.method) == "sac"
+        actor = [observation_size, *config.hidden, 2 * action_size if of_sac else action_size]
+        critic = [observation_size + action_size, *config.hidden, 1]
+        return Workload(
+            observation_size,
+            action_size,
+            nnz_per_layer(actor, config),
+            nnz_per_layer(critic, config),
+            actor_biases=sum(actor[1:]),
+            critic_biases=sum(critic[1:]),
+            steps=config.steps,
+            start_steps=config.start_steps,
+            batch_size=config.batch_size,
+            policy_delay=1 if of_sac else config.policy_delay,
+            actor_critics=2 if of_sac else 1,
+            averaged=(0 if config.target_update == "hard" else 2) if of_sac else 3,
+            evolve_every=config.evolve_every if config.method.startswith("ds-") else 0,
+            eta=config.eta,
+            **rest,
+        )
 
     @property
     def connections(self) -> int:
@@ -55,7 +82,7 @@ class Run:
         return sum(self.actor_nnz) + 2 * sum(self.critic_nnz)
 
 
-def paper_flops(run: Run) -> int:
+def paper_flops(work: Workload) -> int:
     """FLOPs as Sokar et al. 2022 count them: steps * batch * (6 * critics' connections + 6 / 2 * actor's).
 
     Both critics are updated at every step, the actor at every second. This gives Table 3's 1.07e14 for dense TD3 on
@@ -63,12 +90,12 @@ def paper_flops(run: Run) -> int:
     critic's pass in the actor's update, acting, Adam and Polyak; `work_done` has them. The paper has no such figure of
     SAC: it is the same convention, with the actor's update at every step.
     """
-    critics, actor = 2 * sum(run.critic_nnz), sum(run.actor_nnz)
-    a_sample = FORWARD_AND_BACKWARD_FLOPS * critics + FORWARD_AND_BACKWARD_FLOPS * actor // run.policy_delay
-    return run.steps * run.batch_size * a_sample
+    critics, actor = 2 * sum(work.critic_nnz), sum(work.actor_nnz)
+    a_sample = FORWARD_AND_BACKWARD_FLOPS * critics + FORWARD_AND_BACKWARD_FLOPS * actor // work.policy_delay
+    return work.steps * work.batch_size * a_sample
 
 
-def work_done(run: Run) -> dict[str, int]:
+def work_done(work: Workload) -> dict[str, int]:
     """FLOPs of everything that edgedst computes in networks and optimisers, by part; the sum is the run's.
 
     No gradient is computed for an input that nobody needs: in a first layer only the actions' rows, and only in the
@@ -77,40 +104,40 @@ def work_done(run: Run) -> dict[str, int]:
     the threshold looks at some weights twice is left out. Left out too, below a percent together: biases and activation
     functions, losses, noise, sampling, and that a target averages the union of two topologies.
     """
-    actor, critic = sum(run.actor_nnz), sum(run.critic_nnz)
-    actor_behind_first, critic_behind_first = actor - run.actor_nnz[0], critic - run.critic_nnz[0]
+    actor, critic = sum(work.actor_nnz), sum(work.critic_nnz)
+    actor_behind_first, critic_behind_first = actor - work.actor_nnz[0], critic - work.critic_nnz[0]
     # Stored positions are uniformly random, so the actions' columns hold their share of the first layer.
-    action_columns = run.critic_nnz[0] * run.action_size // (run.observation_size + run.action_size)
-    actor_parameters, critic_parameters = actor + run.actor_biases, critic + run.critic_biases
+    action_columns = work.critic_nnz[0] * work.action_size // (work.observation_size + work.action_size)
+    actor_parameters, critic_parameters = actor + work.actor_biases, critic + work.critic_biases
 
-    averaged_parameters = {0: 0, 2: 2 * critic_parameters, 3: 2 * critic_parameters + actor_parameters}[run.averaged]
-    hidden_critics, hidden_actor = 2 * sum(run.critic_nnz[:-1]), sum(run.actor_nnz[:-1])
-    averaged_hidden = {0: 0, 2: hidden_critics, 3: hidden_critics + hidden_actor}[run.averaged]
+    averaged_parameters = {0: 0, 2: 2 * critic_parameters, 3: 2 * critic_parameters + actor_parameters}[work.averaged]
+    hidden_critics, hidden_actor = 2 * sum(work.critic_nnz[:-1]), sum(work.actor_nnz[:-1])
+    averaged_hidden = {0: 0, 2: hidden_critics, 3: hidden_critics + hidden_actor}[work.averaged]
 
-    updates = max(0, run.steps - run.start_steps)
-    actor_updates = updates // run.policy_delay
-    evolutions = updates // run.evolve_every if run.evolve_every else 0
-    moved = round((1 + run.eta) * (hidden_critics + hidden_actor))
-    samples, actor_samples = updates * run.batch_size, actor_updates * run.batch_size
+    updates = max(0, work.steps - work.start_steps)
+    actor_updates = updates // work.policy_delay
+    evolutions = updates // work.evolve_every if work.evolve_every else 0
+    moved = round((1 + work.eta) * (hidden_critics + hidden_actor))
+    samples, actor_samples = updates * work.batch_size, actor_updates * work.batch_size
     return {
         "acting": MULTIPLY_ADD_FLOPS * updates * actor,
-        "evaluation": MULTIPLY_ADD_FLOPS * run.evaluation_steps * actor,
+        "evaluation": MULTIPLY_ADD_FLOPS * work.evaluation_steps * actor,
         "targets": MULTIPLY_ADD_FLOPS * samples * (actor + 2 * critic),
         "critics": MULTIPLY_ADD_FLOPS * samples * 2 * (critic + critic + critic_behind_first),
         "actor": MULTIPLY_ADD_FLOPS * actor_samples * (actor + actor + actor_behind_first),
         "critic in the actor's update": MULTIPLY_ADD_FLOPS
         * actor_samples
-        * run.actor_critics
+        * work.actor_critics
         * (critic + critic_behind_first + action_columns),
         "adam": ADAM_FLOPS * (updates * 2 * critic_parameters + actor_updates * actor_parameters),
         "polyak": POLYAK_FLOPS * actor_updates * averaged_parameters,
-        "topology": evolutions * moved + (actor_updates * averaged_hidden if run.evolve_every else 0),
+        "topology": evolutions * moved + (actor_updates * averaged_hidden if work.evolve_every else 0),
     }
 
 
-def an_update(run: Run) -> tuple[int, dict[str, int]]:
+def an_update(work: Workload) -> tuple[int, dict[str, int]]:
     """(the paper's convention, all work by part) of one update, the delayed and the rare ones shared out."""
-    updates = run.policy_delay * max(1, run.evolve_every)
-    many = replace(run, steps=updates, start_steps=0, evaluation_steps=0)
+    updates = work.policy_delay * max(1, work.evolve_every)
+    many = replace(work, steps=updates, start_steps=0, evaluation_steps=0)
     parts = {name: round(flops / updates) for name, flops in work_done(many).items()}
     return round(paper_flops(many) / updates), {name: parts[name] for name in parts if name not in NOT_OF_AN_UPDATE}

@@ -7,17 +7,18 @@ from statistics import median
 from typing import Any
 
 from edgedst.config import TrainConfig
+from edgedst.report.blocks import NOTHING, Block, Column, Heading, Picture, Table, Text
+from edgedst.report.numbers import fixed, with_sd
+from edgedst.spread import mean_and_sd
 from edgedst.study import figures
 from edgedst.study.over_tasks import over_tasks
-from edgedst.study.page import NOTHING, Block, Column, Figure, Heading, Table, Text
 from edgedst.study.paper import METRICS, Value, paper, task_of
 from edgedst.study.results import SCHEDULE, SPARSITY, Results, Variant
-from edgedst.study.statistics import mean_and_sd
 
 SPARSITY_TOLERANCE = 2.5  # percent points: the paper's "50 %" is 50.6
 
 
-class Comparison:
+class BesidePaper:
     """What a study shows, each method beside the paper's figures of it.
 
     Args:
@@ -26,7 +27,7 @@ class Comparison:
 
     def __init__(self, results: Results) -> None:
         self.results = results
-        self.pictures: dict[str, bytes] = {}  # PNGs by name, once `blocks` has drawn them
+        self.pictures: dict[str, bytes] = {}  # SVGs by name, once `blocks` has drawn them
         self._number = {variant.name: number for number, variant in enumerate(results.variants)}
         self._protocol = {key: variant for key in paper().methods if (variant := self._variant_like_the_paper_s(key))}
         protocol = {variant.name for variant in self._protocol.values()}
@@ -217,8 +218,8 @@ class Comparison:
                 found = [r.run for r in runs if r.run]
                 peaks = [value for run in found if (value := run.peak_bytes) is not None]
                 speeds = [value for run in found if (value := run.number("steps_per_second")) is not None]
-                peak = f"{max(peaks) / 1e6:.1f}" if peaks else NOTHING
-                speed = f"{median(speeds):,.0f}" if speeds else NOTHING
+                peak = fixed(max(peaks) / 1e6, 1) if peaks else NOTHING
+                speed = fixed(median(speeds), 0) if speeds else NOTHING
                 rows.append([task, variant.name, here[0], here[1], theirs[0], here[2], theirs[1], peak, speed])
         if not rows:
             return []
@@ -265,17 +266,15 @@ class Comparison:
     def _figure(self, name: str, panels: Sequence[tuple[str, Sequence[figures.Curve]]], caption: str) -> Block:
         if not panels:
             return Text("There is no evaluation yet.")
-        self.pictures[f"{name}.png"] = figures.draw_curves(panels, paper().steps)
-        return Figure(f"{name}.png", caption.partition(",")[0], caption)
+        self.pictures[f"{name}.svg"] = figures.draw_curves(panels, paper().steps)
+        return Picture(f"{name}.svg", caption.partition(",")[0], caption)
 
     def _here(self, metric: str, task: str, variant: Variant) -> str:
         """Mean, standard deviation, and how many seeds where some are missing."""
         values, planned = self.results.metric(metric, task, variant), len(self.results.of(task, variant))
         if not values:
             return NOTHING
-        mean, sd = mean_and_sd(values)
-        digits = 1 if metric == "R" else 4
-        told = f"{mean:,.{digits}f}" + (f" ± {sd:,.{digits}f}" if sd is not None else "")
+        told = with_sd(*mean_and_sd(values), 1 if metric == "R" else 4)
         return told if len(values) == planned else f"{told} ({len(values)} of {planned})"
 
 
@@ -292,7 +291,7 @@ def _paper(metric: str, value: Value | None) -> str:
         if isinstance(number, int):
             return f"{number:,}"
         digits = len(repr(number).partition(".")[2])
-        return f"{number:,.{max(digits, 2 if metric == 'R' else 4)}f}"
+        return fixed(number, max(digits, 2 if metric == "R" else 4))
 
     return printed(value.mean) + (f" ± {printed(value.sd)}" if value.sd is not None else "")
 
