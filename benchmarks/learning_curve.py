@@ -6,7 +6,7 @@ python benchmarks/learning_curve.py --out docs/figures/curve.png runs/HalfCheeta
 import argparse
 from pathlib import Path
 
-from edgedst.study.found import Run
+from edgedst.runs.run import Run
 from edgedst.study.statistics import last_return
 
 

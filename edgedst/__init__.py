@@ -1,6 +1,12 @@
-"""edgedst: reinforcement learning that trains on the device it will act on."""
+"""edgedst: reinforcement learning that trains on the device it will act on. docs/api.md shows it from Python."""
 
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from edgedst.api import Actor, Run, evaluate, export, plan, train
+
+__all__ = ["Actor", "Run", "capabilities", "evaluate", "export", "plan", "train"]
 
 
 def capabilities() -> dict[str, object]:
@@ -8,3 +14,12 @@ def capabilities() -> dict[str, object]:
     from edgedst import core
 
     return core.capabilities()
+
+
+def __getattr__(name: str) -> object:
+    """What `edgedst.api` has, loaded when it is asked for: the lean trainer imports this file, and nothing of that."""
+    if name in __all__:
+        from edgedst import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module `edgedst` has no attribute `{name}`")

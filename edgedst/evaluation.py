@@ -96,6 +96,9 @@ def evaluate(run: "Run") -> None:
     run.unsaved = True
     if mean > best_before:
         run.checkpoints.save_best(about(run, "actor"))
+    wanted = run.job["stop_at_return"]
+    if wanted is not None and mean >= wanted and not run.stop:
+        run.stop, run.wish = True, f": the evaluation return {mean:,.1f} is {wanted:g} or more"
     log(run, len(returns))
     if environment.hardware:
         run.begin_episode()

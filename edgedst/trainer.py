@@ -27,6 +27,7 @@ from edgedst.budget.guard import Guard
 from edgedst.budget.plan import budget_bytes_of
 from edgedst.errors import BudgetBroken, EdgedstError, EnvironmentFault, TrainingDiverged
 from edgedst.evaluation import Evaluations, evaluate
+from edgedst.files import write_all
 from edgedst.plain_json import dumps, loads
 from edgedst.progress import Progress, flush_output
 from edgedst.runs.checkpoint import Checkpoints
@@ -52,7 +53,9 @@ def main() -> int:
 
     Keys: config (every setting), spec (of the environment, from `registry.locate`), config_toml, run_dir, resume (a
     folder or null) and config_crc32 (of its config.toml), progress (true, false, null), note (told at the start),
-    energy (the meter's spec, from `energy.sources.choose`, or null), front_end_peak_bytes, plan_only, debug.
+    energy (the meter's spec, from `energy.sources.choose`, or null), front_end_peak_bytes, plan_only, debug; and what a
+    caller wishes, or null: stop_at_return (an evaluation of so much ends the run), stop_after_seconds (of this
+    process), told_to (a pipe that gets the run folder's path).
     """
     job = loads(sys.argv[-1])
     for stream in (sys.stdout, sys.stderr):
@@ -145,6 +148,7 @@ class Run:
 
         # The run fits: only now is anything written or reserved.
         self.stop = False
+        self.wish = ""  # why it was stopped, when that was the caller's wish
         for number in STOPPING:
             if number != SIGHUP or getsignal(number) != SIG_IGN:  # nohup
                 signal(number, self.request_stop)
@@ -160,6 +164,8 @@ class Run:
             self.folder.open_metrics(new=True)
         else:
             self.config_crc32 = job["config_crc32"]
+        if job["told_to"] is not None:
+            write_all(job["told_to"], f"{self.folder.path}\n".encode(errors="surrogateescape"))
         n, m = environment.observation_size, environment.action_size
         core.release_file_pages()  # of making the run folder; the arena's pages are all touched now
         self.arena = core.Arena(self.plan.arena_bytes)
@@ -222,9 +228,9 @@ class Run:
         try:
             self.loop()
             if self.step < config.steps or self.evaluation_is_due():
-                self.summarise("interrupted")
+                self.summarise("stopped" if self.wish else "interrupted")
                 say(
-                    f"Stopped at step {self.step:,} with a checkpoint. To go on: "
+                    f"Stopped at step {self.step:,} with a checkpoint{self.wish}. To go on: "
                     f"edgedst train --resume {self.folder.path}"
                 )
                 return 0
@@ -282,6 +288,9 @@ class Run:
         if now >= self.next_check:
             self.next_check = now + CHECK_SECONDS
             rss = self.guard.check()[0]
+            limit = self.job["stop_after_seconds"]
+            if limit is not None and self.progress.seconds >= limit and not self.stop:
+                self.stop, self.wish = True, f": {limit:g} s are over"
             if now >= self.progress.next_time:
                 self.progress.show(self.step, rss, evaluating)
 

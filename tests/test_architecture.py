@@ -123,8 +123,8 @@ def test_imports_point_down_only(module):
     for name in imports(module):
         if name.split(".")[0] != "edgedst" or part_of(name) == part:
             continue
-        if part == "" and part_of(name) == "core":
-            continue  # edgedst.capabilities() asks the core, inside the function
+        if part == "" and part_of(name) in ("core", "api"):
+            continue  # inside a function: edgedst.capabilities() asks the core, edgedst.train the api
         assert FLOOR_OF[part_of(name)] > FLOOR_OF[part], f"{module} imports {name}, which is not below it"
 
 

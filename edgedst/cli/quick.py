@@ -11,7 +11,7 @@ from typing import Any
 
 from edgedst.config import SETTINGS
 from edgedst.launch.job import start_training
-from edgedst.launch.settings import flags, read_typed
+from edgedst.launch.settings import flags, read_typed, seconds_of
 
 
 def train(arguments: list[str]) -> None:
@@ -27,7 +27,7 @@ def parse(arguments: list[str]) -> dict[str, Any] | None:
     texts: dict[str, Any] = {}
     pairs: list[str] = []
     own: dict[str, Any] = {"config": None, "device": None, "run_dir": "runs", "resume": None}
-    own |= {"progress": None, "debug": False}
+    own |= {"progress": None, "debug": False, "stop_at_return": None, "stop_after_seconds": None}
     switches = {"--progress": ("progress", True), "--no-progress": ("progress", False), "--debug": ("debug", True)}
     rest = list(arguments)
     while rest:
@@ -54,6 +54,13 @@ def parse(arguments: list[str]) -> dict[str, Any] | None:
             pairs.append(value)
         elif flag in ("--config", "--device", "--run-dir", "--resume"):
             own[flag[2:].replace("-", "_")] = value
+        elif flag == "--stop-after":
+            own["stop_after_seconds"] = seconds_of(value)
+        elif flag == "--stop-at-return":
+            try:
+                own["stop_at_return"] = float(value)
+            except ValueError:
+                return None
         else:
             return None
     config = Path(own["config"]) if own["config"] is not None else None

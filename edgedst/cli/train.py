@@ -1,4 +1,4 @@
-"""`edgedst train`: its options. What they start is in `launch.py`."""
+"""`edgedst train`: its options. What they start is in `launch/job.py`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from edgedst.cli.options import Debug, Device, Progress, training_options
 from edgedst.launch.job import start_training
+from edgedst.launch.settings import seconds_of
 
 
 @training_options
@@ -25,6 +26,12 @@ def train(
             help="Go on with this run folder; `newest`: with the newest unfinished run of these settings, or afresh."
         ),
     ] = None,
+    stop_at_return: Annotated[
+        float | None, typer.Option(help="Stop, with a checkpoint, at the first evaluation whose mean return is this.")
+    ] = None,
+    stop_after: Annotated[
+        str | None, typer.Option(help="Stop, with a checkpoint, after so much training: 2h, 30min, 90s.")
+    ] = None,
     progress: Progress = None,
     debug: Debug = False,
 ) -> None:
@@ -33,4 +40,5 @@ def train(
     The process stays below --budget-mb, Python, simulator and replay included; what cannot fit is refused before
     anything is written. Ctrl-C checkpoints; --resume goes on as if never stopped.
     """
-    start_training(typed, config, device, run_dir, resume, progress, debug)
+    wishes = {"stop_at_return": stop_at_return, "stop_after_seconds": stop_after and seconds_of(stop_after)}
+    start_training(typed, config, device, run_dir, resume, progress, debug, **wishes)

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgedst.deploy.agreement import TOLERANCE
-from edgedst.deploy.bundle import check_bundle, check_golden, is_bundle
+from edgedst.deploy.actor import Actor
 from edgedst.deploy.environment import chosen_arguments, chosen_environment, open_environment
 from edgedst.envs import EPISODE_STEPS
 from edgedst.errors import CheckpointError, ConfigError
-from edgedst.runs.actor import ActorWeights, FloatArray, read_actor
-from edgedst.runs.reading import reading
+from edgedst.runs.actor import ActorWeights
 
 LARGEST_SEED = 2**31 - 1  # many simulators keep theirs in a C int
-Policy = Callable[["memoryview[float]"], FloatArray]  # (n,) float64 to (m,) float32 in the environment's units
-
-
-@dataclass(frozen=True)
-class _Player:
-    """What plays: an actor, and what is known of it."""
-
-    source: str  # "native" or "onnxruntime"
-    recorded: str  # the environment that its file names
-    sizes: tuple[int, int]  # observations, actions
-    policy: Policy
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,23 +67,10 @@ def evaluate(
         UnknownEnvironment: when its environment is not installed here.
         EnvironmentFault: when the environment fails.
     """
-    with reading(target):
-        bundle, exported = is_bundle(target), not target.is_dir()
-        if exported and not target.exists():
-            if target.suffix == ".onnx":
-                advice = f"Make it with `edgedst export {target}`, or name a run folder."
-            else:
-                advice = "Name a run folder, an .onnx file or a bundle; without a name the newest run is played."
-            raise CheckpointError(f"There is no file `{target}`. {advice}")
-    if (bundle or exported) and checkpoint != "last":
-        raise ConfigError(f"`--checkpoint` is of a run, and `{target}` holds one actor. Leave it out.")
-    if bundle:
-        player = _exported_player(check_bundle(target), target)
-    else:
-        player = _exported_player(target) if exported else _native_player(read_actor(target, checkpoint))
-    environment = chosen_environment(player.recorded, env, of_run=player.source == "native")
-    kwargs = chosen_arguments(target if player.source == "native" else None, environment, env_kwargs)
-    return _play(f"`{target}`", player, environment, episodes, seed, max_episode_steps, kwargs)
+    actor = Actor.load(target, checkpoint)
+    environment = chosen_environment(actor.environment, env, of_run=actor.source == "native")
+    kwargs = chosen_arguments(target if actor.source == "native" else None, environment, env_kwargs)
+    return _play(f"`{target}`", actor, environment, episodes, seed, max_episode_steps, kwargs)
 
 
 def evaluate_actor(
@@ -113,14 +85,12 @@ def evaluate_actor(
     Raises:
         CheckpointError, UnknownEnvironment, EnvironmentFault: as `evaluate`.
     """
-    return _play(
-        "this run", _native_player(weights), environment or weights.environment, episodes, seed, None, env_kwargs
-    )
+    return _play("this run", Actor.of(weights), environment or weights.environment, episodes, seed, None, env_kwargs)
 
 
 def _play(
     named: str,
-    player: _Player,
+    actor: Actor,
     environment: str,
     episodes: int,
     seed: int,
@@ -135,7 +105,7 @@ def _play(
         )
     if max_episode_steps is not None and not 1 <= max_episode_steps <= LARGEST_SEED:
         raise ConfigError(f"`--max-episode-steps` is {max_episode_steps}. Expected 1 to {LARGEST_SEED}.")
-    sizes = player.sizes
+    sizes = (actor.observation_size, actor.action_size)
     returns, lengths, unfinished = [], [], 0
     with open_environment(environment, max_episode_steps, kwargs) as host:
         if (host.observation_size, host.action_size) != sizes:
@@ -152,7 +122,7 @@ def _play(
             host.reset(seed + episode)
             episode_return, steps, over = 0.0, 0, False
             while not over and steps < most_steps:
-                action_values[:] = player.policy(host.observation)
+                action_values[:] = actor.act(host.observation)
                 reward, terminated, truncated = host.step(action_view)
                 episode_return += reward
                 steps += 1
@@ -160,52 +130,10 @@ def _play(
             unfinished += not over
             returns.append(episode_return)
             lengths.append(steps)
-    notes = player.notes
+    notes = actor.notes
     if unfinished and not limited:
         notes += (
             f"Episodes of `{environment}` have no time limit: {unfinished} of {episodes} were cut after "
             f"{EPISODE_STEPS:,} steps. `--max-episode-steps N` sets another limit.",
         )
-    return Evaluation(environment, player.source, tuple(returns), tuple(lengths), notes)
-
-
-def _native_player(weights: ActorWeights) -> _Player:
-    from edgedst.deploy.native_actor import NativeActor  # the core is not needed to evaluate an exported file
-
-    sizes = (weights.sizes[0], weights.sizes[-1])
-    return _Player("native", weights.environment, sizes, NativeActor(weights).act)
-
-
-def _exported_player(path: Path, bundle: Path | None = None) -> _Player:
-    from edgedst.deploy.session import CHECKSUM, open_checked, run
-
-    session, about = open_checked(path)
-    if bundle:
-        check_golden(bundle, lambda observations: run(session, observations)[0], about)
-    low, high = np.array(about["action_low"]), np.array(about["action_high"])
-    slack = TOLERANCE * np.maximum(np.abs(low), np.abs(high))  # what a float32 next to a bound may be off
-    action_size = about["action_size"]
-
-    def policy(observation: memoryview[float]) -> FloatArray:
-        row = np.asarray(observation, dtype=np.float32)
-        action: FloatArray = run(session, row[None, :])[0]
-        if action.shape != (1, action_size) or action.dtype != np.float32:
-            raise CheckpointError(
-                f"`{path}` says that it gives {action_size} actions, and gives an array of shape {action.shape} and "
-                f"{action.dtype}. It is damaged or foreign: export it again."
-            )
-        outside = np.flatnonzero((action[0] < low - slack) | (action[0] > high + slack))  # a NaN is the host's to tell
-        if outside.size:
-            place = int(outside[0])
-            raise CheckpointError(
-                f"`{path}` gave an action of {action[0, place]:g} at index {place}, and says that it lies between "
-                f"{low[place]:g} and {high[place]:g}. It is damaged or foreign: export it again."
-            )
-        row_of_actions: FloatArray = action[0]
-        return row_of_actions
-
-    notes: tuple[str, ...] = ()
-    if CHECKSUM not in about:
-        notes = (f"`{path}` is from an older edgedst and has no checksum: damage to it could not be told.",)
-    sizes = (about["observation_size"], action_size)
-    return _Player("onnxruntime", about["environment"], sizes, policy, notes)
+    return Evaluation(environment, actor.source, tuple(returns), tuple(lengths), notes)

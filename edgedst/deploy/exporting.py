@@ -78,6 +78,20 @@ class Written:
     pairs: int  # golden ones
 
 
+def request_for(
+    run: Path | None = None,
+    run_dir: Path = Path("runs"),
+    checkpoint: str = "last",
+    max_return_drop: str | None = None,
+    episodes: int = 20,
+    env: str | None = None,
+    env_kwargs: dict[str, Any] | None = None,
+    **form: Any,
+) -> Request:
+    """A request by its options; `form`: weights, dtype, opset and stochastic of `Format`."""
+    return Request(run, run_dir, checkpoint, Format(**form), max_return_drop, episodes, env, env_kwargs)
+
+
 def export_file(request: Request, path: Path, golden: Path | None) -> list[str]:
     """Write actor.onnx or actor.c, and its golden pairs where they are wanted; returns what to tell.
 

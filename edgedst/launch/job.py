@@ -30,7 +30,7 @@ _MAIN = "from {module} import main; sys.exit(main())"
 
 def start_training(*arguments: Any, **named: Any) -> None:
     """Become the trainer: this does not return. Arguments and errors are those of `trainer_command`."""
-    argv, variables = trainer_command(*arguments, **named)
+    argv, variables = trainer_command(*arguments, **{**named, "becomes_it": True})
     if sys.stdout is not None:
         sys.stdout.flush()
     with signals_held_back():
@@ -45,6 +45,7 @@ def trainer_command(
     resume: str | None,
     progress: bool | None,
     debug: bool,
+    becomes_it: bool = False,
     **wishes: Any,
 ) -> tuple[list[str], dict[str, str]]:
     """(argv, environment variables) of the process that trains.
@@ -57,6 +58,7 @@ def trainer_command(
         resume: a run folder, or "newest", or None.
         progress: see `Progress`.
         debug: whether an error shows its traceback.
+        becomes_it: whether this process becomes the trainer: then its peak counts against the budget.
         wishes: `stop_at_return`, `stop_after_seconds`, `told_to`: see `trainer.main`.
 
     Raises:
@@ -84,7 +86,7 @@ def trainer_command(
         resume=str(run.folder) if run else None,
         config_crc32=run.config_crc32 if run else None,
         # The kernel's ru_maxrss survives exec, VmHWM does not: the summary tells both peaks.
-        front_end_peak_bytes=memory()[1],
+        front_end_peak_bytes=memory()[1] if becomes_it else 0,
         progress=progress,
         debug=debug,
         note=note,
@@ -182,6 +184,7 @@ def job_for(config: TrainConfig, note: str = "", board: Board | None = None, **r
     energy, energy_note = energy_spec(config, board)
     notes = [text for text in (preset_note(config), note, energy_note) if text]
     job: dict[str, Any] = {"plan_only": False, "resume": None, "run_dir": "runs", "progress": None, "debug": False}
+    job |= {"stop_at_return": None, "stop_after_seconds": None, "told_to": None}
     job |= {"note": "\n".join(notes), "front_end_peak_bytes": 0, "config_toml": config.toml(), **rest}
     return {**job, "config": config.settings(), "spec": spec, "energy": energy}
 

@@ -5,6 +5,7 @@ No typer here: with what it loads, the front end alone would take more than a sm
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,23 @@ def _number(text: Any) -> int | float:
         return int(text)
     except ValueError:
         return float(text)
+
+
+def seconds_of(text: str) -> float:
+    """`90`, `90s`, `30min`, `2h` or `1h30min` in seconds.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    found = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m(?:in)?)?(?:([\d.]+)s?)?", text.replace(" ", ""))
+    try:
+        parts = [float(part) for part in found.groups(default="0")] if found and text.strip() else []
+    except ValueError:
+        parts = []
+    seconds = sum(part * size for part, size in zip(parts, (3600, 60, 1), strict=False))
+    if not 0 < seconds < 1e9:
+        raise ConfigError(f"`{text}` is no time. Expected one like 2h, 30min, 1h30min or 90s.")
+    return seconds
 
 
 def configured(typed: dict[str, Any], config: Path | None, usual: dict[str, Any] | None = None) -> TrainConfig:

@@ -8,8 +8,8 @@ from edgedst.report.blocks import Block, Heading, Picture
 from edgedst.report.text import literal
 from edgedst.runs.folder import folder_name
 from edgedst.runs.metrics import evaluations, is_number
+from edgedst.runs.run import Run
 from edgedst.study import figures
-from edgedst.study.found import Run
 from edgedst.study.grid import Point
 from edgedst.study.results import Results
 

@@ -8,72 +8,19 @@ from __future__ import annotations
 import functools
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from edgedst import parse
 from edgedst.config import TrainConfig
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError
 from edgedst.runs.find import newest_first
 from edgedst.runs.folder import folder_name
-from edgedst.runs.metrics import evaluations, is_number, is_step
+from edgedst.runs.run import Run
 from edgedst.runs.state import read_state
 from edgedst.study.grid import Point, identity
 
 TAIL_BYTES = 8192  # of metrics.jsonl: its last whole line is in there
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run folder of a point."""
-
-    folder: Path
-    summary: dict[str, Any] = field(default_factory=dict)  # empty while it runs, or when it was killed
-
-    @property
-    def finished(self) -> bool:
-        """All steps and the last evaluation are done."""
-        return self.summary.get("finished") is True
-
-    @property
-    def begun(self) -> bool:
-        """Whether it has a checkpoint, readable or not; one that was killed before its first one has none."""
-        return _is_there(self.folder / "checkpoint" / "state.json")
-
-    @property
-    def step(self) -> int:
-        """Of the last line of its metrics; 0 when there is none."""
-        if self.finished:
-            return int(self.number("step") or 0)
-        try:
-            with parse.opened(self.folder / "metrics.jsonl") as file:
-                file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
-                lines = file.read().splitlines()
-        except OSError:
-            return 0
-        steps = (parse.json_object(line).get("step") for line in reversed(lines))
-        return next((step for step in steps if is_step(step)), 0)
-
-    def number(self, name: str) -> float | None:
-        """A number of its summary; None when it is not there, as in one that another edgedst wrote."""
-        value = self.summary.get(name)
-        return value if is_number(value) else None
-
-    @property
-    def peak_bytes(self) -> float | None:
-        """The largest of its processes' peaks: it may have gone on several times, and its summary knows the last."""
-        told = [line.get("peak_rss_bytes") for line in evaluations(self.folder)]
-        peaks = [float(peak) for peak in (self.summary.get("peak_rss_bytes"), *told) if is_number(peak)]
-        return max(peaks, default=None)
-
-    def evaluations(self) -> list[tuple[int, float]]:
-        """(step, mean return) of every evaluation that can be read."""
-        return [(line["step"], float(line["evaluation_return"])) for line in evaluations(self.folder)]
-
-    def file(self, name: str) -> dict[str, Any]:
-        """One of the folder's JSON files; empty when it is not there."""
-        return _read_json(self.folder / name)
 
 
 class RunIndex:
@@ -93,7 +40,7 @@ class RunIndex:
         for folder in self._newest_first(point):
             if not self._is_of(folder, point):
                 continue
-            run = Run(folder, _read_json(folder / "summary.json"))
+            run = Run(folder)
             if run.finished:
                 return run
             unfinished.append(run)
@@ -170,21 +117,3 @@ def _whole_config(folder: Path) -> TrainConfig:
 @functools.cache
 def _but_for_rows(config: TrainConfig) -> tuple[str, int | None]:
     return identity(replace(config, replay_rows=None)), config.replay_rows
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return parse.json_object(parse.read(path))
-    except OSError:
-        return {}
-
-
-def _is_there(path: Path) -> bool:
-    """Where a folder may not be searched nobody can say that it is not."""
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        pass
-    return True

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from edgedst.density import nnz_per_layer
 from edgedst.progress import Progress, duration
-from edgedst.study.found import Run, RunIndex
+from edgedst.runs.run import Run
+from edgedst.study.found import RunIndex
 from edgedst.study.grid import Point, Study, identity
 
 WINDOW_SECONDS = 120.0  # a run's pace is that of the last one or two windows

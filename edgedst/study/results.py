@@ -12,7 +12,8 @@ from edgedst.config import TrainConfig
 from edgedst.density import DENSE_METHODS, family
 from edgedst.report.text import code, literal
 from edgedst.runs.metrics import is_step, unread
-from edgedst.study.found import Run, RunIndex
+from edgedst.runs.run import Run
+from edgedst.study.found import RunIndex
 from edgedst.study.grid import FREE_SETTINGS, Point, Study, idle_settings
 from edgedst.study.statistics import last_return, learning_curve_area
 

@@ -23,7 +23,8 @@ from edgedst.envs import registry
 from edgedst.errors import RunFolderError, StudyError
 from edgedst.files import folder_error, make_folder, write_whole
 from edgedst.progress import Progress, duration
-from edgedst.study.found import Run, RunIndex
+from edgedst.runs.run import Run
+from edgedst.study.found import RunIndex
 from edgedst.study.grid import Point, Study
 from edgedst.study.process import POLL_SECONDS, Outcome, edgedst_command, run_point
 from edgedst.study.progress import GridProgress

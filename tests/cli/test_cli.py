@@ -27,7 +27,11 @@ def started(monkeypatch):
     """What typer's `train` would have started the trainer with."""
     calls = []
     names = ("typed", "config", "device", "run_dir", "resume", "progress", "debug")
-    monkeypatch.setattr(train, "start_training", lambda *values: calls.append(dict(zip(names, values, strict=True))))
+
+    def start(*values, **wishes):
+        calls.append({**dict(zip(names, values, strict=True)), **wishes})
+
+    monkeypatch.setattr(train, "start_training", start)
     return calls
 
 
@@ -47,6 +51,7 @@ def started(monkeypatch):
         "--algo sac --ent-coef auto --lr 3e-4 --gamma=.98 --buffer-size 1e4 --net-arch 400,300",
         "--set tau=0.01 --steps 1e6 --set steps=5 --set env_process=true",
         '--env-kwargs={"port":"/dev/ttyUSB0"} --steps many',
+        "--stop-after 1h30min --stop-at-return 500",
     ],
 )
 def test_options_read_without_typer_are_those_that_typer_reads(line, started):

@@ -6,7 +6,8 @@ import pytest
 
 from edgedst import progress as base
 from edgedst.config import TrainConfig
-from edgedst.study.found import Run, RunIndex
+from edgedst.runs.run import Run
+from edgedst.study.found import RunIndex
 from edgedst.study.grid import Point, read_study
 from edgedst.study.progress import FIRST_PACE_SECONDS, GridProgress, TimeLeft
 

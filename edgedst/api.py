@@ -1,0 +1,132 @@
+"""edgedst from Python: what its command line does, as functions. `import edgedst; edgedst.train(env="Hopper-v4")`.
+
+Training is a lean process of its own, as on the command line: nothing of the caller counts against the budget, and
+nothing of the caller runs in it. docs/api.md has an example.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgedst.config import by_own_names
+from edgedst.deploy.actor import Actor
+from edgedst.launch.board import asked_board, usual_settings
+from edgedst.launch.job import error_of, make_plan, run_trainer, trainer_command
+from edgedst.launch.settings import configured, seconds_of
+from edgedst.runs.run import Run
+
+if TYPE_CHECKING:
+    from edgedst.deploy.evaluate import Evaluation
+
+__all__ = ["Actor", "Run", "evaluate", "export", "plan", "train"]
+
+
+def train(
+    *,
+    config: str | Path | None = None,
+    device: str | None = None,
+    run_dir: str | Path = "runs",
+    resume: str | Path | None = None,
+    progress: bool = False,
+    stop_at_return: float | None = None,
+    stop_after: str | float | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a sparse agent inside a memory budget, in a process of its own, and wait for it.
+
+    Ctrl-C ends it with a checkpoint and is passed on.
+
+    Args:
+        config: a TOML file of settings, which `settings` override.
+        device: the board whose budget, threads and kernels hold where nothing else is said.
+        run_dir: folder that holds the runs.
+        resume: a run folder to go on with, or "newest".
+        progress: whether standard output shows what `edgedst train` shows.
+        stop_at_return: an evaluation whose mean return is this much or more ends the run, with a checkpoint.
+        stop_after: so do so many seconds, or a time such as "2h".
+        settings: by any of their names (docs/settings.md): `env="Hopper-v4", budget_mb=50, lr=3e-4`.
+
+    Returns:
+        The run, finished or stopped as was wished (`run.finished`, `run.summary["exit_reason"]`).
+
+    Raises:
+        EdgedstError: what the command would have told, by its class: BudgetExceeded, EnvironmentFault, ...
+    """
+    typed = by_own_names(settings, "The call")
+    seconds = seconds_of(str(stop_after)) if stop_after is not None else None
+    reading, writing = os.pipe()
+    try:
+        arguments, variables = trainer_command(
+            typed=typed,
+            config=Path(config) if config is not None else None,
+            device=device,
+            run_dir=Path(run_dir),
+            resume=str(resume) if resume is not None else None,
+            progress=None if progress else False,
+            debug=False,
+            stop_at_return=stop_at_return,
+            stop_after_seconds=seconds,
+            told_to=writing,
+        )
+        code, _, said = run_trainer(arguments, variables, printed=not progress, pass_fds=(writing,))
+    finally:
+        os.close(writing)
+        with os.fdopen(reading, "rb") as told:
+            path = os.fsdecode(told.read().rstrip(b"\n"))
+    if code:
+        raise error_of(said)
+    return Run(path)
+
+
+def plan(*, config: str | Path | None = None, device: str | None = None, **settings: Any) -> dict[str, Any]:
+    """What every byte of a run will be for, measured by the trainer itself; nothing is trained or written.
+
+    Args:
+        config: a TOML file of settings, which `settings` override.
+        device: the board whose settings hold where nothing else is said.
+        settings: as in `train`.
+
+    Returns:
+        plan.json (docs/formats.md), with `notes` for the user.
+
+    Raises:
+        BudgetExceeded: it does not fit; the sentence names the smallest budget that works.
+        EdgedstError: what else the command would have told, by its class.
+    """
+    usual = usual_settings(asked_board(device).board)
+    return make_plan(configured(by_own_names(settings, "The call"), Path(config) if config else None, usual))
+
+
+def evaluate(target: str | Path, **options: Any) -> Evaluation:
+    """Play whole episodes without noise: see `edgedst.deploy.evaluate.evaluate`, which has the options and the errors.
+
+    Args:
+        target: a run folder, an .onnx file or a bundle.
+        options: episodes, seed, checkpoint, env, max_episode_steps, env_kwargs.
+    """
+    from edgedst.deploy.evaluate import evaluate as play
+
+    return play(Path(target), **options)
+
+
+def export(run: str | Path, path: str | Path, *, golden: str | Path | None = None, **options: Any) -> list[str]:
+    """Write a run's actor as ONNX or C, checked against the trained one.
+
+    Args:
+        run: a run folder.
+        path: a name that ends in .onnx or .c.
+        golden: where 64 pairs to test a device with are written too.
+        options: checkpoint ("last", "best"), dtype ("fp32", "fp16", "int8"), and of ONNX weights, opset, stochastic,
+            max_return_drop ("2%") and episodes: as `edgedst export --help` says.
+
+    Returns:
+        What the command prints.
+
+    Raises:
+        ConfigError, CheckpointError, ExportError: as the command.
+    """
+    from edgedst.deploy.exporting import export_file, request_for
+
+    return export_file(request_for(Path(run), **options), Path(path), Path(golden) if golden is not None else None)

@@ -1,0 +1,125 @@
+"""From Python: the functions that the command line is made of."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training import TINY
+
+import edgedst
+from edgedst.errors import BudgetExceeded, CheckpointError, ConfigError, EnvironmentFault
+
+PAGE = (Path(__file__).parents[1] / "docs/api.md").read_text(encoding="utf-8")
+EXAMPLE = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
+SETTINGS = {
+    **{"env": "InvertedPendulum-v5", "budget_mb": 40, "hidden": [32, 32], "steps": 600, "start_steps": 200},
+    **{"eval_every": 200, "eval_episodes": 1, "evolve_every": 100, "replay_rows": 400, "checkpoint_every": 70},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return edgedst.train(run_dir=tmp_path_factory.mktemp("api") / "runs", **SETTINGS)
+
+
+def test_the_example_of_the_documentation_runs(tmp_path):
+    done = subprocess.run([sys.executable, "-c", EXAMPLE], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "transitions of replay" in done.stdout
+    assert {"actor.onnx", "golden.csv", "runs"} <= set(os.listdir(tmp_path))  # noqa: PTH208  # names
+
+
+def test_a_run_is_trained_and_read(run):
+    assert run.finished
+    assert run.settings.env == "InvertedPendulum-v5"
+    assert [step for step, _ in run.evaluations()] == [0, 200, 400, 600]
+    assert (run.step, run.state()["step"]) == (600, 600)
+    assert run.peak_bytes < 40_000_000
+    assert run.metrics()[-1]["evaluation_episodes"] == 1
+
+
+def test_it_is_the_run_that_the_command_trains(run, tmp_path):
+    command = [sys.executable, "-m", "edgedst.cli.main", "train", *TINY]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    (other,) = tmp_path.glob("runs/*/*/s*")
+    assert edgedst.Run(other).evaluations() == run.evaluations()
+
+
+def test_names_of_other_libraries_are_understood_and_wrong_ones_told(tmp_path):
+    with pytest.raises(ConfigError, match="learning_rate"):
+        edgedst.train(run_dir=tmp_path, learning_rte=1e-3)
+    with pytest.raises(ConfigError, match="no time"):
+        edgedst.train(run_dir=tmp_path, stop_after="soon")
+    assert edgedst.plan(env="InvertedPendulum-v5", net_arch=[32, 32], buffer_size=1e4)["replay_rows"] == 10_000
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_goes_wrong_is_raised_by_its_class(tmp_path, capfd, monkeypatch):
+    task = "import gymnasium\ngymnasium.register('Raises-v0', lambda: 1 / 0)"
+    (tmp_path / "raises.py").write_text(task, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BudgetExceeded, match=r"needs at least .* Try `--budget-mb"):
+        edgedst.train(run_dir=tmp_path, budget_mb=12)
+    with pytest.raises(BudgetExceeded):
+        edgedst.plan(budget_mb=12)
+    with pytest.raises(CheckpointError, match="is no run folder"):
+        edgedst.train(run_dir=tmp_path, resume=tmp_path)
+    with pytest.raises(EnvironmentFault, match="raised ZeroDivisionError"):
+        edgedst.train(run_dir=tmp_path, env="raises:Raises-v0", budget_mb=90)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_run_goes_on(run, tmp_path):
+    stopped = edgedst.train(run_dir=tmp_path, stop_at_return=-1e9, **SETTINGS)
+    assert (stopped.finished, stopped.summary["exit_reason"], stopped.step) == (False, "stopped", 0)
+    again = edgedst.train(resume=stopped.folder)
+    assert again.folder == stopped.folder
+    assert again.finished
+    assert again.evaluations() == run.evaluations()
+
+
+def test_training_stops_after_a_time(tmp_path):
+    stopped = edgedst.train(run_dir=tmp_path, stop_after=0.2, **{**SETTINGS, "steps": 10**9})
+    assert stopped.summary["exit_reason"] == "stopped"
+    assert stopped.state()["step"] == stopped.summary["step"] > 0
+
+
+def test_ctrl_c_ends_a_training_with_a_checkpoint(tmp_path):
+    code = f"import edgedst; edgedst.train(run_dir='runs', **{ {**SETTINGS, 'steps': 10**9}!r})"
+    command = [sys.executable, "-c", code]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True)
+    while not list(tmp_path.glob("runs/*/*/*/checkpoint/state.json")):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert b"KeyboardInterrupt" in err
+    (run,) = map(edgedst.Run, tmp_path.glob("runs/*/*/s*"))
+    assert run.summary["exit_reason"] == "interrupted"
+
+
+def test_an_actor_acts_as_the_exported_one_does(run, tmp_path):
+    actor = edgedst.Actor.load(run.folder)
+    edgedst.export(run.folder, tmp_path / "actor.onnx")
+    exported = edgedst.Actor.load(tmp_path / "actor.onnx")
+    assert (actor.source, exported.source) == ("native", "onnxruntime")
+    assert (actor.observation_size, actor.action_size) == (exported.observation_size, exported.action_size) == (4, 1)
+    for observation in np.random.default_rng(0).normal(size=(20, 4)):
+        acted = actor.act(observation)
+        assert acted.dtype == np.float32
+        assert acted == pytest.approx(exported.act(observation), abs=3e-5)  # 1e-5 of a bound of 3
+        assert actor.act(list(observation)) == acted
+    assert edgedst.evaluate(run.folder, episodes=2).returns == pytest.approx(
+        edgedst.evaluate(tmp_path / "actor.onnx", episodes=2).returns
+    )
+
+
+def test_the_lean_trainer_loads_nothing_of_it(run):
+    assert not [name for name in run.summary["modules"] if name.startswith(("edgedst.api", "edgedst.launch"))]
+    assert json.loads((run.folder / "summary.json").read_text(encoding="utf-8")) == run.summary
