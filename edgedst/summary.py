@@ -1,7 +1,5 @@
 """How a run ends: summary.json, and the words for whoever waits. `trainer.Run` is the run; nothing here changes it."""
 
-import sys
-
 from edgedst.budget.guard import memory
 
 TYPE_CHECKING = False
@@ -29,13 +27,14 @@ def summary(run: "Run", exit_reason: str) -> "dict[str, Any]":
         "replay_rows": run.plan.replay_rows,
         "replay_transitions": run.agent.replay.transitions,
         "connections": run.agent.connections,
-        "R": run.evaluations.final_performance,
-        "LCA": run.evaluations.learning_curve_area,
         "evaluations": run.evaluations.count,
+        "mean_return_last_10": run.evaluations.final_performance,
+        "learning_curve_area": run.evaluations.learning_curve_area,
+        "R": run.evaluations.final_performance,  # the paper's names of these two
+        "LCA": run.evaluations.learning_curve_area,
         "steps_per_second": round(run.progress.speed(run.step), 1),
         "seconds": round(run.seconds_before + run.progress.seconds, 1),
         "energy": run.energy.total() if run.energy else None,
-        "modules": sorted(sys.modules),
     }
 
 

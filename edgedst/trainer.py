@@ -4,6 +4,7 @@ The front end replaces itself by this module's `main`. Here is the order of a ru
 loop, summary. The algorithm is in `agents`, files are in `runs` and `checkpoints`, memory is in `budget`.
 """
 
+import os
 import sys
 
 # Not `signal`, `types`: they import enum and functools, 0.7 MB.
@@ -27,7 +28,7 @@ from edgedst.budget.guard import Guard
 from edgedst.budget.plan import budget_bytes_of
 from edgedst.errors import BudgetBroken, EdgedstError, EnvironmentFault, TrainingDiverged
 from edgedst.evaluation import Evaluations, evaluate
-from edgedst.files import write_all
+from edgedst.files import write_all, write_whole
 from edgedst.plain_json import dumps, loads
 from edgedst.progress import Progress, flush_output
 from edgedst.runs.checkpoint import Checkpoints
@@ -78,6 +79,8 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     finally:
+        if "EDGEDST_MODULES" in os.environ:  # a test asks what is loaded
+            write_whole(os.environ["EDGEDST_MODULES"], dumps(sorted(sys.modules)).encode())
         core.set_last_words(b"")
         flush_output()
         for number in STOPPING:  # another one must not change how this ends

@@ -12,7 +12,7 @@ import types
 from pathlib import Path
 
 import pytest
-from training import digest, metrics, run_in, start, summary, train
+from training import digest, metrics, modules, run_in, start, summary, telling, train
 
 from edgedst.config import TrainConfig
 from edgedst.launch import job as launch
@@ -49,7 +49,8 @@ HEAVY = {
 def finished(tmp_path_factory):
     """A short run of the main task as it comes."""
     folder = tmp_path_factory.mktemp("finished")
-    out, _ = train(folder, "--steps", "1500", "--start-steps", "500", "--eval-every", "500", "--eval-episodes", "1")
+    arguments = ("--steps", "1500", "--start-steps", "500", "--eval-every", "500", "--eval-episodes", "1")
+    out, _ = train(folder, *arguments, env=telling(folder))
     return run_in(folder), out
 
 
@@ -68,7 +69,7 @@ def finished_sac(tmp_path_factory):
     """The same by DS-SAC, exported."""
     folder = tmp_path_factory.mktemp("finished_sac")
     arguments = ("--method", "ds-sac", "--steps", "1500", "--start-steps", "1000", "--eval-every", "500")
-    train(folder, *arguments, "--eval-episodes", "1")
+    train(folder, *arguments, "--eval-episodes", "1", env=telling(folder))
     return run_in(folder)
 
 
@@ -124,20 +125,18 @@ def test_every_metric_of_sac_is_logged(finished_sac):
     ],
 )
 def test_every_task_of_the_paper_stays_below_50_mb(env, rows, tmp_path):
-    train(
-        tmp_path, "--env", env, "--steps", "900", "--start-steps", "500", "--eval-every", "900", "--evolve-every", "100"
-    )
+    arguments = ("--steps", "900", "--start-steps", "500", "--eval-every", "900", "--evolve-every", "100")
+    train(tmp_path, "--env", env, *arguments, env=telling(tmp_path))
     told = summary(run_in(tmp_path))
     assert told["front_end_peak_bytes"] < told["peak_rss_bytes"] <= 50_000_000
     assert told["planned_bytes"] <= 50_000_000
     assert told["replay_rows"] >= rows
-    assert not {name.split(".")[0] for name in told["modules"]} & HEAVY
+    assert not {name.split(".")[0] for name in modules(tmp_path)} & HEAVY
 
 
 def test_the_trainer_of_a_native_task_is_lean(finished, finished_sac):
     for run in (finished[0], finished_sac):
-        modules = {name.split(".")[0] for name in summary(run)["modules"]}
-        assert not modules & HEAVY
+        assert not {name.split(".")[0] for name in modules(run.parents[3])} & HEAVY
 
 
 def test_plan_allocation_and_limit_agree(finished):

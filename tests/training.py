@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 
@@ -35,6 +36,16 @@ def start(folder, *arguments, under=(), **options):
         start_new_session=True,
         **options,
     )
+
+
+def telling(folder):
+    """Environment variables for a trainer that tells what it has loaded, which `modules` reads."""
+    return {**os.environ, "EDGEDST_MODULES": str(folder / "modules.json")}
+
+
+def modules(folder):
+    """What the trainer that ended last in `folder` had loaded."""
+    return set(json.loads((folder / "modules.json").read_text(encoding="utf-8")))
 
 
 def train(folder, *arguments, code=0, **options):

@@ -8,6 +8,7 @@ import time
 import pytest
 from power_tree import board, ina3221
 from saved_runs import recommit
+from training import modules
 
 from edgedst import boards
 from edgedst.config import TrainConfig
@@ -60,6 +61,7 @@ def metered(tmp_path_factory):
         config = TrainConfig(**SMALL, budget_mb=30.0).resolved()
         job = {**launch.job_for(config, run_dir="runs"), "energy": energy}
         arguments, variables = launch.command(job)
+        variables["EDGEDST_MODULES"] = str(where / "modules.json")
         done = subprocess.run(arguments, cwd=where, env=variables, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         runs.append(run_in(where))
@@ -101,11 +103,13 @@ def test_the_meter_is_a_line_of_the_ledger_and_stays_within_the_budget(metered):
 def test_a_run_without_a_meter_loads_nothing_of_it(metered):
     without, run, _ = metered
     assert read(without)["energy"] is None
-    assert not [name for name in read(without)["modules"] if name.startswith("edgedst.energy")]
-    added = {*read(run)["modules"]} - {*read(without)["modules"]}
+    usual, metered = (modules(folder.parents[3]) for folder in (without, run))
+    assert not [name for name in usual if name.startswith("edgedst.energy")]
+    added = metered - usual
     assert {name for name in added if not name.startswith("edgedst.energy")} <= {"_collections", "_thread"}
     boot = (
-        "import sys; from edgedst.launch import job as launch  #quick; from edgedst.config import TrainConfig; "
+        "import sys; from edgedst.cli import quick; from edgedst.launch import job as launch; "
+        "from edgedst.config import TrainConfig; "
         "launch.job_for(TrainConfig().resolved()); print([m for m in sys.modules if m.startswith('edgedst.energy')])"
     )
     assert subprocess.run([sys.executable, "-c", boot], capture_output=True, text=True, check=True).stdout == "[]\n"
