@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Run = Any  # trainer.Run, which imports this
+    Training = Any  # trainer.Training, which imports this
 
 LAST = 10  # evaluations that R is the mean of
 SEED_STREAM = 1_000  # evaluation i draws its seeds from stream SEED_STREAM + i: it never disturbs training
@@ -71,7 +71,7 @@ class Evaluations:
         self.best = float("-inf") if state["best"] is None else state["best"]
 
 
-def evaluate(run: "Run") -> None:
+def evaluate(run: "Training") -> None:
     """Episodes without noise. A signal ends it: resumed, the whole evaluation is made again."""
     environment, episodes = run.evaluation_environment, run.config.eval_episodes
     seeds = core.Random(run.config.seed, SEED_STREAM + run.evaluations.count)
@@ -104,7 +104,7 @@ def evaluate(run: "Run") -> None:
         run.begin_episode()
 
 
-def log(run: "Run", episodes: int) -> None:
+def log(run: "Training", episodes: int) -> None:
     """The newest evaluation in metrics.jsonl and on the terminal."""
     mean, sd = run.evaluations.newest
     run.progress.evaluation = f"{mean:,.1f}"

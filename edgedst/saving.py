@@ -7,10 +7,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Run = Any  # trainer.Run, which imports this
+    Training = Any  # trainer.Training, which imports this
 
 
-def facts(run: "Run") -> "dict[str, Any]":
+def facts(run: "Training") -> "dict[str, Any]":
     """What state.json holds beside the files (`runs/state.py`)."""
     return {
         "step": run.step,
@@ -30,7 +30,7 @@ def facts(run: "Run") -> "dict[str, Any]":
     }
 
 
-def about(run: "Run", *names: str) -> "dict[str, Any]":
+def about(run: "Training", *names: str) -> "dict[str, Any]":
     """Metadata of a file with these networks."""
     mean, sd = run.evaluations.newest
     return {
@@ -46,7 +46,7 @@ def about(run: "Run", *names: str) -> "dict[str, Any]":
     }
 
 
-def restore(run: "Run", state: "dict[str, Any]") -> str:
+def restore(run: "Training", state: "dict[str, Any]") -> str:
     """Put everything back as it was when the checkpoint was made; a new episode, where its own cannot go on.
 
     Returns:

@@ -1,4 +1,4 @@
-"""How a run ends: summary.json, and the words for whoever waits. `trainer.Run` is the run; nothing here changes it."""
+"""How a run ends: summary.json, and the words for whoever waits. `trainer.Training` is the run; nothing here changes it."""
 
 from edgedst.budget.guard import memory
 
@@ -6,10 +6,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Run = Any  # trainer.Run, which imports this
+    Training = Any  # trainer.Training, which imports this
 
 
-def summary(run: "Run", exit_reason: str) -> "dict[str, Any]":
+def summary(run: "Training", exit_reason: str) -> "dict[str, Any]":
     """summary.json. A finished run whose peak is above its budget is `over budget`."""
     peak = memory()[1]
     if exit_reason == "finished" and peak > run.plan.budget_bytes:
@@ -38,7 +38,7 @@ def summary(run: "Run", exit_reason: str) -> "dict[str, Any]":
     }
 
 
-def told(run: "Run", summary: "dict[str, Any]") -> str:
+def told(run: "Training", summary: "dict[str, Any]") -> str:
     """The last line of a finished run."""
     last = len(run.evaluations.last)
     returned = f" R {summary['R']:,.1f} (mean of the last {last} evaluations)," if last else ""
@@ -48,14 +48,14 @@ def told(run: "Run", summary: "dict[str, Any]") -> str:
     )
 
 
-def last_checkpoint(run: "Run") -> str:
+def last_checkpoint(run: "Training") -> str:
     """Where to go on, for an error's sentence."""
     if run.saved_step < 0:
         return "There is no checkpoint yet."
     return f"The checkpoint of step {run.saved_step:,} is good: `edgedst train --resume {run.folder.path}`."
 
 
-def more_memory(run: "Run") -> str:
+def more_memory(run: "Training") -> str:
     """What helps a run that went over its budget: more memory for the same replay."""
     wanted = -(-max(memory()[1], run.plan.budget_bytes) * 5 // 4 // 1_000_000)  # a quarter more, in whole MB
     if run.saved_step < 0:
@@ -67,7 +67,7 @@ def more_memory(run: "Run") -> str:
     )
 
 
-def last_words(run: "Run") -> bytes:
+def last_words(run: "Training") -> bytes:
     """For a library that ends the process itself, as OpenBLAS does when it gets no memory."""
     text = (
         f"BudgetBroken: a library ended the process of {run.config.env} by itself, most likely for want of memory "

@@ -66,7 +66,7 @@ def main() -> int:
         pthread_sigmask(SIG_UNBLOCK, STOPPING)  # the front end holds them back until somebody can answer
         if job["plan_only"]:
             return print_plan(job)
-        run = Run(job)
+        run = Training(job)
         try:
             return run.train()
         finally:
@@ -114,7 +114,7 @@ def print_plan(job: "dict[str, Any]") -> int:
     return 0
 
 
-class Run:
+class Training:
     """One run, from its plan to its summary.
 
     Args:

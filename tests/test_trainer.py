@@ -16,7 +16,7 @@ from training import digest, metrics, modules, run_in, start, summary, telling, 
 
 from edgedst.config import TrainConfig
 from edgedst.launch import job as launch
-from edgedst.trainer import Run
+from edgedst.trainer import Training
 
 SMALL = (
     "--hidden",
@@ -273,10 +273,10 @@ def test_only_ctrl_c_ends_a_run_that_stops_already():
     # A parent of several threads that is killed sends SIGTERM for each of them.
     run = types.SimpleNamespace(stop=False)
     for _ in range(3):
-        Run.request_stop(run, signal.SIGTERM, None)
+        Training.request_stop(run, signal.SIGTERM, None)
         assert run.stop
     with pytest.raises(KeyboardInterrupt):
-        Run.request_stop(run, signal.SIGINT, None)
+        Training.request_stop(run, signal.SIGINT, None)
 
 
 def test_a_file_system_that_takes_no_more_is_a_sentence_and_the_last_checkpoint_is_good(tmp_path):

@@ -10,7 +10,7 @@ from edgedst import core
 from edgedst.errors import EdgedstError
 from edgedst.plain_json import loads
 from edgedst.profile import window
-from edgedst.trainer import Run
+from edgedst.trainer import Training
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def main() -> int:
         return error.exit_code
 
 
-class MeasuredRun(Run):
+class MeasuredRun(Training):
     """A run whose loop does not evaluate or save.
 
     Args:
