@@ -2,6 +2,8 @@
 go on with.
 """
 
+import os
+
 from edgedst import core
 from edgedst.agents import agent_class
 from edgedst.agents.networks import evolves
@@ -280,6 +282,25 @@ def rehearse(config: "Any", environment: "Environment") -> None:
     agent.act(environment.observation, action)
     if evolves(config):
         agent.evolve(agent.actor)
+
+
+def take_kernels(state: "dict[str, Any]", folder: str) -> str:
+    """Go on with the kernels of a checkpoint; returns "", or why the run's numbers may differ from here."""
+    isa = state.get("isa")
+    if isa is None:  # format 1: its run may tell
+        try:
+            with open(f"{folder}/host.json", "rb") as file:  # noqa: PTH123  # the lean trainer does without pathlib
+                isa = loads(file.read().decode())["isa"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+    differs = "from here its numbers may differ."
+    wanted = os.environ.get("EDGEDST_ISA", isa)
+    if wanted != isa:
+        return f"The run began with `{isa}` kernels, and EDGEDST_ISA says `{wanted}`: {differs}"
+    if isa not in core.isas:
+        return f"The run began with `{isa}` kernels, which this CPU lacks: {differs}"
+    core.set_isa(isa)
+    return ""
 
 
 def _is_finished(folder: str) -> bool:

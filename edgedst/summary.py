@@ -1,4 +1,4 @@
-"""How a run ends: summary.json, and the words for whoever waits. `trainer.Training` is the run; nothing here changes it."""
+"""How a run ends: summary.json, and the words for whoever waits. `trainer.Training` is the run, and stays as it is."""
 
 from edgedst.budget.guard import memory
 

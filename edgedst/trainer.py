@@ -34,7 +34,16 @@ from edgedst.progress import Progress, flush_output
 from edgedst.runs.checkpoint import Checkpoints
 from edgedst.runs.episode import Episode
 from edgedst.runs.folder import RunFolder, host_facts
-from edgedst.stage import close_all, floats, make_environments, make_tally, notes_on, plan_run, read_resumable
+from edgedst.stage import (
+    close_all,
+    floats,
+    make_environments,
+    make_tally,
+    notes_on,
+    plan_run,
+    read_resumable,
+    take_kernels,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,11 +136,12 @@ class Training:
         core.set_threads(config.threads)
         self.guard = Guard(budget_bytes_of(config))
         self.energy: Tally | None = None
-        state = None
+        state, kernels = None, ""
         if job["resume"]:
             self.folder = RunFolder(job["resume"])
             self.folder.open_metrics(new=False)
             state = read_resumable(config, job["resume"], job["config_crc32"])
+            kernels = take_kernels(state, job["resume"])
         self.environment, self.evaluation_environment, lines, repeats = make_environments(
             job["spec"], config.seed, self.guard
         )
@@ -140,7 +150,7 @@ class Training:
         except BaseException:
             self.close()
             raise
-        self.notes = [job["note"], *notes_on(self.environment, repeats), self.note]
+        self.notes = [job["note"], kernels, *notes_on(self.environment, repeats), self.note]
 
     def prepare(self, lines: "Ledger", state: "dict[str, Any] | None") -> None:
         """The plan; then, if it fits, the run folder, the arena and all that is on it, as new or as it was saved."""

@@ -75,9 +75,8 @@ def trainer_command(
         if folder:
             run = find.resume(folder, {name: given[name] for name in find.CHANGEABLE if name in given})
     if run:
-        settings, isa, note = run.settings, run.isa, run.note
-        if device:
-            note = f"`--device {device}` gives no settings to a run that goes on: its own hold. {note}".strip()
+        settings, isa = run.settings, None
+        note = f"`--device {device}` gives no settings to a run that goes on: its own hold." if device else ""
     else:
         isa, note = kernels_for(board), board_note(board, given)
     job = job_for(

@@ -36,8 +36,6 @@ class Resumed:
     folder: Path
     settings: TrainConfig
     config_crc32: int  # of its config.toml: the trainer holds it against the checkpoint
-    isa: str | None  # kernel path that it is pinned to
-    note: str  # for the user
 
 
 def resume(folder: Path, given: dict[str, Any]) -> Resumed:
@@ -58,7 +56,7 @@ def resume(folder: Path, given: dict[str, Any]) -> Resumed:
                 f"`{folder}` was started with {name} = {before} and cannot go on with {value}. Leave that option "
                 "out, or train a new run without `--resume`."
             )
-    return Resumed(folder, asked, checksum, *_kernels(folder, state))
+    return Resumed(folder, asked, checksum)
 
 
 def newest_unfinished(run_dir: Path, settings: TrainConfig) -> Path | None:
@@ -146,27 +144,6 @@ def config_of_run(folder: Path, error: type[EdgedstError]) -> Path:
             "runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
         )
     return path
-
-
-def _kernels(folder: Path, state: dict[str, Any]) -> tuple[str | None, str]:
-    """(kernel path that a run goes on with, None where EDGEDST_ISA says; a note or ""): its checkpoint's, if here."""
-    isa = state.get("isa")
-    if isa is None:  # a checkpoint of format 1: its run may tell
-        try:
-            isa = parse.json_object(parse.read(folder / "host.json")).get("isa")
-        except OSError:
-            return None, ""
-        if not isinstance(isa, str):
-            return None, ""
-    differs = "from here its numbers may differ."
-    wanted = os.environ.get("EDGEDST_ISA", isa)
-    if wanted != isa:
-        return None, f"The run began with `{isa}` kernels, and EDGEDST_ISA says `{wanted}`: {differs}"
-    from edgedst.core import isas  # late: it takes 1.4 MB, which a start that does not resume need not
-
-    if isa in isas:
-        return isa, ""
-    return None, f"The run began with `{isa}` kernels, which this CPU lacks: {differs}"
 
 
 def _stored_settings(folder: Path, state: dict[str, Any]) -> tuple[TrainConfig, int]:
