@@ -26,7 +26,7 @@ from edgedst import summary as words
 from edgedst.agents import agent_class
 from edgedst.budget.guard import Guard
 from edgedst.budget.plan import budget_bytes_of
-from edgedst.errors import BudgetBroken, EdgedstError, EnvironmentFault, TrainingDiverged
+from edgedst.errors import BudgetBroken, BudgetExceeded, EdgedstError, EnvironmentFault, TrainingDiverged
 from edgedst.evaluation import Evaluations, evaluate
 from edgedst.files import write_all, write_whole
 from edgedst.plain_json import dumps, loads
@@ -85,6 +85,14 @@ def main() -> int:
             raise
         tell_error(error)
         return error.exit_code
+    except MemoryError:
+        tell_error(
+            BudgetExceeded(
+                f"This machine, or a limit on this process (`ulimit -v`), has no room for a budget of "
+                f"{job['config']['budget_mb']:g} MB. Try a smaller `--budget-mb`."
+            )
+        )
+        return 1
     except KeyboardInterrupt:
         return 130
     finally:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -294,3 +295,14 @@ def test_a_module_of_the_current_folder_does_not_stand_in_for_python_s_own(own):
     )
     assert done.returncode == 0, done.stderr
     assert "Finished 200 steps" in done.stdout
+
+
+def test_a_budget_that_this_machine_has_no_room_for_is_a_sentence(tmp_path):
+    def little():
+        resource.setrlimit(resource.RLIMIT_AS, (400_000_000, 400_000_000))
+
+    _, err = train(
+        tmp_path, "--budget-mb", "900", *QUIET, "--steps", "300", "--replay-rows", "15000000", code=1, preexec_fn=little
+    )
+    assert err.startswith("BudgetExceeded: This machine, or a limit on this process (`ulimit -v`), has no room"), err
+    assert len(err.splitlines()) == 1
