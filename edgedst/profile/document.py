@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from edgedst import __version__, flops
 from edgedst.boards import Board
-from edgedst.energy.comparison import check_comparable
+from edgedst.errors import EnergyMismatch
 from edgedst.profile import window
 from edgedst.profile.contenders import SPARSE, Contender
 from edgedst.profile.doubts import doubts
@@ -243,6 +243,26 @@ def _ratios(measured: Measured, told: dict[str, dict[str, Any]]) -> dict[str, An
         pair["flops_counted"] = our_flops["update_counted"] / their_flops["update_counted"]
         ratios[f"{ours} / {theirs}"] = pair
     return ratios
+
+
+def check_comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Refuse to compare figures of energy of another source or scope, or a measured one with a modelled one.
+
+    Args:
+        one: anything with `source`, `scope` and `measured`, such as what a meter or a run's summary.json tells.
+        other: likewise.
+
+    Raises:
+        EnergyMismatch: they differ.
+    """
+    if any(one[name] != other[name] for name in ("source", "scope", "measured")):
+        told = [
+            f"{of['source']} ({of['scope']}, {'measured' if of['measured'] else 'modelled'})" for of in (one, other)
+        ]
+        raise EnergyMismatch(
+            f"Energy from {told[0]} and from {told[1]} cannot be compared: expected one source and one scope. Measure "
+            "both in the same way."
+        )
 
 
 def _run(folder: Path, measured: Measured, sparse: dict[str, Any]) -> dict[str, Any]:

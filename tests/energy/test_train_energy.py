@@ -105,7 +105,7 @@ def test_a_run_without_a_meter_loads_nothing_of_it(metered):
     added = {*read(run)["modules"]} - {*read(without)["modules"]}
     assert {name for name in added if not name.startswith("edgedst.energy")} <= {"_collections", "_thread"}
     boot = (
-        "import sys; from edgedst.launch import job as launch  #quick; from edgedst.config import TrainConfig; "
+        "import sys; from edgedst.launch import job as launch; from edgedst.config import TrainConfig; "
         "launch.job_for(TrainConfig().resolved()); print([m for m in sys.modules if m.startswith('edgedst.energy')])"
     )
     assert subprocess.run([sys.executable, "-c", boot], capture_output=True, text=True, check=True).stdout == "[]\n"
