@@ -19,7 +19,7 @@ import edgedst
 from edgedst.deploy import c_parts
 from edgedst.deploy.agreement import Reference, reference_actions
 from edgedst.deploy.c_check import COMPILERS, Check, check_source
-from edgedst.deploy.golden import golden_text
+from edgedst.deploy.golden import write_golden
 from edgedst.deploy.packing import PackedLayer, Values, check_dtype, pack_layer, quantised
 from edgedst.deploy.writing import replacing, writing
 from edgedst.errors import ExportError
@@ -101,11 +101,7 @@ def export_c(
             name.write_text(text, encoding="ascii")
         reference = reference_actions(written, recorded)
         check = check_source(source.code, source.header, path.stem, written, reference)
-        pairs = 0
-        if golden is not None:
-            pairs, text = golden_text(weights, reference)
-            with writing(golden):
-                temporary[2].write_text(text, encoding="utf-8")
+        pairs = write_golden(weights, reference, golden, temporary[2]) if golden is not None else 0
     file_bytes = len(source.code) + len(source.header)
     return CExport(path, header, file_bytes, source.constant_bytes, source.ram_bytes, check, reference, pairs)
 
