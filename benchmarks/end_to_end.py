@@ -43,12 +43,12 @@ def edgedst_run(method: str, args: Namespace) -> dict[str, Any]:
     """Rate and peak of a real `edgedst train`; what it says itself where it cannot be."""
     steps = last_step(args)
     with tempfile.TemporaryDirectory(prefix="edgedst-end-to-end-") as folder:
-        command = [
-            *(sys.executable, "-m", "edgedst.cli.main", "train", "--env", args.env, "--method", method),
+        command = machine.edgedst_command(
+            *("train", "--env", args.env, "--method", method),
             *("--budget-mb", str(args.budget_mb), "--threads", "1", "--batch-size", str(args.batch)),
             *("--steps", str(steps), "--start-steps", str(args.start_steps), "--run-dir", folder, "--no-progress"),
             *("--eval-every", str(2 * steps), "--eval-episodes", "1", "--checkpoint-every", str(2 * steps)),
-        ]
+        )
         trainer = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
             marks = watch(trainer, Path(folder))
@@ -196,8 +196,8 @@ def main() -> int:
     else:
         progress("PyTorch is not installed, so edgedst runs alone. Install it with `pip install torch`.")
     facts = machine.facts()
-    if facts["forced_kernels"]:
-        progress(f"{', '.join(facts['forced_kernels'])} forces kernels on a side, maybe slow ones: unset it.")
+    if warning := machine.forcing(facts["forced_kernels"]):
+        progress(warning)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
     for number in range(1, args.rounds + 1):
         for name, side in sides.items():

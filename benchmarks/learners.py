@@ -100,29 +100,21 @@ def edgedst_agent(case: Case) -> TD3:
 
 def config_of(case: Case) -> SimpleNamespace:
     """The settings of both learners: the paper's protocol, and evolutions only when asked for."""
+    from edgedst.config import TrainConfig
+
     # lambda = density * in * out / (in + out). Both networks share lambda1: the critic's input gives it.
     n_in, hidden = case.observation + case.action, case.hidden
     return SimpleNamespace(
-        method="td3" if case.density >= 1 else case.method,
-        hidden=(hidden, hidden),
-        lambda1=case.density * n_in * hidden / (n_in + hidden),
-        lambda2=case.density * hidden / 2,
-        batch_size=case.batch,
-        gamma=0.99,
-        tau=0.005,
-        policy_delay=2,
-        learning_rate=1e-3,
-        weight_decay=2e-4,
-        exploration_noise=0.1,
-        target_policy_noise=0.2,
-        target_noise_clip=0.5,
-        eta=0.05,
-        evolve_every=10**9,  # never inside a timed block; evolve_a_few_times says when
-        seed=0,
-        threads=case.threads,
-        steps=1_000_000,
-        start_steps=25_000,
-        topology_stop_steps=50_000,
+        **{
+            **TrainConfig().resolved().settings(),
+            "method": "td3" if case.density >= 1 else case.method,
+            "hidden": (hidden, hidden),
+            "lambda1": case.density * n_in * hidden / (n_in + hidden),
+            "lambda2": case.density * hidden / 2,
+            "batch_size": case.batch,
+            "evolve_every": 10**9,  # never inside a timed block; evolve_a_few_times says when
+            "threads": case.threads,
+        }
     )
 
 

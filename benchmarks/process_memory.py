@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from machine import edgedst_command
+
 STEPS, START_STEPS = 1500, 500
 N, M = 17, 6  # HalfCheetah's observation and action
 
@@ -30,11 +32,11 @@ print(memory()[1], training.replay.row_bytes)
 def edgedst_bytes(method: str) -> int:
     """Peak of a real training run, from its summary.json."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            *(sys.executable, "-m", "edgedst.cli.main", "train", "--env", "HalfCheetah-v4", "--method", method),
+        command = edgedst_command(
+            *("train", "--env", "HalfCheetah-v4", "--method", method),
             *("--budget-mb", "100", "--steps", str(STEPS), "--start-steps", str(START_STEPS)),
             *("--replay-rows", str(STEPS + 100), "--run-dir", folder, "--no-progress"),
-        ]
+        )
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         (summary,) = Path(folder).rglob("summary.json")
         return int(json.loads(summary.read_text(encoding="utf-8"))["peak_rss_bytes"])
