@@ -134,10 +134,7 @@ def check_agreement(
 def movements(weights: ActorWeights, dtype: str, reference: Reference) -> dict[str, Movement]:
     """How far the weights in `dtype` move the actions, on "recorded" and "random" observations; float32: nowhere.
 
-    Args:
-        weights: the trained actor.
-        dtype: one of packing.DTYPES.
-        reference: of the actor in that dtype.
+    The reference is of the actor in that dtype.
     """
     if dtype == "fp32":
         return {}

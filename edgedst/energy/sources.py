@@ -55,12 +55,7 @@ class Found:
 
 
 def find(board: Board, root: Path = Path("/")) -> list[Found]:
-    """Every power source of this host, readable or not, the one that `auto` would take first.
-
-    Args:
-        board: says which rails make the total, and has the model.
-        root: of the file system.
-    """
+    """Every power source of this host, readable or not, the one that `auto` would take first."""
     return [*_of_board(board, root), *_hwmon(board, root), *_rapl(root), *_battery(root), *_model(board)]
 
 

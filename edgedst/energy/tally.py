@@ -18,13 +18,7 @@ _SAME = ("source", "scope", "measured")
 
 
 class Tally:
-    """What a run has taken since its first step.
-
-    Args:
-        meter: not started yet.
-        clock: the meter's.
-        cpu_clock: CPU-seconds of this process, for the model.
-    """
+    """What a run has taken since its first step; its meter is not started yet."""
 
     def __init__(
         self,

@@ -42,16 +42,7 @@ RATIOS = {
 def document(
     measured: Measured, board: Board, why: str, command: str, energy_note: str | None, run: Path | None
 ) -> dict[str, Any]:
-    """The whole JSON.
-
-    Args:
-        measured: at least one complete round.
-        board: which one this is, and
-        why: one sentence on how that was found.
-        command: as it was typed.
-        energy_note: why there is no energy, or what to know of it.
-        run: the run folder that gave the settings.
-    """
+    """The whole JSON, of at least one complete round; `why` says how the board was found, `run` gave the settings."""
     told = {contender.name: _contender(contender, measured) for contender in measured.contenders}
     return {
         "format": FORMAT,
@@ -215,9 +206,7 @@ def _ratios(measured: Measured, told: dict[str, dict[str, Any]]) -> dict[str, An
 def check_comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     """Refuse to compare figures of energy of another source or scope, or a measured one with a modelled one.
 
-    Args:
-        one: anything with `source`, `scope` and `measured`, such as what a meter or a run's summary.json tells.
-        other: likewise.
+    They are anything with `source`, `scope` and `measured`: what a meter tells, or a run's summary.json.
 
     Raises:
         EnergyMismatch: they differ.

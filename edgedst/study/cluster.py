@@ -22,11 +22,7 @@ WORKER_SECONDS = 60  # a cluster that is just being started
 
 
 class Cluster:
-    """Hands calls to the workers of a scheduler.
-
-    Args:
-        address: of the scheduler, for example tcp://host:8786.
-        out: the study's folder, absolute.
+    """Hands calls to the workers of the scheduler at an address such as tcp://host:8786.
 
     Raises:
         StudyError: there is no `distributed`, no scheduler, no worker, or a worker cannot see the folder or has

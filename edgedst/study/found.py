@@ -77,11 +77,7 @@ class Run:
 
 
 class RunIndex:
-    """The run folders below `<out>/runs`, by what they were told.
-
-    Args:
-        out: the study's folder.
-    """
+    """The run folders below `<out>/runs`, by what they were told; `out` is a study's folder."""
 
     def __init__(self, out: Path) -> None:
         self._runs = out / "runs"

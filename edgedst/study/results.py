@@ -109,12 +109,7 @@ class Variant:
 
 
 class Results:
-    """All results of a study.
-
-    Args:
-        study: from `grid.read_study`.
-        out: its folder.
-    """
+    """All results of a study, from its folder."""
 
     def __init__(self, study: Study, out: Path) -> None:
         self.study = study

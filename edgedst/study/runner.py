@@ -151,11 +151,7 @@ class _Runner:
 
 
 class Stop:
-    """Ctrl-C and SIGTERM become a file that every run's minder looks for, wherever it is.
-
-    Args:
-        path: the file.
-    """
+    """Ctrl-C and SIGTERM become a file that every run's minder looks for, wherever it is."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
