@@ -8,7 +8,7 @@ from pathlib import Path
 
 from machine import pyplot
 
-from edgedst.study.found import Run
+from edgedst.study.found import FoundRun
 from edgedst.study.statistics import last_return
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     figure, axes = pyplot().subplots(figsize=(7, 3.6), dpi=130)
     print("| run | steps | last evaluation | best | mean of the last 10 |\n|---|---|---|---|---|")
     for run in arguments.runs:
-        points = Run(run).evaluations()
+        points = FoundRun(run).evaluations()
         if not points:
             raise SystemExit(f"{run} has no evaluation in its metrics.jsonl yet.")
         steps, returns = zip(*points, strict=True)

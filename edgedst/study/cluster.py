@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from edgedst import __version__
 from edgedst.errors import StudyError
-from edgedst.study.process import unseen
+from edgedst.study.one_run import unseen
 
 CONNECT_SECONDS = 15
 WORKER_SECONDS = 60  # a cluster that is just being started

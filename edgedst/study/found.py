@@ -25,7 +25,7 @@ TAIL_BYTES = 8192  # of metrics.jsonl: its last whole line is in there
 
 
 @dataclass(frozen=True)
-class Run:
+class FoundRun:
     """A run folder of a point."""
 
     folder: Path
@@ -83,13 +83,13 @@ class RunIndex:
         self._runs = out / "runs"
         self._told: dict[Path, tuple[str, int | None]] = {}  # identity but for the rows, and these; it never changes
 
-    def find(self, point: Point) -> Run | None:
+    def find(self, point: Point) -> FoundRun | None:
         """The point's finished run, or else the newest with a checkpoint, or else the newest."""
-        unfinished: list[Run] = []
+        unfinished: list[FoundRun] = []
         for folder in self._newest_first(point):
             if not self._is_of(folder, point):
                 continue
-            run = Run(folder, _read_json(folder / "summary.json"))
+            run = FoundRun(folder, _read_json(folder / "summary.json"))
             if run.finished:
                 return run
             unfinished.append(run)
@@ -99,7 +99,7 @@ class RunIndex:
         """Why nobody can say that the point has no run yet: one has a checkpoint and damaged settings. Or nothing."""
         for folder in self._newest_first(point):
             told = self._settings_of(folder)
-            if isinstance(told, str) and Run(folder).begun:
+            if isinstance(told, str) and FoundRun(folder).begun:
                 return (
                     f"`{folder}` has a checkpoint, and whether it is of this run cannot be told: {told} Take its "
                     "config.toml from a backup, or move the folder away to train the run again."

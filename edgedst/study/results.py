@@ -13,7 +13,7 @@ from edgedst.config import TrainConfig
 from edgedst.density import DENSE_METHODS, family
 from edgedst.report.text import code, literal
 from edgedst.runs.metrics import is_step, unread
-from edgedst.study.found import Run, RunIndex
+from edgedst.study.found import FoundRun, RunIndex
 from edgedst.study.grid import FREE_SETTINGS, Point, Study, idle_settings
 from edgedst.study.statistics import last_return, learning_curve_area
 
@@ -32,7 +32,7 @@ class Result:
     """One point, and what there is of it."""
 
     point: Point
-    run: Run | None
+    run: FoundRun | None
     evaluations: tuple[tuple[int, float], ...]  # (step, mean return)
     failure: str  # why its process failed; empty when it did not
     unread: int  # lines of its metrics that cannot be read
@@ -207,7 +207,7 @@ def network_sizes(run: Path) -> dict[str, list[int]] | None:
     return sizes
 
 
-def _result(point: Point, run: Run | None, out: Path) -> Result:
+def _result(point: Point, run: FoundRun | None, out: Path) -> Result:
     try:
         failure = parse.read(out / "points" / point.name / "failed.txt").decode(errors="replace").strip()
     except OSError:

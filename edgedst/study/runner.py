@@ -23,10 +23,10 @@ from edgedst.envs import registry
 from edgedst.errors import RunFolderError, StudyError
 from edgedst.files import folder_error, make_folder, write_whole
 from edgedst.progress import Progress, duration
-from edgedst.study.found import Run, RunIndex
+from edgedst.study.found import FoundRun, RunIndex
 from edgedst.study.grid import Point, Study
-from edgedst.study.process import POLL_SECONDS, Outcome, edgedst_command, run_point
-from edgedst.study.progress import GridProgress
+from edgedst.study.grid_progress import GridProgress
+from edgedst.study.one_run import POLL_SECONDS, Outcome, edgedst_command, run_point
 
 INTERRUPTED = 130  # exit code after Ctrl-C or SIGTERM, as a shell says it
 ENDED_BY_STOP = (-signal.SIGTERM, 128 + signal.SIGTERM)  # a run that was too young to have a checkpoint
@@ -192,7 +192,7 @@ class Stop:
         progress.say("Stopping: every run writes its checkpoint. Once more ends at once.")
 
 
-def _finished(run: Run | None) -> bool:
+def _finished(run: FoundRun | None) -> bool:
     return run is not None and run.finished
 
 

@@ -9,7 +9,7 @@ from edgedst.report.text import literal
 from edgedst.runs.folder import folder_name
 from edgedst.runs.metrics import evaluations, is_number
 from edgedst.study import figures
-from edgedst.study.found import Run
+from edgedst.study.found import FoundRun
 from edgedst.study.grid import Point
 from edgedst.study.results import Results
 
@@ -46,7 +46,7 @@ def energy_section(results: Results) -> tuple[list[Block], dict[str, bytes]]:
     return ([Heading("Learning curves over energy"), *blocks] if blocks else []), pictures
 
 
-def joules_and_returns(run: Run) -> Curve:
+def joules_and_returns(run: FoundRun) -> Curve:
     """Of every evaluation whose joules are known; what has fewer than the one before it was not counted on."""
     curve: Curve = []
     for line in evaluations(run.folder):

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from edgedst.density import nnz_per_layer
 from edgedst.progress import Progress, duration
-from edgedst.study.found import Run, RunIndex
+from edgedst.study.found import FoundRun, RunIndex
 from edgedst.study.grid import Point, Study, identity
 
 WINDOW_SECONDS = 120.0  # a run's pace is that of the last one or two windows
@@ -103,7 +103,7 @@ class TimeLeft:
             marks.append((now, step))
             del marks[:-2]
 
-    def finished(self, point: Point, run: Run) -> None:
+    def finished(self, point: Point, run: FoundRun) -> None:
         """A whole run is the best measure of its kind: its random steps are in it."""
         seconds = run.number("seconds")
         if seconds:
