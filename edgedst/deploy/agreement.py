@@ -40,6 +40,13 @@ class Reference:
         """
         return float(np.maximum(TOLERANCE, OTHER_ORDERS * np.max(self.rounding)))  # of NaN, NaN
 
+    def passed(self, difference: float, how: str = "") -> str:
+        """What a passed check says; `how` the exported actor was asked."""
+        return (
+            f"largest difference from the native actor: {difference:.1e} ({self.limit_told}; {self.recorded} recorded "
+            f"and {self.random} random observations{how})"
+        )
+
     @property
     def limit_told(self) -> str:
         """The tolerance, and why it is above the usual one."""

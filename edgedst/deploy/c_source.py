@@ -50,7 +50,6 @@ class CExport:
     """What `export_c` wrote, and what its check found."""
 
     path: Path
-    header: Path
     file_bytes: int  # of both
     constant_bytes: int
     ram_bytes: int
@@ -71,12 +70,7 @@ class CExport:
         code = "code not measured: no `size` here"
         if self.check.code_bytes is not None:
             code = f"{self.check.code_bytes:,} bytes of code ({self.check.compiler} -Os for this machine)"
-        return (
-            f"{size}, {code}",
-            f"largest difference from the native actor: {self.check.largest_difference:.1e} "
-            f"({self.reference.limit_told}; {self.reference.recorded} recorded and {self.reference.random} random "
-            "observations)",
-        )
+        return f"{size}, {code}", self.reference.passed(self.check.largest_difference)
 
 
 def export_c(
@@ -109,7 +103,7 @@ def export_c(
         check = check_source(source.code, source.header, path.stem, written, reference)
         pairs = write_golden(weights, reference, golden, temporary[2]) if golden is not None else 0
     file_bytes = len(source.code) + len(source.header)
-    return CExport(path, header, file_bytes, source.constant_bytes, source.ram_bytes, check, reference, pairs)
+    return CExport(path, file_bytes, source.constant_bytes, source.ram_bytes, check, reference, pairs)
 
 
 def check_name(path: Path) -> None:

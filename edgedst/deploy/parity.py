@@ -36,11 +36,7 @@ class Parity:
     @property
     def told(self) -> tuple[str, ...]:
         """The check, a sentence a line."""
-        lines = [
-            f"largest difference from the native actor: {self.largest_difference:.1e} ({self.reference.limit_told}; "
-            f"{self.reference.recorded} recorded and {self.reference.random} random observations, batch 1 and "
-            f"{BATCH_SIZE})"
-        ]
+        lines = [self.reference.passed(self.largest_difference, f", batch 1 and {BATCH_SIZE}")]
         if self.log_std_difference is not None:
             difference = self.log_std_difference
             lines.append(f"largest difference of log_std: {difference:.1e} (limit {LOG_STD_TOLERANCE:.0e})")

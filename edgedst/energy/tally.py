@@ -21,10 +21,7 @@ class Tally:
     """What a run has taken since its first step; its meter is not started yet."""
 
     def __init__(
-        self,
-        meter: "Meter",
-        clock: "Callable[[], float]" = monotonic,
-        cpu_clock: "Callable[[], float]" = process_time,
+        self, meter: "Meter", clock: "Callable[[], float]" = monotonic, cpu_clock: "Callable[[], float]" = process_time
     ) -> None:
         self._meter = meter
         self._clock, self._cpu_clock = clock, cpu_clock
