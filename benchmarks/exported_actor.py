@@ -127,7 +127,7 @@ def export(path: Path, runs: Path, dtype: str, *options: str) -> str:
 
 def edgedst(*arguments: str) -> str:
     """What the command prints."""
-    done = subprocess.run(machine.edgedst_command(*arguments), capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "edgedst.cli.main", *arguments], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"`edgedst {' '.join(arguments)}` failed.\n{done.stderr.strip()}")
     return done.stdout

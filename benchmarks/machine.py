@@ -7,7 +7,6 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +47,6 @@ def forcing(forced: dict[str, str]) -> str:
     """A sentence where that is so: a baseline may then be crippled. Else nothing."""
     named = " ".join(f"{name}={value}" for name, value in forced.items())
     return f"{named} forces kernels on a baseline, maybe slow ones: unset it." if named else ""
-
-
-def edgedst_command(*arguments: str) -> list[str]:
-    """The command line of `edgedst`."""
-    return [sys.executable, "-m", "edgedst.cli.main", *arguments]
 
 
 def pyplot() -> Any:

@@ -45,7 +45,6 @@ class Rate:
 
     hz: float
     training_hz: float | None  # of the environment's own time; None: it does not say
-    why_not: str = ""  # it does not say
 
     @property
     def told(self) -> str:
