@@ -127,10 +127,7 @@ def export(path: Path, runs: Path, dtype: str, *options: str) -> str:
 
 def edgedst(*arguments: str) -> str:
     """What the command prints."""
-    done = subprocess.run([sys.executable, "-m", "edgedst.cli.main", *arguments], capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"`edgedst {' '.join(arguments)}` failed.\n{done.stderr.strip()}")
-    return done.stdout
+    return checked([sys.executable, "-m", "edgedst.cli.main", *arguments])
 
 
 def measure_onnx(folder: Path, steps: int) -> dict[str, float]:
@@ -165,11 +162,11 @@ def measure_c(folder: Path) -> dict[str, float]:
     }
 
 
-def checked(command: list[str], folder: Path) -> str:
-    """Standard output of a runner that has to succeed."""
+def checked(command: list[str], folder: Path | None = None) -> str:
+    """Standard output of a command that has to succeed."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{command[0]} failed in {folder}.\n{done.stderr.strip()}")
+        raise SystemExit(f"`{' '.join(command)}` failed.\n{done.stderr.strip()}")
     return done.stdout
 
 

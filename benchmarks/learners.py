@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-import time
 from array import array
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from timing import Side
+from one_layer import on_arena
+from timing import Side, block_seconds
 
 if TYPE_CHECKING:
     from edgedst.agents.td3 import TD3
@@ -91,9 +91,7 @@ def edgedst_agent(case: Case) -> TD3:
         agent.replay = core.Replay(arena, "replay", TRANSITIONS + 2, case.observation, case.action, "float16")
         return agent
 
-    measured = core.Arena()
-    build(measured)
-    agent = build(core.Arena(measured.used_bytes))
+    agent = on_arena(build)
     agent.initialise()
     return agent
 
@@ -138,19 +136,14 @@ def evolve_a_few_times(agent: TD3) -> float:
         usual = []
         for _ in range(UPDATES_BETWEEN // 2 - 1):
             agent.update()
-            usual.append(seconds(agent.update))  # of every second update, the one with the actor: evolution's is one
+            usual.append(
+                block_seconds(agent.update, 1)
+            )  # of every second update, the one with the actor: evolution's is one
         agent.update()
         config.evolve_every = agent.iteration + 1
-        extra.append(seconds(agent.update) - statistics.median(usual))
+        extra.append(block_seconds(agent.update, 1) - statistics.median(usual))
         config.evolve_every = never
     return max(0.0, statistics.median(extra))
-
-
-def seconds(step) -> float:
-    """How long one call takes."""
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
 
 
 def fingerprint(agent: TD3) -> str:
