@@ -16,7 +16,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 from learners import Case
-from machine import forced_kernels, one_blas_thread
+from machine import one_blas_thread
 from timing import Side, in_turns
 
 if TYPE_CHECKING:
@@ -50,12 +50,6 @@ def blas_floor(case: Case) -> Side:
             "flops_an_update": floors[best].flops,
         },
     )
-
-
-def forced_kernel() -> str | None:
-    """A sentence where the environment forces a kernel on OpenBLAS or PyTorch: a baseline may then be crippled."""
-    forced = " ".join(f"{name}={value}" for name, value in forced_kernels().items())
-    return f"{forced} forces kernels on a baseline, maybe slow ones: unset it." if forced else None
 
 
 class Floor:

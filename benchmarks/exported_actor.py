@@ -90,17 +90,8 @@ def exported(folder: Path, sparsity: float) -> list[Form]:
     progress(f"training and exporting at {sparsity:.0%} sparsity")
     runs = folder / f"runs-{sparsity}"
     edgedst(
-        *(
-            "train",
-            "--env",
-            ENV,
-            "--steps",
-            str(TRAIN_STEPS),
-            "--start-steps",
-            "1000",
-            "--hidden",
-            f"{HIDDEN},{HIDDEN}",
-        ),
+        *("train", "--env", ENV, "--steps", str(TRAIN_STEPS), "--start-steps", "1000"),
+        *("--hidden", f"{HIDDEN},{HIDDEN}"),
         *("--lambda1", str(factor(OBSERVATIONS, sparsity)), "--lambda2", str(factor(HIDDEN, sparsity))),
         *("--eval-every", str(10 * TRAIN_STEPS), "--eval-episodes", "1", "--run-dir", str(runs), "--no-progress"),
     )
@@ -136,10 +127,7 @@ def export(path: Path, runs: Path, dtype: str, *options: str) -> str:
 
 def edgedst(*arguments: str) -> str:
     """What the command prints."""
-    done = subprocess.run([sys.executable, "-m", "edgedst.cli.main", *arguments], capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"`edgedst {' '.join(arguments)}` failed.\n{done.stderr.strip()}")
-    return done.stdout
+    return checked([sys.executable, "-m", "edgedst.cli.main", *arguments])
 
 
 def measure_onnx(folder: Path, steps: int) -> dict[str, float]:
@@ -174,11 +162,11 @@ def measure_c(folder: Path) -> dict[str, float]:
     }
 
 
-def checked(command: list[str], folder: Path) -> str:
-    """Standard output of a runner that has to succeed."""
+def checked(command: list[str], folder: Path | None = None) -> str:
+    """Standard output of a command that has to succeed."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{command[0]} failed in {folder}.\n{done.stderr.strip()}")
+        raise SystemExit(f"`{' '.join(command)}` failed.\n{done.stderr.strip()}")
     return done.stdout
 
 

@@ -33,7 +33,7 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Run:
+class Comparison:
     """Sides that are timed in turns, and the goals that they answer."""
 
     title: str
@@ -77,7 +77,7 @@ def by_threads() -> dict[str, Side | None]:
 
 
 RUNS = (
-    Run(
+    Comparison(
         f"{BASE}, density {BASE.density:g}",
         base_sides,
         (
@@ -87,12 +87,12 @@ RUNS = (
             Goal("batch 100, our dense against PyTorch dense", 0.40, "edgedst_dense", "pytorch_dense"),
         ),
     ),
-    Run(
+    Comparison(
         "the same at batch 256",
         lambda: against_pytorch(replace(BASE, batch=256)),
         (Goal("batch 256, density 0.5, against PyTorch dense", 0.30, "edgedst", "pytorch_dense"),),
     ),
-    Run(
+    Comparison(
         f"{BASE}, at more sparsity",
         lambda: against_own_dense(BASE, 0.2, 0.1, 0.05),
         (
@@ -101,24 +101,24 @@ RUNS = (
             Goal("95 % sparsity against our dense", 0.16, "edgedst_0.05", "edgedst_dense"),
         ),
     ),
-    Run(
+    Comparison(
         f"Humanoid's sizes: {HUMANOID}",
         lambda: against_pytorch(HUMANOID),
         (Goal("376/17, density 0.5, against PyTorch dense", 0.35, "edgedst", "pytorch_dense"),),
     ),
-    Run(
+    Comparison(
         f"wide: {WIDE}",
         lambda: against_own_dense(WIDE, WIDE.density),
         (Goal("[1024, 1024], 95 % sparsity, against our dense", 0.10, "edgedst_0.05", "edgedst_dense"),),
         scale=0.2,
     ),
-    Run(
+    Comparison(
         "two threads against one, batch 256",
         by_threads,
         (Goal("two threads against one, batch 256, density 0.5", 0.60, "two_threads", "one_thread"),),
         same_result=True,
     ),
-    Run(
+    Comparison(
         "one action",
         lambda: {"edgedst": edgedst_actor(BASE), **onnxruntime_actors(BASE)},
         (Goal("one action, density 0.5, against onnxruntime's dense", 0.50, "edgedst", "onnxruntime_dense"),),

@@ -224,11 +224,8 @@ def main() -> int:
 
     core.set_threads(1)
     facts = {**machine.facts(), **machine.one_blas_thread(), "isas": list(core.isas), **call_microseconds()}
-    forced = machine.forced_kernels().get("OPENBLAS_CORETYPE")
-    if forced:
-        progress(
-            f"OPENBLAS_CORETYPE={forced} can force a slow kernel on OpenBLAS, which flatters every ratio: unset it."
-        )
+    if warning := machine.forcing(facts["forced_kernels"]):
+        progress(warning)
     started, results = time.perf_counter(), []
     for number, (n_in, n_out) in enumerate(args.shape, start=1):
         shape = Shape(args, n_in, n_out)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-import time
 from array import array
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from timing import Side
+from one_layer import on_arena
+from timing import Side, block_seconds
 
 if TYPE_CHECKING:
     from edgedst.agents.td3 import TD3
@@ -91,38 +91,28 @@ def edgedst_agent(case: Case) -> TD3:
         agent.replay = core.Replay(arena, "replay", TRANSITIONS + 2, case.observation, case.action, "float16")
         return agent
 
-    measured = core.Arena()
-    build(measured)
-    agent = build(core.Arena(measured.used_bytes))
+    agent = on_arena(build)
     agent.initialise()
     return agent
 
 
 def config_of(case: Case) -> SimpleNamespace:
     """The settings of both learners: the paper's protocol, and evolutions only when asked for."""
+    from edgedst.config import TrainConfig
+
     # lambda = density * in * out / (in + out). Both networks share lambda1: the critic's input gives it.
     n_in, hidden = case.observation + case.action, case.hidden
     return SimpleNamespace(
-        method="td3" if case.density >= 1 else case.method,
-        hidden=(hidden, hidden),
-        lambda1=case.density * n_in * hidden / (n_in + hidden),
-        lambda2=case.density * hidden / 2,
-        batch_size=case.batch,
-        gamma=0.99,
-        tau=0.005,
-        policy_delay=2,
-        learning_rate=1e-3,
-        weight_decay=2e-4,
-        exploration_noise=0.1,
-        target_policy_noise=0.2,
-        target_noise_clip=0.5,
-        eta=0.05,
-        evolve_every=10**9,  # never inside a timed block; evolve_a_few_times says when
-        seed=0,
-        threads=case.threads,
-        steps=1_000_000,
-        start_steps=25_000,
-        topology_stop_steps=50_000,
+        **{
+            **TrainConfig().resolved().settings(),
+            "method": "td3" if case.density >= 1 else case.method,
+            "hidden": (hidden, hidden),
+            "lambda1": case.density * n_in * hidden / (n_in + hidden),
+            "lambda2": case.density * hidden / 2,
+            "batch_size": case.batch,
+            "evolve_every": 10**9,  # never inside a timed block; evolve_a_few_times says when
+            "threads": case.threads,
+        }
     )
 
 
@@ -146,19 +136,14 @@ def evolve_a_few_times(agent: TD3) -> float:
         usual = []
         for _ in range(UPDATES_BETWEEN // 2 - 1):
             agent.update()
-            usual.append(seconds(agent.update))  # of every second update, the one with the actor: evolution's is one
+            usual.append(
+                block_seconds(agent.update, 1)
+            )  # of every second update, the one with the actor: evolution's is one
         agent.update()
         config.evolve_every = agent.iteration + 1
-        extra.append(seconds(agent.update) - statistics.median(usual))
+        extra.append(block_seconds(agent.update, 1) - statistics.median(usual))
         config.evolve_every = never
     return max(0.0, statistics.median(extra))
-
-
-def seconds(step) -> float:
-    """How long one call takes."""
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
 
 
 def fingerprint(agent: TD3) -> str:

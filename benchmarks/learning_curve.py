@@ -6,16 +6,10 @@ python benchmarks/learning_curve.py --out docs/figures/curve.png runs/HalfCheeta
 import argparse
 from pathlib import Path
 
+from machine import pyplot
+
 from edgedst.runs.run import Run
 from edgedst.study.statistics import last_return
-
-
-def evaluations(run: Path) -> tuple[list[int], list[float]]:
-    """Steps and mean returns of a run's evaluations, from its metrics.jsonl."""
-    points = Run(run).evaluations()
-    if not points:
-        raise SystemExit(f"{run} has no evaluation in its metrics.jsonl yet.")
-    return [step for step, _ in points], [value for _, value in points]
 
 
 def main() -> None:
@@ -25,17 +19,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
     parser.add_argument("--title", default="")
     arguments = parser.parse_args()
-    try:
-        import matplotlib
-    except ImportError:
-        raise SystemExit("The picture needs matplotlib: pip install matplotlib.") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 3.6), dpi=130)
+    figure, axes = pyplot().subplots(figsize=(7, 3.6), dpi=130)
     print("| run | steps | last evaluation | best | mean of the last 10 |\n|---|---|---|---|---|")
     for run in arguments.runs:
-        steps, returns = evaluations(run)
+        points = Run(run).evaluations()
+        if not points:
+            raise SystemExit(f"{run} has no evaluation in its metrics.jsonl yet.")
+        steps, returns = zip(*points, strict=True)
         label = f"{run.parent.name}, seed {run.name[1:].partition('-')[0]}"
         axes.plot([step / 1000 for step in steps], returns, label=label, linewidth=1.4)
         print(f"| {label} | {steps[-1]:,} | {returns[-1]:,.0f} | {max(returns):,.0f} | {last_return(returns):,.0f} |")

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 # OpenBLAS reads it when NumPy loads it; a NumPy that was loaded before is told by `one_blas_thread`.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -16,11 +17,8 @@ PACKAGES = ("edgedst", "numpy", "torch", "onnxruntime")
 OPENBLAS_FUNCTIONS = ("get_config", "get_corename", "get_num_threads", "set_num_threads")
 # Each holds a library to kernels that may be slower than the CPU's best.
 FORCING = (
-    "OPENBLAS_CORETYPE",
-    "ATEN_CPU_CAPABILITY",
-    "ONEDNN_MAX_CPU_ISA",
-    "DNNL_MAX_CPU_ISA",
-    "MKL_ENABLE_INSTRUCTIONS",
+    *("OPENBLAS_CORETYPE", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"),
+    *("DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS"),
 )
 
 
@@ -43,6 +41,24 @@ def facts() -> dict[str, object]:
 def forced_kernels() -> dict[str, str]:
     """What in the environment forces a kernel on a baseline, by variable."""
     return {name: os.environ[name] for name in FORCING if os.environ.get(name)}
+
+
+def forcing(forced: dict[str, str]) -> str:
+    """A sentence where that is so: a baseline may then be crippled. Else nothing."""
+    named = " ".join(f"{name}={value}" for name, value in forced.items())
+    return f"{named} forces kernels on a baseline, maybe slow ones: unset it." if named else ""
+
+
+def pyplot() -> Any:
+    """matplotlib's, which draws into files only; ends with a sentence where it is not installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise SystemExit("The picture needs matplotlib: pip install matplotlib.") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
 
 
 def sentence(machine: dict[str, object]) -> str:

@@ -167,18 +167,13 @@ def table(result: dict) -> str:
 
 def draw(result: dict, path: Path) -> None:
     """Left time against nnz, right effective GFLOP/s against density."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise SystemExit("The picture needs matplotlib: pip install matplotlib.") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    pyplot = machine.pyplot()
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10.5, 4.2), dpi=130)
     widths = by_width(result)
     # viridis orders the widths by lightness too, so they stay apart without colours; its yellow end is too pale.
-    colours = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, max(2, len(widths))))
+    colours = pyplot.colormaps["viridis"](np.linspace(0.0, 0.88, max(2, len(widths))))
     for colour, (width, rows) in zip(colours, widths.items(), strict=False):
         style = {"color": colour, "marker": "o", "markersize": 3.5, "linewidth": 1.4, "label": f"{width} × {width}"}
         left.plot([row["nnz"] for row in rows], [row["median_us"] / 1000 for row in rows], **style)

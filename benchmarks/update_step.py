@@ -18,7 +18,7 @@ import sys
 from dataclasses import asdict, fields, replace
 
 import machine  # first: it holds the BLAS to one thread before NumPy is loaded
-from blas_floor import blas_floor, forced_kernel
+from blas_floor import blas_floor
 from goals import measure, table_of
 from learners import Case, edgedst_learner, pytorch_learner
 from timing import in_turns, progress, ratio, report, table
@@ -50,7 +50,7 @@ def main() -> int:
     if args.goals and case != Case():
         parser.error("--goals has cases of its own: it takes only --blocks, --updates and --json.")
 
-    warning = forced_kernel()
+    warning = machine.forcing(machine.forced_kernels())
     if args.goals and warning:
         parser.error(f"{warning} A goal that is met against a crippled baseline is not met.")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
-_Rules = dict[str, tuple[str, ...]]  # kind of rule -> its texts
+Texts = tuple[str, ...]
+Known = int | float | str | tuple[int, ...]
+Reference = str  # where something is written; a file has the source's name in [sources], a board what stands there
+_Rules = dict[str, Texts]  # kind of rule -> its texts
 
 GENERIC = "generic"  # the board that a machine is when no other folder recognises it
 
@@ -30,8 +33,8 @@ GENERIC = "generic"  # the board that a machine is when no other folder recognis
 class Fact:
     """One thing known about a board. Its unit is in its name: `ram_bytes`, `idle_watts`, `clock_hz`."""
 
-    value: int | float | str | tuple[int, ...]
-    source: str  # where it is written
+    value: Known
+    source: Reference
     checked: bool  # True: read there by us. False: second hand, to be verified before anything is built on it
     note: str = ""  # what else one has to know to use the number
 
@@ -57,8 +60,8 @@ class PowerSensor:
 
     source: str  # ina3221, ina238, pi5-pmic, rapl
     scope: str  # wall, board input, module input, sum of rails, CPU package
-    rails: tuple[str, ...]  # labels whose sum is the total; empty: all that the sensor has
-    reference: str  # where it is written
+    rails: Texts  # labels whose sum is the total; empty: all that the sensor has
+    reference: Reference
     checked: bool
     note: str = ""
 
@@ -70,9 +73,9 @@ class PowerModel:
     idle_watts: float
     core_watts: float  # above idle, of one busy core
     scope: str
-    reference: str  # where it is written
+    reference: Reference
     checked: bool
-    note: str = ""  # how core_watts follows from the source
+    note: str  # how core_watts follows from the source
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,9 @@ class Board:
     name: str  # the folder's name
     title: str
     run_by_us: bool  # whether the test suite has run on the board itself
-    models: tuple[str, ...]  # substrings of /proc/device-tree/model
-    compatibles: tuple[str, ...]  # substrings of /proc/device-tree/compatible
-    machines: tuple[str, ...]  # os.uname().machine, for boards that are whatever no other folder recognises
+    models: Texts  # substrings of /proc/device-tree/model
+    compatibles: Texts  # substrings of /proc/device-tree/compatible
+    machines: Texts  # os.uname().machine, for boards that are whatever no other folder recognises
     train: TrainDefaults
     power: PowerSensor | None  # None: no sensor of its own
     model: PowerModel | None  # None: nothing to estimate energy from
@@ -206,71 +209,46 @@ def _read(name: str, reader: Callable[[Path, dict[str, Any]], T], head_only: boo
 
 def _rules(_path: Path, data: dict[str, Any]) -> _Rules:
     recognise = _table(data, "recognise")
-    return {kind: _texts(recognise, kind, "recognise") for kind in ("model", "compatible", "machine")}
+    kinds = ("model", "compatible", "machine")
+    return {kind: _take(recognise, kind, "Texts", "recognise") if kind in recognise else () for kind in kinds}
 
 
 def _board(path: Path, data: dict[str, Any]) -> Board:
     told, known = (_table(data, name) if name in data else {} for name in ("sources", "facts"))
-    sources = {name: _take(told, name, str, "sources") for name in told}
+    sources = {name: _take(told, name, "str", "sources") for name in told}
     rules = _rules(path, data)
-    facts = {name: _fact(name, _table(known, name, "facts."), sources) for name in known}
-    power = _table(data, "power") if "power" in data else None
+    facts = {name: _entry(Fact, _table(known, name, "facts."), f"facts.{name}", sources) for name in known}
+    power = _table(data, "power") if "power" in data else {}
+    model = _table(power, "model", "power.") if "model" in power else None
     return Board(
         name=path.parent.name,
-        title=_take(data, "title", str),
-        run_by_us=_take(data, "run_by_us", bool),
+        title=_take(data, "title", "str"),
+        run_by_us=_take(data, "run_by_us", "bool"),
         models=rules["model"],
         compatibles=rules["compatible"],
         machines=rules["machine"],
-        train=_train(_table(data, "train")),
-        power=_power(power, sources) if power is not None and power.keys() != {"model"} else None,
-        model=_model(_table(power, "model", "power."), sources) if power is not None and "model" in power else None,
+        train=_entry(TrainDefaults, _table(data, "train"), "train", sources),
+        power=_entry(PowerSensor, power, "power", sources) if "power" in data and power.keys() != {"model"} else None,
+        model=_entry(PowerModel, model, "power.model", sources) if model is not None else None,
         facts=facts,
         folder=path.parent,
     )
 
 
-def _train(table: dict[str, Any]) -> TrainDefaults:
-    return TrainDefaults(
-        budget_mb=float(_take(table, "budget_mb", (int, float), "train")),
-        threads=_take(table, "threads", int, "train"),
-        isa=_take(table, "isa", str, "train") if "isa" in table else None,
-        reason=_take(table, "reason", str, "train"),
-    )
-
-
-def _power(table: dict[str, Any], sources: dict[str, str]) -> PowerSensor:
-    return PowerSensor(
-        source=_take(table, "source", str, "power"),
-        scope=_take(table, "scope", str, "power"),
-        rails=_texts(table, "rails", "power"),
-        reference=_source(table, "reference", sources, "power"),
-        checked=_take(table, "checked", bool, "power"),
-        note=_take(table, "note", str, "power") if "note" in table else "",
-    )
-
-
-def _model(table: dict[str, Any], sources: dict[str, str]) -> PowerModel:
-    return PowerModel(
-        idle_watts=float(_take(table, "idle_watts", (int, float), "power.model")),
-        core_watts=float(_take(table, "core_watts", (int, float), "power.model")),
-        scope=_take(table, "scope", str, "power.model"),
-        reference=_source(table, "reference", sources, "power.model"),
-        checked=_take(table, "checked", bool, "power.model"),
-        note=_take(table, "note", str, "power.model"),
-    )
-
-
-def _fact(name: str, entry: dict[str, Any], sources: dict[str, str]) -> Fact:
-    value = _take(entry, "value", (int, float, str, list), f"facts.{name}")
-    if isinstance(value, list) and not (value and all(type(item) is int for item in value)):
-        raise _Wrong(f"`value` of [facts.{name}] must be a number, a text or a list of whole numbers and is {value!r}")
-    return Fact(
-        value=tuple(value) if isinstance(value, list) else value,
-        source=_source(entry, "source", sources, f"facts.{name}"),
-        checked=_take(entry, "checked", bool, f"facts.{name}"),
-        note=_take(entry, "note", str, f"facts.{name}") if "note" in entry else "",
-    )
+def _entry(kind: type[T], table: dict[str, Any], where: str, sources: dict[str, str]) -> T:
+    """A table as a dataclass of the same keys; what has a default, or may be None, may be left out."""
+    values: dict[str, Any] = {}
+    for field in fields(kind):  # type: ignore[arg-type]  # T is one of the dataclasses above
+        if field.name in table or (field.default is MISSING and field.type not in _ABSENT):
+            value = _take(table, field.name, field.type, where)
+            if field.type == "Reference":
+                if value not in sources:
+                    raise _Wrong(f"[{where}] names the {field.name} `{value}`, which is not in [sources]")
+                value = sources[value]
+            values[field.name] = value
+        elif field.type in _ABSENT:
+            values[field.name] = _ABSENT[field.type]
+    return kind(**values)
 
 
 def _table(data: dict[str, Any], name: str, parent: str = "") -> dict[str, Any]:
@@ -280,38 +258,32 @@ def _table(data: dict[str, Any], name: str, parent: str = "") -> dict[str, Any]:
     return table
 
 
-_KINDS: dict[Any, str] = {
-    int: "a whole number",
-    (int, float): "a finite number",
-    str: "a text",
-    bool: "true or false",
-    list: "a list",
-    (int, float, str, list): "a number, a text or a list",
+# What a file may hold for a field, by the field's type, and how an error calls it.
+_KINDS: dict[str, tuple[Any, str]] = {
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a finite number"),
+    "str": (str, "a text"),
+    "str | None": (str, "a text"),
+    "Reference": (str, "a text"),
+    "bool": (bool, "true or false"),
+    "Texts": (list, "a list"),
+    "Known": ((int, float, str, list), "a number, a text or a list"),
 }
+_ABSENT: dict[str, Any] = {"str | None": None, "Texts": ()}  # what stands for an entry of that type that is left out
 
 
 def _take(table: dict[str, Any], key: str, kind: Any, where: str = "") -> Any:
-    """An entry of that type; bool is no number here."""
+    """An entry of that kind; bool is no number here."""
     place = f"[{where}]" if where else "the top"
     if key not in table:
         raise _Wrong(f"{place} has no `{key}`")
     value = table[key]
-    wrong = not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
+    types, wanted = _KINDS[kind]
+    wrong = not isinstance(value, types) or (isinstance(value, bool) and types is not bool)
     if wrong or (isinstance(value, float) and not math.isfinite(value)):
-        wanted = _KINDS[kind]
         raise _Wrong(f"`{key}` of {place} must be {wanted} and is {value!r}")
-    return value
-
-
-def _texts(table: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
-    value = _take(table, key, list, where) if key in table else []
-    if not all(isinstance(text, str) and text for text in value):
-        raise _Wrong(f"`{key}` of [{where}] must be a list of texts and is {value!r}")
-    return tuple(value)
-
-
-def _source(table: dict[str, Any], key: str, sources: dict[str, str], where: str) -> str:
-    name: str = _take(table, key, str, where)
-    if name not in sources:
-        raise _Wrong(f"[{where}] names the {key} `{name}`, which is not in [sources]")
-    return sources[name]
+    if kind == "Texts" and not all(isinstance(text, str) and text for text in value):
+        raise _Wrong(f"`{key}` of {place} must be a list of texts and is {value!r}")
+    if kind == "Known" and isinstance(value, list) and not (value and all(type(item) is int for item in value)):
+        raise _Wrong(f"`{key}` of {place} must be a number, a text or a list of whole numbers and is {value!r}")
+    return float(value) if kind == "float" else tuple(value) if isinstance(value, list) else value

@@ -37,7 +37,7 @@ def board(power=None, model=None):
     if power:
         source, scope, *rails = power
         sensor = boards.PowerSensor(source, scope, tuple(rails), "https://example.org", True)
-    watts = boards.PowerModel(*model, "board input", "https://example.org", False) if model else None
+    watts = boards.PowerModel(*model, "board input", "https://example.org", False, "") if model else None
     return replace(boards.load(boards.names()[0]), title="A test board", power=sensor, model=watts)
 
 

@@ -1,7 +1,7 @@
 """The kernels' inner loops as GCC compiles them for AArch64, and llvm-mca's cycles of each; for predict_cycles.py.
 
-Each loop is compiled in a driver of its own, from a copy of the headers with the tuning constants asked for, and cut
-out of the assembly; so is the code around it.
+Each loop is compiled in a driver of its own (loop_drivers.cpp), from a copy of the headers with the tuning constants
+asked for, and cut out of the assembly; so is the code around it.
 """
 
 import json
@@ -19,35 +19,7 @@ CSRC = Path(__file__).resolve().parent.parent / "edgedst" / "csrc"
 # CMakeLists.txt's of the NEON kernels in a release build.
 FLAGS = "-std=c++17 -O3 -DNDEBUG -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=fast -Wno-psabi -march=armv8-a"
 LANES, GROUP_ROWS = 4, 4
-# What a driver knows is true of every hidden layer: there is a bias, and ReLU.
-DRIVERS = """
-#include "kernels/elementwise.h"
-#include "kernels/product.h"
-#include "kernels/single_sample.h"
-#include "kernels/weight_gradient.h"
-using namespace edgedst;
-#define DRIVER extern "C" __attribute__((visibility("default"), noinline))
-#define FORWARD(name, Tile, T)                                                                              \\
-  DRIVER void name(const Groups& groups, const float* weights, const float* bias, const float* x,           \\
-                   size_t x_stride, float* y, size_t y_stride) {                                            \\
-    if (!bias) __builtin_unreachable();                                                                     \\
-    Tile::run<T>({groups, weights, bias, x, x_stride, y, y_stride, Epilogue::kRelu, 0, groups.count, 0});   \\
-  }
-#define GRADIENT(name, P, C)                                                                                \\
-  DRIVER float* name(const float* x, size_t x_stride, const float* dy, size_t dy_stride, int batch,         \\
-                     const uint16_t* column, float* out) {                                                  \\
-    return columns_gradient<P, C>({x, x_stride, dy, dy_stride, batch}, column, out, out + 64);              \\
-  }
-#define SPMV(name, P)                                                                                       \\
-  DRIVER const float* name(Quad& total, const float* x, const uint16_t* column, const uint16_t* end,        \\
-                           const float* weight) {                                                           \\
-    bucket_spmv<P>(total, x, column, end, weight);                                                          \\
-    return weight;                                                                                          \\
-  }
-DRIVER void adam_loop(float* values, float* m, float* v, const float* gradient, size_t count, const AdamStep& step) {
-  adam(values, m, v, gradient, count, step);
-}
-"""
+DRIVERS = Path(__file__).with_name("loop_drivers.cpp")
 
 
 class Tuning(NamedTuple):
@@ -124,7 +96,7 @@ def compile_loops(tuning: Tuning, batch: int, compiler: str, flags: str) -> dict
     drivers += [f"FORWARD(plain_{t}, PlainTile, {t})" for t in plain_widths]
     drivers += [f"GRADIENT(gradient_{rows}_{c}, {(1 << rows) - 1}, {c})" for rows, c in steps]
     drivers += [f"SPMV(spmv_{rows}, {(1 << rows) - 1})" for rows in range(1, 5)]
-    assembly = compile_drivers("\n".join([DRIVERS, *drivers]), tuning, compiler, flags)
+    assembly = compile_drivers("\n".join([DRIVERS.read_text(encoding="utf-8"), *drivers]), tuning, compiler, flags)
 
     loops = {"peak": Loop("independent fmla", 16 * LANES, [f"\tfmla\tv{i}.4s, v30.4s, v31.4s" for i in range(16)])}
     for t in widths:

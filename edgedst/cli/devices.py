@@ -78,16 +78,9 @@ def _row(board: Board) -> tuple[str, ...]:
     train = board.train
     ram = board.facts.get("ram_bytes")
     power = board.power.source if board.power else "model" if board.model else "none"
-    kernels = train.isa or "best"
-    budget = f"{train.budget_mb:g} MB"
     return (
-        board.name,
-        _ram(ram) if ram else "any",
-        kernels,
-        budget,
-        str(train.threads),
-        power,
-        "yes" if board.run_by_us else "no",
+        *(board.name, _ram(ram) if ram else "any", train.isa or "best", f"{train.budget_mb:g} MB"),
+        *(str(train.threads), power, "yes" if board.run_by_us else "no"),
     )
 
 

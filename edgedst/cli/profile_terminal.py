@@ -50,12 +50,7 @@ FIGURES: Sequence[tuple[str, str, Unit]] = (
 
 
 class Reporter:
-    """See `measure.Watch`.
-
-    Args:
-        shown: False tells nothing; None or True draws on a terminal and prints lines elsewhere.
-        console: where to; stderr.
-    """
+    """See `measure.Watch`. `shown` False tells nothing; else it draws on a terminal and prints lines elsewhere."""
 
     def __init__(self, shown: bool | None, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
@@ -110,12 +105,7 @@ class Reporter:
 
 
 def print_profile(document: dict[str, Any], console: Console | None = None) -> None:
-    """Print it to stdout.
-
-    Args:
-        document: format 1.
-        console: where to instead.
-    """
+    """Print a profile's document to stdout, or to a console."""
     console = console or Console(highlight=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH

@@ -40,6 +40,13 @@ class Reference:
         """
         return float(np.maximum(TOLERANCE, OTHER_ORDERS * np.max(self.rounding)))  # of NaN, NaN
 
+    def passed(self, difference: float, how: str = "") -> str:
+        """What a passed check says; `how` the exported actor was asked."""
+        return (
+            f"largest difference from the native actor: {difference:.1e} ({self.limit_told}; {self.recorded} recorded "
+            f"and {self.random} random observations{how})"
+        )
+
     @property
     def limit_told(self) -> str:
         """The tolerance, and why it is above the usual one."""
@@ -134,10 +141,7 @@ def check_agreement(
 def movements(weights: ActorWeights, dtype: str, reference: Reference) -> dict[str, Movement]:
     """How far the weights in `dtype` move the actions, on "recorded" and "random" observations; float32: nowhere.
 
-    Args:
-        weights: the trained actor.
-        dtype: one of packing.DTYPES.
-        reference: of the actor in that dtype.
+    The reference is of the actor in that dtype.
     """
     if dtype == "fp32":
         return {}

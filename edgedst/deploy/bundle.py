@@ -45,7 +45,6 @@ class Rate:
 
     hz: float
     training_hz: float | None  # of the environment's own time; None: it does not say
-    why_not: str = ""  # it does not say
 
     @property
     def told(self) -> str:
@@ -63,13 +62,7 @@ class Rate:
 def rate_for(
     environment: str, wanted: float | None, env: str | None = None, kwargs: dict[str, Any] | None = None
 ) -> Rate:
-    """The rate that is wanted, or that of the environment's own time (six digits).
-
-    Args:
-        environment: that the run names.
-        wanted: `--rate`.
-        env: `--env`, which is asked instead.
-        kwargs: its arguments.
+    """The rate that is wanted, or that of the environment's own time (six digits); where `env` is named, of that.
 
     Raises:
         ConfigError: a rate that the loop does not take; or none is wanted, and the environment does not say, is not
@@ -201,12 +194,7 @@ def check_bundle(folder: Path) -> Path:
 
 
 def check_golden(folder: Path, act: Callable[[FloatArray], FloatArray], about: dict[str, Any]) -> None:
-    """Ask the bundle's actor for the golden pairs.
-
-    Args:
-        folder: the bundle.
-        act: (rows, n) float32 to (rows, m).
-        about: the model's metadata.
+    """Ask the bundle's actor, (rows, n) float32 to (rows, m), for the golden pairs; `about` is its metadata.
 
     Raises:
         CheckpointError: an action differs by more than the tolerance.

@@ -32,12 +32,7 @@ class Check:
 def check_source(code: str, header: str, name: str, weights: ActorWeights, reference: Reference) -> Check | None:
     """Compile NAME.c in a temporary folder, load it, and compare its actions with the reference.
 
-    Args:
-        code: the text of NAME.c.
-        header: the text of NAME.h.
-        name: the file name without its ending.
-        weights: the actor with the weights that the file stores.
-        reference: the native actor's actions for these weights.
+    `weights` are those that the file stores, and the reference is of them.
 
     Returns:
         None where there is no C compiler.

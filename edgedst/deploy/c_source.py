@@ -1,7 +1,12 @@
 """Writes an actor as one C99 file and its header: weights packed as constants, no heap, of the library only tanhf.
 
-`export/C.md` is the contract with whoever compiles it; the parts that compute stand in `c_parts`. What is written was
-compiled and compared with the native actor before, where this machine has a C compiler (`c_check`).
+`export/C.md` is the contract with whoever compiles it; actor_in_c/ has the parts of the file, each taken only where it
+is used. What is written was compiled and compared with the native actor before, where this machine has a C compiler
+(`c_check`).
+
+A layer is read as `packing.PackedLayer.dense` reads it, but never made dense: its entries are walked row by row, so
+that `y` is written once and a row's sum stays in registers. Two sums a row, since an addition waits for the one before
+(a third less time on x86-64 with gaps); single precision throughout, which is what a microcontroller's FPU has.
 """
 
 from __future__ import annotations
@@ -10,21 +15,22 @@ import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 import edgedst
-from edgedst.deploy import c_parts
 from edgedst.deploy.agreement import Reference, reference_actions
 from edgedst.deploy.c_check import COMPILERS, Check, check_source
-from edgedst.deploy.golden import golden_text
+from edgedst.deploy.golden import write_golden
 from edgedst.deploy.packing import PackedLayer, Values, check_dtype, pack_layer, quantised
 from edgedst.deploy.writing import replacing, writing
 from edgedst.errors import ExportError
 from edgedst.runs.actor import ActorWeights, FloatArray
 
+PARTS = Path(__file__).with_name("actor_in_c")
 LINE_LENGTH = 100
 _C_TYPES = {"float32": "float", "float16": "uint16_t", "int8": "int8_t", "uint8": "uint8_t"}
 
@@ -44,7 +50,6 @@ class CExport:
     """What `export_c` wrote, and what its check found."""
 
     path: Path
-    header: Path
     file_bytes: int  # of both
     constant_bytes: int
     ram_bytes: int
@@ -65,12 +70,7 @@ class CExport:
         code = "code not measured: no `size` here"
         if self.check.code_bytes is not None:
             code = f"{self.check.code_bytes:,} bytes of code ({self.check.compiler} -Os for this machine)"
-        return (
-            f"{size}, {code}",
-            f"largest difference from the native actor: {self.check.largest_difference:.1e} "
-            f"({self.reference.limit_told}; {self.reference.recorded} recorded and {self.reference.random} random "
-            "observations)",
-        )
+        return f"{size}, {code}", self.reference.passed(self.check.largest_difference)
 
 
 def export_c(
@@ -101,13 +101,9 @@ def export_c(
             name.write_text(text, encoding="ascii")
         reference = reference_actions(written, recorded)
         check = check_source(source.code, source.header, path.stem, written, reference)
-        pairs = 0
-        if golden is not None:
-            pairs, text = golden_text(weights, reference)
-            with writing(golden):
-                temporary[2].write_text(text, encoding="utf-8")
+        pairs = write_golden(weights, reference, golden, temporary[2]) if golden is not None else 0
     file_bytes = len(source.code) + len(source.header)
-    return CExport(path, header, file_bytes, source.constant_bytes, source.ram_bytes, check, reference, pairs)
+    return CExport(path, file_bytes, source.constant_bytes, source.ram_bytes, check, reference, pairs)
 
 
 def check_name(path: Path) -> None:
@@ -142,7 +138,7 @@ class _CLayer:
     """A layer's constants as C reads them: the packed layer's, or a value for every place where that is smaller."""
 
     packed: PackedLayer
-    walk: str  # key of c_parts.SUMS
+    walk: str  # gaps, bitmask or full: which sum_*.c reads it
     positions: npt.NDArray[np.uint8]
     values: Values
 
@@ -171,67 +167,50 @@ def _scratch(sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _header(weights: ActorWeights, name: str, dtype: str, constant_bytes: int, ram_bytes: int) -> str:
-    guard = f"EDGEDST_{name.upper()}_H"
-    sizes = weights.sizes
-    return f"""\
-/* {name}.h: {_in_comment(weights.method)} for {_in_comment(weights.environment)}, made by `edgedst export`. */
-#ifndef {guard}
-#define {guard}
-
-#define EDGEDST_ENVIRONMENT {_c_string(weights.environment)}
-#define EDGEDST_METHOD {_c_string(weights.method)}
-#define EDGEDST_SEED {weights.seed}
-#define EDGEDST_STEP {weights.step} /* environment steps trained */
-#define EDGEDST_VERSION {_c_string(weights.version)} /* of the edgedst that trained it */
-#define EDGEDST_DTYPE {_c_string(dtype)} /* what the weights are stored as */
-#define EDGEDST_EXPORT {{export}}u /* the same in {name}.c */
-
-#define EDGEDST_OBSERVATION_SIZE {sizes[0]}
-#define EDGEDST_ACTION_SIZE {sizes[-1]}
-#define EDGEDST_CONSTANT_BYTES {constant_bytes} /* weights and their places, biases, bounds */
-#define EDGEDST_RAM_BYTES {ram_bytes} /* static; the stack holds some 100 bytes more */
-
-#ifdef __cplusplus
-extern "C" {{
-#endif
-
-/* Bounds of the actions, in the environment's units. */
-extern const float edgedst_action_low[EDGEDST_ACTION_SIZE];
-extern const float edgedst_action_high[EDGEDST_ACTION_SIZE];
-
-/* One observation, as the environment gives it, to one action in the environment's units, never outside its bounds.
- *
- * An observation with a NaN or an infinity gives an action of NaN in every dimension: look at the observation first,
- * or at the action before a motor gets it (`action[0] != action[0]`). `obs` and `action` must not overlap. Not
- * reentrant: there is one static scratch memory. */
-void edgedst_act(const float *obs, float *action);
-
-#ifdef __cplusplus
-}}
-#endif
-
-#endif
-"""
+    strings = {"environment": weights.environment, "method": weights.method, "version": weights.version, "dtype": dtype}
+    return _part(
+        "actor.h",
+        name=name,
+        guard=f"EDGEDST_{name.upper()}_H",
+        method=_in_comment(weights.method),
+        environment=_in_comment(weights.environment),
+        **{f"c_{key}": _c_string(text) for key, text in strings.items()},
+        seed=weights.seed,
+        step=weights.step,
+        observation_size=weights.sizes[0],
+        action_size=weights.sizes[-1],
+        constant_bytes=constant_bytes,
+        ram_bytes=ram_bytes,
+    )
 
 
 def _code(weights: ActorWeights, name: str, dtype: str, layers: list[_CLayer], scratch: tuple[int, ...]) -> str:
-    scaled = dtype == "int8"
-    row_sum = c_parts.SCALED_SUM if scaled else c_parts.PLAIN_SUM
+    scales, row_sum = "", "y[row] + layer->bias[row]"
+    if dtype == "int8":
+        scales = "\n  const float *scales; /* one a row */"
+        row_sum = "y[row] * layer->scales[row] + layer->bias[row]"
     parts = [
-        _head(weights, name, dtype, layers),
+        _part("head.c", name=name, edgedst=edgedst.__version__, about=_about(weights, dtype, layers)),
         _bounds(weights),
-        c_parts.WEIGHTS[dtype],
-        c_parts.LAYER.replace("{scales}", c_parts.LAYER_SCALES if scaled else ""),
+        _part(f"weight_{dtype}.c"),
+        _part("layer.c", scales=scales),
         *(_constants(number, layer) for number, layer in enumerate(layers)),
-        *(c_parts.SUMS[walk] for walk in sorted({layer.walk for layer in layers})),
-        *([c_parts.RELU.replace("{sum}", row_sum)] if len(layers) > 1 else []),
-        c_parts.ACTIONS.replace("{sum}", row_sum),
+        *(_part(f"sum_{walk}.c") for walk in sorted({layer.walk for layer in layers})),
+        *([_part("finish_hidden.c", sum=row_sum)] if len(layers) > 1 else []),
+        # But for rounding an action is inside its bounds, and two comparisons take that away; a NaN passes them.
+        _part("finish_actions.c", sum=row_sum),
         _act(layers, scratch),
     ]
     return "\n".join(parts)
 
 
-def _head(weights: ActorWeights, name: str, dtype: str, layers: list[_CLayer]) -> str:
+def _part(file: str, **values: Any) -> str:
+    """A file of actor_in_c/, filled in; {export} becomes the checksum once all is written."""
+    return Template((PARTS / file).read_text(encoding="ascii")).substitute(values, export="{export}")
+
+
+def _about(weights: ActorWeights, dtype: str, layers: list[_CLayer]) -> str:
+    """Lines of a comment."""
     about = [
         f"environment  {weights.environment}: {weights.sizes[0]} observations, {weights.sizes[-1]} actions",
         f"trained      {weights.method}, seed {weights.seed}, {weights.step:,} steps, edgedst {weights.version}",
@@ -245,26 +224,7 @@ def _head(weights: ActorWeights, name: str, dtype: str, layers: list[_CLayer]) -
             f"{'layers      ' if number == 0 else '            '} {trained.in_features} to {trained.out_features}: "
             f"{trained.nnz:,} connections ({trained.sparsity:.1%} sparse), {places[layer.walk]}, {dtype}"
         )
-    lines = "\n".join(f" *   {_in_comment(line)}" for line in about)
-    return f"""\
-/* {name}.c: a trained sparse actor, written by `edgedst export` of edgedst {edgedst.__version__}.
- * Export it again rather than edit it.
- *
-{lines}
- *
- * C99; of the library it needs tanhf alone. ReLU between the layers, tanh after the last. */
-#include "{name}.h"
-
-#include <math.h>
-#include <stdint.h>
-
-#if EDGEDST_EXPORT != {{export}}u
-#error "{name}.c and {name}.h come from two exports: take both from the same one"
-#endif
-#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
-#error "compile without -ffast-math and -ffinite-math-only: they drop what NaN observations are noticed by"
-#endif
-"""
+    return "\n".join(f" *   {_in_comment(line)}" for line in about)
 
 
 def _bounds(weights: ActorWeights) -> str:
@@ -295,14 +255,7 @@ def _act(layers: list[_CLayer], scratch: tuple[int, ...]) -> str:
         finish = f"finish_actions(&layer_{number}, {y}, spoiled)" if last else f"finish_hidden(&layer_{number}, {y})"
         lines += [f"  sum_{layer.walk}(&layer_{number}, {x}, {y});", f"  {finish};"]
         x = y
-    return f"""\
-{buffers}
-void edgedst_act(const float *obs, float *action) {{
-  float spoiled = 0.0f; /* a difference of a number with itself is 0, of a NaN or an infinity it is NaN */
-  for (int32_t i = 0; i < EDGEDST_OBSERVATION_SIZE; i++) spoiled += obs[i] - obs[i];
-{chr(10).join(lines)}
-}}
-"""
+    return _part("act.c", buffers=buffers, layers="\n".join(lines))
 
 
 def _array(declaration: str, array: npt.NDArray[Any]) -> str:

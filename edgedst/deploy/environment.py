@@ -43,10 +43,7 @@ def chosen_environment(recorded: str, typed: str | None, of_run: bool = False) -
 def chosen_arguments(run: Path | None, environment: str, typed: dict[str, Any] | None) -> dict[str, Any]:
     """The arguments of the environment: those that the user typed, else those that a run was trained with.
 
-    Args:
-        run: its folder; None: a file is played, which names no arguments.
-        environment: that is played; a run's arguments are of its own only.
-        typed: `--env-kwargs`.
+    A run's are of its own environment only. Without a run a file is played, which names no arguments.
 
     Raises:
         CheckpointError: the run's config.toml cannot be read.
@@ -82,11 +79,6 @@ def open_environment(
     env_id: str, max_episode_steps: int | None = None, kwargs: dict[str, Any] | None = None
 ) -> Iterator[Environment]:
     """An environment that is closed at the end of the block: also after an error, Ctrl-C, SIGTERM or a lost terminal.
-
-    Args:
-        env_id: see `registry.locate`.
-        max_episode_steps: replaces the task's own time limit.
-        kwargs: arguments of the environment.
 
     Raises:
         What `registry.locate` and `registry.make` raise.

@@ -9,14 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedst.deploy.agreement import RECORDED_ROWS, Reference, movements
-from edgedst.deploy.bundle import (
-    C_SOURCE,
-    GOLDEN,
-    MODEL,
-    add_kit,
-    bundle_place,
-    rate_for,
-)
+from edgedst.deploy.bundle import C_SOURCE, GOLDEN, MODEL, add_kit, bundle_place, rate_for
 from edgedst.deploy.c_source import export_c
 from edgedst.deploy.environment import chosen_arguments, chosen_environment
 from edgedst.deploy.onnx import Format, export_actor

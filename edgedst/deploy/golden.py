@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgedst.deploy.agreement import OTHER_ORDERS, TOLERANCE, Reference
-from edgedst.deploy.writing import replacing, writing
+from edgedst.deploy.writing import writing
 from edgedst.errors import CheckpointError, ExportError
 from edgedst.runs.actor import ActorWeights, FloatArray
 from edgedst.runs.reading import read_regular
@@ -20,33 +20,27 @@ from edgedst.runs.reading import read_regular
 PAIRS = 64
 
 
-def write_golden(weights: ActorWeights, reference: Reference, path: Path, count: int = PAIRS) -> int:
-    """Write `golden_text` alone; returns how many pairs.
+def write_golden(weights: ActorWeights, reference: Reference, path: Path, temporary: Path | None = None) -> int:
+    """Write PAIRS pairs of the actor that `reference` was asked of: half recorded observations, half random ones.
+
+    Left out are observations where rounding alone could pass the runners' limit, TOLERANCE.
+
+    Args:
+        weights: the trained actor.
+        reference: its observations and actions.
+        path: of the file.
+        temporary: the name that it has until it gets that one.
+
+    Returns:
+        How many pairs: fewer when the reference has fewer.
 
     Raises:
         ExportError: when the file cannot be written, or rounding spoils every pair.
     """
-    pairs, text = golden_text(weights, reference, count)
-    with replacing(path) as (temporary,), writing(path):
-        temporary.write_text(text, encoding="utf-8")
-    return pairs
-
-
-def golden_text(weights: ActorWeights, reference: Reference, count: int = PAIRS) -> tuple[int, str]:
-    """`count` pairs of the actor that `reference` was asked of: half recorded observations, half random ones.
-
-    Left out are observations where rounding alone could pass the runners' limit, TOLERANCE.
-
-    Returns:
-        How many pairs: `count`, or fewer when the reference has fewer; and the file's text.
-
-    Raises:
-        ExportError: when rounding spoils every pair.
-    """
     calm = np.flatnonzero(OTHER_ORDERS * reference.rounding <= TOLERANCE)
     recorded, random = calm[calm < reference.recorded], calm[calm >= reference.recorded]
-    recorded = recorded[: count // 2]
-    rows = [*recorded, *random[: count - len(recorded)]]
+    recorded = recorded[: PAIRS // 2]
+    rows = [*recorded, *random[: PAIRS - len(recorded)]]
     if not rows:
         raise ExportError(
             f"No golden pairs can be written: in float32 every action is off by {reference.rounding.min():.0e} of its "
@@ -60,7 +54,9 @@ def golden_text(weights: ActorWeights, reference: Reference, count: int = PAIRS)
     for row in rows:
         numbers = [*reference.observations[row], *reference.actions[row]]
         lines.append(",".join(f"{number:.9g}" for number in numbers) + ",")  # nine digits bring a float32 back
-    return len(rows), "\n".join(lines) + "\n"
+    with writing(path):
+        (temporary or path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return len(rows)
 
 
 def read_golden(path: Path, observation_size: int, action_size: int) -> tuple[FloatArray, FloatArray]:

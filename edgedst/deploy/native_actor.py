@@ -33,16 +33,10 @@ class NativeActor:
         return self.weights.to_environment_units(self._network.forward(observations))
 
 
-class NativeLogStd:
-    """Log sigma of SAC's Gaussian before tanh, clamped as in training."""
-
-    def __init__(self, weights: ActorWeights, head: ActorLayer, batch_size: int = 64) -> None:
-        """Pack the actor's hidden layers and its `log_std_head`."""
-        self._network = _Network((*weights.layers[:-1], head), "linear", batch_size)
-
-    def values(self, observations: FloatArray) -> FloatArray:
-        """(B, n) to (B, m), any B."""
-        return self._network.forward(observations).clip(*LOG_STD_BOUNDS)
+def native_log_std(weights: ActorWeights, head: ActorLayer, observations: FloatArray) -> FloatArray:
+    """(B, n) to (B, m): log sigma of SAC's Gaussian before tanh, by its `log_std_head`, clamped as in training."""
+    network = _Network((*weights.layers[:-1], head), "linear", 64)
+    return network.forward(observations).clip(*LOG_STD_BOUNDS)
 
 
 class _Network:

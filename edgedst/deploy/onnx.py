@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, defs, helper
 
-from edgedst.deploy.golden import golden_text
+from edgedst.deploy.golden import write_golden
 from edgedst.deploy.native_actor import LOG_STD_BOUNDS
 from edgedst.deploy.onnx_weights import FORMS, Graph, add_weights
 from edgedst.deploy.packing import check_dtype, quantised
@@ -101,11 +101,7 @@ def export_actor(
         with writing(path):
             file_bytes = temporary[0].write_bytes(sealed(model))
         parity = check_parity(temporary[0], written, recorded, sparse=bool(model.graph.sparse_initializer))
-        pairs = 0
-        if golden is not None:
-            pairs, text = golden_text(weights, parity.reference)
-            with writing(golden):
-                temporary[1].write_text(text, encoding="utf-8")
+        pairs = write_golden(weights, parity.reference, golden, temporary[1]) if golden is not None else 0
         if accept is not None:
             accept(temporary[0])
     return Exported(path, file_bytes, parity, about, pairs)

@@ -15,10 +15,10 @@ import onnxruntime
 from onnx.reference import ReferenceEvaluator
 
 from edgedst.deploy.agreement import BATCH_SIZE, Reference, check_agreement, reference_actions
-from edgedst.deploy.native_actor import NativeLogStd
+from edgedst.deploy.native_actor import native_log_std
 from edgedst.deploy.session import Runs, first_line, open_session, run_in_batches
 from edgedst.errors import ExportError
-from edgedst.runs.actor import ActorLayer, ActorWeights, FloatArray
+from edgedst.runs.actor import ActorWeights, FloatArray
 
 LOG_STD_TOLERANCE = 1e-4  # no tanh makes the sum's rounding small; sigma is then good to as many parts
 SINGLE_ROWS = 32  # that the reference evaluator gets one by one: it decodes the weights anew at every call
@@ -36,11 +36,7 @@ class Parity:
     @property
     def told(self) -> tuple[str, ...]:
         """The check, a sentence a line."""
-        lines = [
-            f"largest difference from the native actor: {self.largest_difference:.1e} ({self.reference.limit_told}; "
-            f"{self.reference.recorded} recorded and {self.reference.random} random observations, batch 1 and "
-            f"{BATCH_SIZE})"
-        ]
+        lines = [self.reference.passed(self.largest_difference, f", batch 1 and {BATCH_SIZE}")]
         if self.log_std_difference is not None:
             difference = self.log_std_difference
             lines.append(f"largest difference of log_std: {difference:.1e} (limit {LOG_STD_TOLERANCE:.0e})")
@@ -73,12 +69,19 @@ def check_parity(path: Path, weights: ActorWeights, recorded: FloatArray, sparse
         )
     else:
         runners.append(("onnx's reference evaluator", ReferenceEvaluator(str(path)), SINGLE_ROWS))
-    differences = [_compare_actions(*runner, weights, reference) for runner in runners]
-    log_std_difference = None
+    log_std = None
     if weights.log_std_head is not None:
-        head = weights.log_std_head
-        log_std_difference = max(_compare_log_std(*runner, weights, head, reference) for runner in runners)
-    return Parity(max(differences), log_std_difference, checks, reference)
+        log_std = native_log_std(weights, weights.log_std_head, reference.observations)
+    largest, log_std_largest = 0.0, None if log_std is None else 0.0
+    for name, runner, single_rows in runners:
+        for batch_size, rows in ((1, single_rows), (BATCH_SIZE, len(reference.observations))):
+            where, observations = f", batch {batch_size}", reference.observations[:rows]
+            (actions,) = run_in_batches(runner, observations, batch_size)
+            largest = max(largest, check_agreement(actions, reference, weights, name, "onnxruntime", where))
+            if log_std is not None and log_std_largest is not None:
+                (found,) = run_in_batches(runner, observations, batch_size, ["log_std"])
+                log_std_largest = max(log_std_largest, _check_log_std(found, log_std[:rows], f"{name}{where}"))
+    return Parity(largest, log_std_largest, checks, reference)
 
 
 def _check_file(path: Path, full: bool) -> None:
@@ -91,29 +94,13 @@ def _check_file(path: Path, full: bool) -> None:
         ) from error
 
 
-def _compare_actions(name: str, runner: Runs, single_rows: int, weights: ActorWeights, reference: Reference) -> float:
-    largest = 0.0
-    for batch_size, rows in ((1, single_rows), (BATCH_SIZE, len(reference.observations))):
-        (actions,) = run_in_batches(runner, reference.observations[:rows], batch_size)
-        where = f", batch {batch_size}"
-        largest = max(largest, check_agreement(actions, reference, weights, name, "onnxruntime", where))
-    return largest
-
-
-def _compare_log_std(
-    name: str, runner: Runs, single_rows: int, weights: ActorWeights, head: ActorLayer, reference: Reference
-) -> float:
-    native = NativeLogStd(weights, head, BATCH_SIZE)
-    largest = 0.0
-    for batch_size, rows in ((1, single_rows), (BATCH_SIZE, len(reference.observations))):
-        observations = reference.observations[:rows]
-        (log_std,) = run_in_batches(runner, observations, batch_size, ["log_std"])
-        difference = float(np.max(np.nan_to_num(np.abs(log_std - native.values(observations)), nan=np.inf)))
-        if not difference <= LOG_STD_TOLERANCE:
-            raise ExportError(
-                f"The exported actor's log_std differs from the trained one's by {difference:.1e} (limit "
-                f"{LOG_STD_TOLERANCE:.0e}) in {name}, batch {batch_size}. No file was written; please report this with "
-                "the run folder, or try another onnxruntime."
-            )
-        largest = max(largest, difference)
-    return largest
+def _check_log_std(found: FloatArray, native: FloatArray, where: str) -> float:
+    """The largest difference."""
+    difference = float(np.max(np.nan_to_num(np.abs(found - native), nan=np.inf)))
+    if not difference <= LOG_STD_TOLERANCE:
+        raise ExportError(
+            f"The exported actor's log_std differs from the trained one's by {difference:.1e} (limit "
+            f"{LOG_STD_TOLERANCE:.0e}) in {where}. No file was written; please report this with the run folder, or try "
+            "another onnxruntime."
+        )
+    return difference

@@ -56,15 +56,9 @@ def check_return_drop(
     environment: str | None = None,
     env_kwargs: dict[str, Any] | None = None,
 ) -> ReturnDrop:
-    """Play the float32 actor natively and the file through onnxruntime.
+    """Play the float32 actor natively and the ONNX file made from it through onnxruntime, so many episodes each.
 
-    Args:
-        weights: the trained actor.
-        path: the ONNX file made from it.
-        limit: the largest loss allowed, as a share of the trained actor's mean return (of its magnitude).
-        episodes: how many each plays.
-        environment: where; None: where it was trained.
-        env_kwargs: arguments of the environment.
+    `limit` is the largest loss allowed, as a share of the trained actor's mean return (of its magnitude).
 
     Raises:
         ExportError: when the file loses more.

@@ -45,9 +45,7 @@ class Runs(Protocol):
 def open_session(path: Path, content: bytes | None = None) -> onnxruntime.InferenceSession:
     """An onnxruntime session on one CPU thread: for an actor of this size more only wait for each other.
 
-    Args:
-        path: of the file.
-        content: of it, where it was read already.
+    `content` is the file's, where it was read already.
 
     Raises:
         ExportError: when onnxruntime cannot load the file.

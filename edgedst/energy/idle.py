@@ -12,13 +12,7 @@ from edgedst.spread import mean_and_sd
 def measure(
     meter: Meter, seconds: float, clock: Callable[[], float] = monotonic, wait: Callable[[float], None] = sleep
 ) -> dict[str, float | None]:
-    """Mean power and its spread while this process sleeps.
-
-    Args:
-        meter: started.
-        seconds: to wait.
-        clock: the meter's.
-        wait: sleeps.
+    """Mean power and its spread while this process sleeps; the meter is started.
 
     Returns:
         watts and sd_watts (sample standard deviation of the samples; None where not known: no samples, a model),

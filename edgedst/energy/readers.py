@@ -38,25 +38,28 @@ def read_text(path: str) -> str:
         os.close(descriptor)
 
 
-class PowerFiles:
-    """Power from files: the sum over `terms` of the product of a term's files times its scale to watts.
-
-    Args:
-        spec: `terms`: [[paths, scale], ...].
-        clock: of the samples' times.
-    """
+class Reader:
+    """What all readers have: a spec, the clock of the samples' times, and the clock of an external meter's file."""
 
     in_time = True  # it has to be read when the sample is due; a file of another's samples can be read later
     children_seconds = 0.0  # CPU time of processes that reading takes, beside this one's
 
-    def __init__(self, spec: "dict[str, Any]", clock: "Clock") -> None:
-        self._terms = spec["terms"]
-        self._clock = clock
+    def __init__(self, spec: "dict[str, Any]", clock: "Clock", unix: "Clock") -> None:
+        self._spec = spec
+        self._clock, self._unix = clock, unix
+
+    def sample(self, trace: "Trace") -> None:
+        """Put what is read now into the trace."""
+        raise NotImplementedError
+
+
+class PowerFiles(Reader):
+    """Power from files: the sum over `terms`, [[paths, scale], ...], of the files' product times the scale to watts."""
 
     def watts(self) -> float:
         """One reading."""
         total = 0.0
-        for paths, scale in self._terms:
+        for paths, scale in self._spec["terms"]:
             product: float = scale
             for path in paths:
                 product *= int(read_text(path))
@@ -73,46 +76,32 @@ class PowerFiles:
 class Battery(PowerFiles):
     """What flows out of the batteries; while one of them charges, or none discharges, there is no reading.
 
-    Args:
-        spec: `terms`, and `states`: paths of the batteries' `status`.
-        clock: of the samples' times.
+    The spec has `states` beside its `terms`: paths of the batteries' `status`.
     """
-
-    def __init__(self, spec: "dict[str, Any]", clock: "Clock") -> None:
-        super().__init__(spec, clock)
-        self._states = spec["states"]
 
     def watts(self) -> float:
         """One reading. Drivers differ in the sign of what flows out."""
-        states = [read_text(path) for path in self._states]
+        states = [read_text(path) for path in self._spec["states"]]
         if "Discharging" not in states or "Charging" in states:
             raise ValueError(f"the battery is not discharging ({', '.join(states)})")
         return abs(super().watts())
 
 
-class Counters:
-    """Energy counters in microjoules that wrap; the sum of several.
+class Counters(Reader):
+    """Energy counters in microjoules that wrap, summed: the spec's `counters`, [[path, largest value or None], ...]."""
 
-    Args:
-        spec: `counters`: [[path, largest value or None], ...].
-        clock: of the samples' times.
-    """
-
-    in_time = True
-    children_seconds = 0.0
-
-    def __init__(self, spec: "dict[str, Any]", clock: "Clock") -> None:
-        self._counters = spec["counters"]
-        self._clock = clock
+    def __init__(self, spec: "dict[str, Any]", clock: "Clock", unix: "Clock") -> None:
+        super().__init__(spec, clock, unix)
         self._last: list[int] = []
         self._last_time = 0.0
 
     def sample(self, trace: "Trace") -> None:
         """The joules since the last reading; not known where a counter wrapped whose largest value is not."""
         now = self._clock()
-        values = [int(read_text(path)) for path, _ in self._counters]
+        counters = self._spec["counters"]
+        values = [int(read_text(path)) for path, _ in counters]
         joules: float | None = 0.0
-        for value, last, (_, most) in zip(values, self._last, self._counters):  # noqa: B905  # no last ones at first
+        for value, last, (_, most) in zip(values, self._last, counters):  # noqa: B905  # no last ones at first
             step = value - last
             if step < 0 and most is not None:
                 step += most
@@ -126,21 +115,14 @@ class Counters:
 class Pmic(PowerFiles):
     """The sum of volts times amperes over the rails of the Raspberry Pi 5's PMIC.
 
-    Args:
-        spec: `device` to ask by ioctl, or None and `program`, the vcgencmd to run.
-        clock: of the samples' times.
+    The spec has the `device` to ask by ioctl, or None and the `program`, which is a vcgencmd to run.
     """
-
-    def __init__(self, spec: "dict[str, Any]", clock: "Clock") -> None:
-        super().__init__({"terms": []}, clock)
-        self._device: str | None = spec["device"]
-        self._program: str = spec.get("program", "")
 
     def watts(self) -> float:
         """One reading of all rails."""
-        if self._device is not None:
-            return pmic_watts(gencmd(self._device, "pmic_read_adc"))
-        text, seconds = run_program(self._program, "pmic_read_adc")
+        if self._spec["device"] is not None:
+            return pmic_watts(gencmd(self._spec["device"], "pmic_read_adc"))
+        text, seconds = run_program(self._spec["program"], "pmic_read_adc")
         self.children_seconds += seconds
         return pmic_watts(text)
 
@@ -212,28 +194,20 @@ def run_program(program: str, argument: str) -> "tuple[str, float]":
     return text.decode("ascii", "replace"), used.ru_utime + used.ru_stime
 
 
-class CsvFile:
-    """An external meter's file, which grows while it is read: lines of Unix seconds and watts.
-
-    Args:
-        spec: `file`.
-        clock: of the samples' times.
-        unix: the clock of the file's times.
-    """
+class CsvFile(Reader):
+    """An external meter's `file`, which grows while it is read: lines of Unix seconds and watts."""
 
     in_time = False
-    children_seconds = 0.0
 
     def __init__(self, spec: "dict[str, Any]", clock: "Clock", unix: "Clock") -> None:
-        self._path = spec["file"]
-        self._clock, self._unix = clock, unix
+        super().__init__(spec, clock, unix)
         self._read_bytes = 0
 
     def sample(self, trace: "Trace") -> None:
         """All lines that are new and whole. What is no number is left out, and misses as a sample."""
         # Taken anew each time: the host's Unix clock is set now and then, and the meter's is assumed to be right.
         ahead = self._clock() - self._unix()
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(self._spec["file"], os.O_RDONLY | os.O_CLOEXEC)
         try:
             while True:
                 whole, newline, _ = os.pread(descriptor, CSV_CHUNK_BYTES, self._read_bytes).rpartition(b"\n")
@@ -259,14 +233,15 @@ def csv_sample(line: bytes) -> "tuple[float, float] | None":
     return (seconds, watts) if finite else None
 
 
-def reader_of(spec: "dict[str, Any]", clock: "Clock", unix: "Clock") -> "PowerFiles | Counters | CsvFile | None":
+_READERS: "dict[str, type[Reader]]" = {
+    "power": PowerFiles,
+    "battery": Battery,
+    "pmic": Pmic,
+    "counters": Counters,
+    "csv": CsvFile,
+}
+
+
+def reader_of(spec: "dict[str, Any]", clock: "Clock", unix: "Clock") -> "Reader | None":
     """The reader that a spec asks for; None for a model, which reads nothing."""
-    kind = spec["kind"]
-    if kind == "model":
-        return None
-    if kind == "csv":
-        return CsvFile(spec, clock, unix)
-    if kind == "counters":
-        return Counters(spec, clock)
-    power: dict[str, type[PowerFiles]] = {"power": PowerFiles, "battery": Battery, "pmic": Pmic}
-    return power[kind](spec, clock)
+    return None if spec["kind"] == "model" else _READERS[spec["kind"]](spec, clock, unix)

@@ -55,12 +55,7 @@ class Found:
 
 
 def find(board: Board, root: Path = Path("/")) -> list[Found]:
-    """Every power source of this host, readable or not, the one that `auto` would take first.
-
-    Args:
-        board: says which rails make the total, and has the model.
-        root: of the file system.
-    """
+    """Every power source of this host, readable or not, the one that `auto` would take first."""
     return [*_of_board(board, root), *_hwmon(board, root), *_rapl(root), *_battery(root), *_model(board)]
 
 
@@ -184,16 +179,18 @@ def _pmic(scope: str, root: Path, expected: bool) -> list[Found]:
     """
     remedy = "Let your user into the group `video` (`sudo usermod -aG video $USER`) and log in again."
     detail = "V x A of the PMIC's rails"
-    tries = []
-    for device in (root / "dev/vcio_gencmd", root / "dev/vcio"):
-        if device.exists():
-            told = f"{detail} through {device}"
-            tries.append(_tried("pi5-pmic", scope, told, remedy, kind="pmic", device=str(device)))
-    for program in (root / "usr/bin/vcgencmd", root / "opt/vc/bin/vcgencmd"):
-        if program.exists() and not any(found.readable for found in tries):
-            told = f"{detail} through {program}"
-            reading = {"kind": "pmic", "device": None, "program": str(program)}
-            tries.append(_tried("pi5-pmic", scope, told, remedy, COMMAND_HZ, **reading))
+    ways: list[tuple[Path, dict[str, Any], float]] = [
+        *((place, {"device": str(place)}, SYSFS_HZ) for place in (root / "dev/vcio_gencmd", root / "dev/vcio")),
+        *(
+            (place, {"device": None, "program": str(place)}, COMMAND_HZ)
+            for place in (root / "usr/bin/vcgencmd", root / "opt/vc/bin/vcgencmd")
+        ),
+    ]
+    tries: list[Found] = []
+    for place, reading, hz in ways:
+        if place.exists() and not any(found.readable for found in tries):
+            told = f"{detail} through {place}"
+            tries.append(_tried("pi5-pmic", scope, told, remedy, hz, kind="pmic", **reading))
     readable = [found for found in tries if found.readable]
     if readable or not expected:  # other boards have the devices and no such PMIC
         return readable[:1]

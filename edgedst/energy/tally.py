@@ -18,19 +18,10 @@ _SAME = ("source", "scope", "measured")
 
 
 class Tally:
-    """What a run has taken since its first step.
-
-    Args:
-        meter: not started yet.
-        clock: the meter's.
-        cpu_clock: CPU-seconds of this process, for the model.
-    """
+    """What a run has taken since its first step; its meter is not started yet."""
 
     def __init__(
-        self,
-        meter: "Meter",
-        clock: "Callable[[], float]" = monotonic,
-        cpu_clock: "Callable[[], float]" = process_time,
+        self, meter: "Meter", clock: "Callable[[], float]" = monotonic, cpu_clock: "Callable[[], float]" = process_time
     ) -> None:
         self._meter = meter
         self._clock, self._cpu_clock = clock, cpu_clock

@@ -63,10 +63,7 @@ class Contender:
 def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tuple[list[Contender], list[str]]:
     """The contenders in their order, and sentences on those that are missing.
 
-    Args:
-        config: of the sparse method, resolved.
-        against: of "dense" and "torch".
-        named: whether the user wrote `against`; then a missing PyTorch is an error.
+    Where the user `named` whom it is held against, a missing PyTorch is an error.
 
     Raises:
         ConfigError: the method is dense, or `against` names something else.
@@ -128,12 +125,7 @@ def run_contender(
 ) -> dict[str, Any]:
     """Run a contender to its end; whatever is raised here meanwhile (Ctrl-C) ends it first.
 
-    Args:
-        told: what an error calls it.
-        command: its command line.
-        variables: its environment.
-        on_mark: called with "begin" and "end" when its window does.
-        on_tick: called about once a second.
+    `on_mark` is called with "begin" and "end" when its window does, `on_tick` about once a second.
 
     Returns:
         What it measured (`window.measure`), and its own facts.

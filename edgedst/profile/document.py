@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from edgedst import __version__, flops
 from edgedst.boards import Board
-from edgedst.energy.comparison import check_comparable
+from edgedst.errors import EnergyMismatch
 from edgedst.profile import window
 from edgedst.profile.contenders import SPARSE, Contender
 from edgedst.profile.doubts import doubts
@@ -41,16 +42,7 @@ RATIOS = {
 def document(
     measured: Measured, board: Board, why: str, command: str, energy_note: str | None, run: Path | None
 ) -> dict[str, Any]:
-    """The whole JSON.
-
-    Args:
-        measured: at least one complete round.
-        board: which one this is, and
-        why: one sentence on how that was found.
-        command: as it was typed.
-        energy_note: why there is no energy, or what to know of it.
-        run: the run folder that gave the settings.
-    """
+    """The whole JSON, of at least one complete round; `why` says how the board was found, `run` gave the settings."""
     told = {contender.name: _contender(contender, measured) for contender in measured.contenders}
     return {
         "format": FORMAT,
@@ -61,8 +53,8 @@ def document(
         "task": _task(measured),
         "energy": _energy(measured),
         "energy_note": energy_note,
-        "before": measured.before.as_dict() if measured.before else None,
-        "after": measured.after.as_dict() if measured.after else None,
+        "before": asdict(measured.before) if measured.before else None,
+        "after": asdict(measured.after) if measured.after else None,
         "doubts": doubts(measured),
         "contenders": list(told.values()),
         "ratios": _ratios(measured, told),
@@ -113,7 +105,7 @@ def _energy(measured: Measured) -> dict[str, Any] | None:
     """Null where nothing metered."""
     if measured.meter_cost is None:
         return None
-    some = next(turn.energy for turns in measured.rounds for turn in turns.values() if turn.energy is not None)
+    some = next(turn.energy for turn in measured.all_turns if turn.energy is not None)
     idle = measured.idle or {"watts": None, "sd_watts": None, "seconds": None}
     return {
         **{key: some[key] for key in ("source", "scope", "measured", "detail")},
@@ -149,9 +141,9 @@ def _contender(contender: Contender, measured: Measured) -> dict[str, Any]:
             "replay_bytes": facts["replay_row_bytes"] * facts["replay_rows"],
         },
         "flops": {"update_paper": paper, "update_counted": sum(parts.values()), "parts": parts},
-        "updates_per_second": stat([1 / _update_seconds(turn) for turn in turns]),
+        "updates_per_second": stat([1 / turn.update_seconds for turn in turns]),
         "steps_per_second": stat([turn.steps_per_second for turn in turns]),
-        "cpu_seconds_per_1000_steps": stat([1000 * _cpu_seconds(turn) for turn in turns]),
+        "cpu_seconds_per_1000_steps": stat([1000 * turn.cpu_seconds for turn in turns]),
         "energy_joules_per_1000_steps": _joules_per_1000_steps(turns, measured),
         "action_microseconds": {
             **{key: median(action[key] for action in actions) for key in ("p50", "p99", "max")},
@@ -160,50 +152,17 @@ def _contender(contender: Contender, measured: Measured) -> dict[str, Any]:
     }
 
 
-def _step_seconds(turn: Turn) -> float:
-    return 1 / turn.steps_per_second
-
-
-def _update_seconds(turn: Turn) -> float:
-    """Of the update alone."""
-    seconds: float = turn.facts["update_seconds"] / turn.facts["updates"]
-    return seconds
-
-
-def _cpu_seconds(turn: Turn) -> float:
-    """A step's."""
-    seconds: float = turn.facts["cpu_seconds"] / turn.facts["steps"]
-    return seconds
-
-
-def _joules(turn: Turn) -> float | None:
-    """A step's."""
-    joules = turn.energy["joules"] if turn.energy is not None else None
-    return joules / turn.facts["steps"] if joules is not None else None
-
-
-def _joules_above_idle(turn: Turn, idle_watts: float | None) -> float | None:
-    """A step's; the idle power is that from before anything ran."""
-    joules = _joules(turn)
-    return joules - idle_watts * _step_seconds(turn) if joules is not None and idle_watts is not None else None
-
-
-def _idle_watts(measured: Measured) -> float | None:
-    return measured.idle["watts"] if measured.idle is not None else None
-
-
 def _joules_per_1000_steps(turns: Sequence[Turn], measured: Measured) -> dict[str, Any] | None:
     told = [turn.energy for turn in turns if turn.energy is not None]
     if not told:
         return None
-    idle_watts = _idle_watts(measured)
 
     def thousands(values: list[float | None]) -> dict[str, Any] | None:
         return stat([None if value is None else 1000 * value for value in values])
 
     return {
-        "total": thousands([_joules(turn) for turn in turns]),
-        "above_idle": thousands([_joules_above_idle(turn, idle_watts) for turn in turns]),
+        "total": thousands([turn.joules for turn in turns]),
+        "above_idle": thousands([turn.joules_above(measured.idle) for turn in turns]),
         "samples": sum(energy["samples"] for energy in told),
         "gaps": sum(energy["gaps"] for energy in told),
     }
@@ -215,13 +174,12 @@ def _ratios(measured: Measured, told: dict[str, dict[str, Any]]) -> dict[str, An
     Raises:
         EnergyMismatch: energies of another source or scope would meet in one ratio.
     """
-    idle_watts = _idle_watts(measured)
     figures: dict[str, Callable[[Turn], float | None]] = {
-        "step_seconds": _step_seconds,
-        "update_seconds": _update_seconds,
-        "cpu_seconds": _cpu_seconds,
-        "energy_total": _joules,
-        "energy_above_idle": lambda turn: _joules_above_idle(turn, idle_watts),
+        "step_seconds": lambda turn: 1 / turn.steps_per_second,
+        "update_seconds": lambda turn: turn.update_seconds,
+        "cpu_seconds": lambda turn: turn.cpu_seconds,
+        "energy_total": lambda turn: turn.joules,
+        "energy_above_idle": lambda turn: turn.joules_above(measured.idle),
         "peak_bytes": lambda turn: turn.facts["peak_bytes"],
         "action_p50": lambda turn: turn.facts["actions"]["p50"],
     }
@@ -243,6 +201,24 @@ def _ratios(measured: Measured, told: dict[str, dict[str, Any]]) -> dict[str, An
         pair["flops_counted"] = our_flops["update_counted"] / their_flops["update_counted"]
         ratios[f"{ours} / {theirs}"] = pair
     return ratios
+
+
+def check_comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Refuse to compare figures of energy of another source or scope, or a measured one with a modelled one.
+
+    They are anything with `source`, `scope` and `measured`: what a meter tells, or a run's summary.json.
+
+    Raises:
+        EnergyMismatch: they differ.
+    """
+    if any(one[name] != other[name] for name in ("source", "scope", "measured")):
+        told = [
+            f"{of['source']} ({of['scope']}, {'measured' if of['measured'] else 'modelled'})" for of in (one, other)
+        ]
+        raise EnergyMismatch(
+            f"Energy from {told[0]} and from {told[1]} cannot be compared: expected one source and one scope. Measure "
+            "both in the same way."
+        )
 
 
 def _run(folder: Path, measured: Measured, sparse: dict[str, Any]) -> dict[str, Any]:

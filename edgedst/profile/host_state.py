@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import re
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -43,10 +42,6 @@ class State:
     throttled: list[str] | None  # what held the clock back, in words; empty: nothing; None: it cannot be told
     power_mode: str | None  # of a Jetson
     load: float | None  # mean number of runnable processes over a minute
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,29 @@ class Turn:
         return rate
 
     @property
+    def update_seconds(self) -> float:
+        """Of one update alone."""
+        seconds: float = self.facts["update_seconds"] / self.facts["updates"]
+        return seconds
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of a step."""
+        seconds: float = self.facts["cpu_seconds"] / self.facts["steps"]
+        return seconds
+
+    @property
+    def joules(self) -> float | None:
+        """Of a step."""
+        joules = self.energy["joules"] if self.energy is not None else None
+        return joules / self.facts["steps"] if joules is not None else None
+
+    def joules_above(self, idle: dict[str, float | None] | None) -> float | None:
+        """Of a step, less what the machine takes when idle: that from before anything ran."""
+        watts = idle["watts"] if idle is not None else None
+        return self.joules - watts / self.steps_per_second if self.joules is not None and watts is not None else None
+
+    @property
     def other_cores(self) -> float | None:
         """Cores that other processes kept busy meanwhile."""
         if self.begin.busy_seconds is None or self.end.busy_seconds is None:
@@ -100,6 +123,11 @@ class Measured:
     def interrupted(self) -> bool:
         """Whether rounds are missing."""
         return len(self.rounds) < self.wanted
+
+    @property
+    def all_turns(self) -> list[Turn]:
+        """Of all contenders."""
+        return [turn for turns in self.rounds for turn in turns.values()]
 
     def turns(self, name: str) -> list[Turn]:
         """A contender's, round by round."""
@@ -153,10 +181,9 @@ def measure(
     measured.after = read_state(root)
     if meter is not None:
         measured.meter_cost = meter.cost()
-        for turns in measured.rounds:
-            for turn in turns.values():
-                facts = turn.facts
-                turn.energy = meter.energy(facts["start"], facts["end"], cpu_seconds=facts["cpu_seconds"])
+        for turn in measured.all_turns:
+            facts = turn.facts
+            turn.energy = meter.energy(facts["start"], facts["end"], cpu_seconds=facts["cpu_seconds"])
     return measured
 
 

@@ -47,11 +47,7 @@ def main() -> int:
 
 
 class MeasuredRun(Training):
-    """A run whose loop does not evaluate or save.
-
-    Args:
-        job: see `trainer.main`. The plan is that of the settings as they are; then the run is made short.
-    """
+    """A run whose loop does not evaluate or save. It is planned with its settings as they are, then made short."""
 
     def __init__(self, job: "dict[str, Any]") -> None:
         super().__init__(job)

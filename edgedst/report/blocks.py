@@ -110,13 +110,7 @@ def markdown(blocks: Sequence[Block]) -> str:
 
 
 def page(title: str, blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> str:
-    """The page as HTML that needs no other file: styles and pictures are inside.
-
-    Args:
-        title: of the browser's tab.
-        blocks: the page.
-        pictures: SVGs by the names that its blocks have.
-    """
+    """The page as HTML that needs no other file: styles and pictures, SVGs by their names in blocks, are inside."""
     return render(
         "blocks.html",
         title=one_line(title),

@@ -122,9 +122,7 @@ class Figures:
 class Stacks:
     """Stacks on one scale, of parts that each are a sum of figures.
 
-    Args:
-        figures: the document.
-        parts: path of what a stack is of -> name of a part -> paths of its figures.
+    `parts`: path of what a stack is of -> name of a part -> paths of its figures.
     """
 
     def __init__(self, figures: Figures, parts: dict[str, dict[str, list[str]]]) -> None:

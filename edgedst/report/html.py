@@ -21,12 +21,7 @@ _MARKS_AND_ESCAPES = re.compile(r"\\([!-/:-@\[-`{-~])|" + _SPANS)
 
 
 def render(template: str, **shown: Any) -> str:
-    """The text of a template of this package.
-
-    Args:
-        template: its name in templates/.
-        shown: what it shows; strings are escaped.
-    """
+    """The text of a template in templates/; what it shows is escaped."""
     return _templates().get_template(template).render(shown)
 
 

@@ -19,11 +19,7 @@ SPARSITY_TOLERANCE = 2.5  # percent points: the paper's "50 %" is 50.6
 
 
 class BesidePaper:
-    """What a study shows, each method beside the paper's figures of it.
-
-    Args:
-        results: of the study.
-    """
+    """What a study shows, each method beside the paper's figures of it."""
 
     def __init__(self, results: Results) -> None:
         self.results = results

@@ -15,18 +15,14 @@ from urllib.parse import urlsplit
 
 from edgedst import __version__
 from edgedst.errors import StudyError
-from edgedst.study.process import unseen
+from edgedst.study.one_run import unseen
 
 CONNECT_SECONDS = 15
 WORKER_SECONDS = 60  # a cluster that is just being started
 
 
 class Cluster:
-    """Hands calls to the workers of a scheduler.
-
-    Args:
-        address: of the scheduler, for example tcp://host:8786.
-        out: the study's folder, absolute.
+    """Hands calls to the workers of the scheduler at an address such as tcp://host:8786.
 
     Raises:
         StudyError: there is no `distributed`, no scheduler, no worker, or a worker cannot see the folder or has

@@ -32,9 +32,7 @@ class Curve:
 
 
 def draw_curves(
-    panels: Sequence[tuple[str, Sequence[Curve]]],
-    paper_steps: int = 0,
-    across_label: str = "environment steps",
+    panels: Sequence[tuple[str, Sequence[Curve]]], paper_steps: int = 0, across_label: str = "environment steps"
 ) -> bytes:
     """An SVG: mean over seeds with a band of one standard deviation, a plot a task; the paper's R at the right edge.
 

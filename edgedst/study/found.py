@@ -20,15 +20,9 @@ from edgedst.runs.run import Run
 from edgedst.runs.state import read_state
 from edgedst.study.grid import Point, identity
 
-TAIL_BYTES = 8192  # of metrics.jsonl: its last whole line is in there
-
 
 class RunIndex:
-    """The run folders below `<out>/runs`, by what they were told.
-
-    Args:
-        out: the study's folder.
-    """
+    """The run folders below `<out>/runs`, by what they were told; `out` is a study's folder."""
 
     def __init__(self, out: Path) -> None:
         self._runs = out / "runs"

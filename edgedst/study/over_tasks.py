@@ -20,13 +20,7 @@ Interval = tuple[float, float] | None
 def over_tasks(
     results: Results, variants: Sequence[Variant], number: Mapping[str, int]
 ) -> tuple[list[Block], dict[str, bytes]]:
-    """The section, and the picture that was drawn for it, by its name.
-
-    Args:
-        results: of the study.
-        variants: that are compared.
-        number: of each variant, by name: its colour.
-    """
+    """The section, and the picture that was drawn for it, by its name; `number` has each variant's colour, by name."""
     heading = Heading("Over all tasks")
     printed = [task for task in results.tasks if paper().value("R", task, "td3")]
     # A method that the study has on one task only would leave the others that one task.

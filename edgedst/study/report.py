@@ -15,8 +15,8 @@ from edgedst.report.numbers import SIZE, fixed
 from edgedst.report.text import code, literal
 from edgedst.runs.metrics import is_step
 from edgedst.study.beside_paper import BesidePaper
-from edgedst.study.energy import energy_section
 from edgedst.study.grid import read_study
+from edgedst.study.over_energy import energy_section
 from edgedst.study.paper import paper
 from edgedst.study.results import Result, Results
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
 
 from edgedst import flops, parse
 from edgedst.config import TrainConfig
@@ -21,8 +22,7 @@ from edgedst.study.statistics import last_return, learning_curve_area
 SCHEDULE = frozenset({"evolve_every"})
 SPARSITY = frozenset({"lambda1", "lambda2"})
 
-MOST_FEATURES = 10_000_000  # of a layer, likewise
-MOST_HEADER_BYTES = 10_000_000  # of a checkpoint: a damaged one may name any length
+MOST_FEATURES = 10_000_000  # of a layer: a damaged checkpoint may name any number
 
 # Which machine and how much memory: not the protocol.
 _NOT_PROTOCOL = {*FREE_SETTINGS, "env", "method", "seed", "budget_mb", "replay_rows", "env_process"}
@@ -110,12 +110,7 @@ class Variant:
 
 
 class Results:
-    """All results of a study.
-
-    Args:
-        study: from `grid.read_study`.
-        out: its folder.
-    """
+    """All results of a study, from its folder."""
 
     def __init__(self, study: Study, out: Path) -> None:
         self.study = study
@@ -200,12 +195,12 @@ def network_sizes(run: Path) -> dict[str, list[int]] | None:
     folder = run / "checkpoint"
     try:
         state = parse.json_object(parse.read(folder / "state.json"))
-        with parse.opened(folder / Path(state["networks"]["file"]).name) as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = parse.json_object(file.read(min(length, MOST_HEADER_BYTES)))
-        told = parse.json_object(header["__metadata__"]["edgedst"])["sizes"]
+        path = folder / Path(state["networks"]["file"]).name
+        parse.opened(path).close()  # a pipe, which safetensors would wait for, is refused here
+        with safe_open(path, "numpy") as file:
+            told = parse.json_object(file.metadata()["edgedst"])["sizes"]
         sizes: dict[str, list[int]] = {name: list(told[name]) for name in ("actor", "critic_1")}
-    except (OSError, KeyError, TypeError, struct.error):
+    except (OSError, KeyError, TypeError, SafetensorError):
         return None
     for ends in sizes.values():
         if len(ends) < 2 or not all(is_step(size) and 1 <= size <= MOST_FEATURES for size in ends):

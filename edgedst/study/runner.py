@@ -26,8 +26,8 @@ from edgedst.progress import Progress, duration
 from edgedst.runs.run import Run
 from edgedst.study.found import RunIndex
 from edgedst.study.grid import Point, Study
-from edgedst.study.process import POLL_SECONDS, Outcome, edgedst_command, run_point
-from edgedst.study.progress import GridProgress
+from edgedst.study.grid_progress import GridProgress
+from edgedst.study.one_run import POLL_SECONDS, Outcome, edgedst_command, run_point
 
 INTERRUPTED = 130  # exit code after Ctrl-C or SIGTERM, as a shell says it
 ENDED_BY_STOP = (-signal.SIGTERM, 128 + signal.SIGTERM)  # a run that was too young to have a checkpoint
@@ -152,11 +152,7 @@ class _Runner:
 
 
 class Stop:
-    """Ctrl-C and SIGTERM become a file that every run's minder looks for, wherever it is.
-
-    Args:
-        path: the file.
-    """
+    """Ctrl-C and SIGTERM become a file that every run's minder looks for, wherever it is."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

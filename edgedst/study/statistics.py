@@ -39,9 +39,7 @@ def interquartile_mean(scores: Sequence[float] | NDArray[np.float64]) -> float:
 
 
 def stratified_bootstrap(
-    scores: Sequence[Sequence[float]],
-    draws: int = BOOTSTRAP_DRAWS,
-    seed: int = 0,
+    scores: Sequence[Sequence[float]], draws: int = BOOTSTRAP_DRAWS, seed: int = 0
 ) -> tuple[float, float] | None:
     """Percentile interval of the interquartile mean, where each draw resamples the seeds within each task.
 

@@ -4,8 +4,7 @@ import pytest
 from power_tree import battery, board, ina3221, ina3221x, locked, rapl, write
 
 from edgedst.energy import sources
-from edgedst.energy.comparison import check_comparable
-from edgedst.errors import EnergyMismatch, EnergyUnavailable
+from edgedst.errors import EnergyUnavailable
 
 JETSON = ("ina3221", "module input", "VDD_IN")
 
@@ -133,11 +132,3 @@ def test_a_meter_s_file_that_is_none_is_refused_with_its_line(tmp_path, text, wo
         path.write_text(text, encoding="ascii")
     with pytest.raises(EnergyUnavailable, match=words):
         sources.choose(f"csv:{path}", board(), tmp_path)
-
-
-def test_energy_of_different_source_scope_or_kind_is_never_compared():
-    one = {"joules": 6.0, "source": "rapl", "scope": "CPU package", "measured": True}
-    check_comparable(one, {**one, "joules": 3.0})
-    for other in ({"source": "hwmon"}, {"scope": "wall"}, {"measured": False}):
-        with pytest.raises(EnergyMismatch, match=r"rapl \(CPU package, measured\) and from .* cannot be compared"):
-            check_comparable(one, {**one, **other})

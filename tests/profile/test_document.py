@@ -9,7 +9,7 @@ from described_json import faults
 from stand_in_contenders import FACTS, SteadyMeter, Watcher, contender, idle_of, starting
 
 from edgedst.errors import EnergyMismatch
-from edgedst.profile.document import document
+from edgedst.profile.document import check_comparable, document
 from edgedst.profile.measure import Goal, measure
 from edgedst.runs.metrics import BY_STEPS, LOGGED
 
@@ -145,3 +145,11 @@ def test_a_run_s_curve_without_any_energy_has_none(run):
     told = of(measure([contender("sparse")], Goal(1.0, 1), starting(), Watcher()), run(None, None))["run"]
     assert [point["joules"] for point in told["curve"]] == [None, None]
     assert told["joules_from"] is None
+
+
+def test_energy_of_different_source_scope_or_kind_is_never_compared():
+    one = {"joules": 6.0, "source": "rapl", "scope": "CPU package", "measured": True}
+    check_comparable(one, {**one, "joules": 3.0})
+    for other in ({"source": "hwmon"}, {"scope": "wall"}, {"measured": False}):
+        with pytest.raises(EnergyMismatch, match=r"rapl \(CPU package, measured\) and from .* cannot be compared"):
+            check_comparable(one, {**one, **other})

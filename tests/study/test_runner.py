@@ -15,11 +15,11 @@ from edgedst.child import python_of
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, StudyError
 from edgedst.progress import Progress
-from edgedst.study import process, runner
+from edgedst.study import one_run, runner
 from edgedst.study.found import RunIndex
 from edgedst.study.grid import Point, find_study, read_study
-from edgedst.study.process import Outcome
-from edgedst.study.progress import GridProgress
+from edgedst.study.grid_progress import GridProgress
+from edgedst.study.one_run import Outcome
 from edgedst.study.report import write_report
 
 SIZES = {"actor": [17, 256, 256, 6], "critic_1": [23, 256, 256, 1]}
@@ -227,7 +227,7 @@ def test_points_that_differ_in_their_budget_alone_go_on_each_with_its_own_run(tm
     index = RunIndex(tmp_path)
     assert [index.find(point).folder for point in points] == runs
     for point, run in zip(points, runs, strict=True):
-        told = process._training(tmp_path, tmp_path, run, point.config)
+        told = one_run._training(tmp_path, tmp_path, run, point.config)
         assert told[-9:] == [
             *("--resume", str(run), "--threads", "1", "--checkpoint-every", "10000", "--energy", "none"),
             "--no-progress",
@@ -279,8 +279,8 @@ def test_modules_of_the_current_folder_are_not_taken_for_python_s_own(tmp_path):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('from the current folder')", encoding="utf-8")
     (tmp_path / "mine.py").write_text("def main():\n    print('mine')", encoding="utf-8")
     for command, told in (
-        (process.edgedst_command("--version"), "edgedst 0"),
-        (process.edgedst_command("study", "--help"), "Usage: edgedst study"),
+        (one_run.edgedst_command("--version"), "edgedst 0"),
+        (one_run.edgedst_command("study", "--help"), "Usage: edgedst study"),
         (python_of("mine"), "mine"),
     ):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -9,7 +9,7 @@ from edgedst.config import TrainConfig
 from edgedst.runs.run import Run
 from edgedst.study.found import RunIndex
 from edgedst.study.grid import Point, read_study
-from edgedst.study.progress import FIRST_PACE_SECONDS, GridProgress, TimeLeft
+from edgedst.study.grid_progress import FIRST_PACE_SECONDS, GridProgress, TimeLeft
 
 
 @pytest.fixture

@@ -23,11 +23,7 @@ FIRST_PACE_SECONDS = 15.0  # sooner, one evaluation more or less would decide
 class GridProgress(Progress):
     """Runs and steps done, speed of all together, time left.
 
-    Args:
-        study: whose runs are counted.
-        index: where they are.
-        at_once: runs that are trained side by side; None: as many as move (a cluster's own affair).
-        shown: see `Progress`.
+    `at_once` runs are trained side by side; None: as many as move (a cluster's own affair).
     """
 
     def __init__(self, study: Study, index: RunIndex, at_once: int | None, shown: bool | None) -> None:

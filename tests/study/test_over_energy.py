@@ -4,8 +4,8 @@ import pytest
 from study_folder import write_run
 
 from edgedst.study import figures
-from edgedst.study.energy import energy_section
 from edgedst.study.grid import read_study
+from edgedst.study.over_energy import energy_section
 from edgedst.study.report import write_report
 from edgedst.study.results import Results
 
