@@ -64,7 +64,7 @@ def test_exported_actor_runs_every_form_as_on_a_device():
     assert all(0 < row["p50_us"] <= row["p99_us"] and row["load_ms"] > 0 for row in rows.values())
 
 
-@pytest.mark.parametrize("script", ["update_step.py", "kernels.py", "scaling.py", "exported_actor.py"])
+@pytest.mark.parametrize("script", ["update_step.py", "kernels.py", "scaling.py", "end_to_end.py", "exported_actor.py"])
 def test_help_tells_how_to_get_json(script):
     done = subprocess.run([sys.executable, str(BENCHMARKS / script), "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
