@@ -22,7 +22,9 @@ def export(
     checkpoint: Annotated[
         str, typer.Option(help="last: the actor as training left it. best: that of the best evaluation.")
     ] = "last",
-    dtype: Annotated[str, typer.Option(help="Weights in the file: fp32, fp16, or int8 with a scale a row.")] = "fp32",
+    dtype: Annotated[
+        str, typer.Option(help="Weights in the file: fp32 (float32), fp16 (float16), or int8 with a scale a row.")
+    ] = "fp32",
     weights: Annotated[
         str,
         typer.Option(
@@ -82,12 +84,11 @@ def export(
     rate with its systemd unit, and notes on the board.
     """
     from edgedst.config import arguments
-    from edgedst.deploy.exporting import Request, export_bundle, export_file
-    from edgedst.deploy.onnx import Format
+    from edgedst.deploy.exporting import export_bundle, export_file, request_for
 
-    format = Format(weights, dtype, opset, stochastic)
     kwargs = None if env_kwargs is None else arguments(env_kwargs, "The command line")
-    request = Request(run, run_dir, checkpoint, format, max_return_drop, episodes, env, kwargs)
+    form = {"weights": weights, "dtype": dtype, "opset": opset, "stochastic": stochastic}
+    request = request_for(run, run_dir, checkpoint, max_return_drop, episodes, env, kwargs, **form)
     if bundle is not None and path is None:
         if golden is not None:
             raise ConfigError("A bundle has its golden pairs already: leave out `--golden`.")

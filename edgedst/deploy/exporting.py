@@ -21,6 +21,8 @@ from edgedst.runs.actor import ActorWeights, FloatArray, best_evaluation, read_a
 from edgedst.runs.find import newest_run
 from edgedst.runs.recorded import recorded_observations
 
+_DTYPES = {"float32": "fp32", "float16": "fp16"}  # as the replay's are spelt, and as exported files name them
+
 
 @dataclass(frozen=True)
 class Request:
@@ -82,6 +84,8 @@ def request_for(
     **form: Any,
 ) -> Request:
     """A request by its options; `form`: weights, dtype, opset and stochastic of `Format`."""
+    if form.get("dtype") in _DTYPES:
+        form["dtype"] = _DTYPES[form["dtype"]]
     return Request(run, run_dir, checkpoint, Format(**form), max_return_drop, episodes, env, env_kwargs)
 
 
