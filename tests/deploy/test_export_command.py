@@ -40,6 +40,12 @@ def test_c_takes_the_best_actor_and_tells_how_far_its_dtype_moves_the_action(run
     assert told.count("fp16 moves the action by up to ") == 2
 
 
+def test_a_dtype_may_be_spelt_as_the_replay_s_is(run, tmp_path):
+    told = export(tmp_path / "actor.onnx", "--run", run, "--dtype", "float16").output
+    assert "compact fp16" in told
+    assert about(tmp_path / "actor.onnx")["dtype"] == "fp16"
+
+
 @pytest.mark.parametrize(
     "option", [("--weights", "dense"), ("--opset", "13"), ("--stochastic",), ("--max-return-drop", "2%")]
 )
