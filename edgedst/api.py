@@ -73,8 +73,9 @@ def train(
         code, _, said = run_trainer(arguments, variables, printed=not progress, pass_fds=(writing,))
     finally:
         os.close(writing)
+        os.set_blocking(reading, False)  # a process that the environment left behind may hold the other end
         with os.fdopen(reading, "rb") as told:
-            path = os.fsdecode(told.read().rstrip(b"\n"))
+            path = os.fsdecode((told.read() or b"").rstrip(b"\n"))
     if code:
         raise error_of(said)
     return Run(path)

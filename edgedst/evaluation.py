@@ -32,7 +32,7 @@ class Evaluations:
     def add(self, step: int, returns: "list[float]") -> "tuple[float, float]":
         """Add one; returns mean and standard deviation of its returns (of these episodes: divided by their number)."""
         mean = sum(returns) / len(returns)
-        sd = (sum([(value - mean) ** 2 for value in returns]) / len(returns)) ** 0.5
+        sd = (sum([(value - mean) * (value - mean) for value in returns]) / len(returns)) ** 0.5
         self._count_in(step, mean, sd)
         return mean, sd
 

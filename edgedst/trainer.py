@@ -1,7 +1,7 @@
 """The lean process that trains: a little of the standard library and the compiled core; no NumPy for native tasks.
 
 The front end replaces itself by this module's `main`. Here is the order of a run: environment, plan, run folder, arena,
-loop, summary. The algorithm is in `agents`, files are in `runs` and `checkpoints`, memory is in `budget`.
+loop, summary. The algorithm is in `agents`, files are in `runs`, memory is in `budget`.
 """
 
 import os
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 Settings: "Any" = type(sys.implementation)  # types.SimpleNamespace
 STOPPING = (SIGTERM, SIGHUP, SIGINT)  # at each of them a run checkpoints and ends; a SIGHUP under nohup stays ignored
+LARGEST_REWARD = 3.4e38
 CHECK_SECONDS = 0.5  # between two looks at the memory
 
 
@@ -72,6 +73,9 @@ def main() -> int:
         if stream is not None:  # closed before Python began
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may have any bytes
     try:
+        for number in (SIGTERM, SIGHUP):
+            if getsignal(number) != SIG_IGN:
+                signal(number, leave)
         pthread_sigmask(SIG_UNBLOCK, STOPPING)  # the front end holds them back until somebody can answer
         if job["plan_only"]:
             return print_plan(job)
@@ -93,6 +97,8 @@ def main() -> int:
             )
         )
         return 1
+    except Terminated as ended:
+        return 128 + int(ended.args[0])
     except KeyboardInterrupt:
         return 130
     finally:
@@ -102,6 +108,15 @@ def main() -> int:
         flush_output()
         for number in STOPPING:  # another one must not change how this ends
             signal(number, SIG_IGN)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP before there is a run to save; what was made is closed on the way out."""
+
+
+def leave(number: int, _frame: object) -> None:
+    """Their handler until then."""
+    raise Terminated(number)
 
 
 class ReplayFault(EnvironmentFault):
@@ -168,7 +183,7 @@ class Training:
         self.plan = plan_run(job, config, (environment, self.evaluation_environment), lines, rows)
 
         # The run fits: only now is anything written or reserved.
-        self.stop = False
+        self.stop = self.signalled = False
         self.wish = ""  # why it was stopped, when that was the caller's wish
         for number in STOPPING:
             if number != SIGHUP or getsignal(number) != SIG_IGN:  # nohup
@@ -259,6 +274,7 @@ class Training:
             self.guard.check()
             return 0
         except (BudgetBroken, MemoryError) as error:
+            core.release_file_pages()  # what ends the run needs some
             self.guard.release()
             self.summarise("over budget")
             reason = error if isinstance(error, BudgetBroken) else f"The process needed more at step {self.step:,}."
@@ -310,7 +326,7 @@ class Training:
             self.next_check = now + CHECK_SECONDS
             rss = self.guard.check()[0]
             limit = self.job["stop_after_seconds"]
-            if limit is not None and self.progress.seconds >= limit and not self.stop:
+            if limit is not None and self.progress.seconds >= limit and not (self.stop or evaluating):
                 self.stop, self.wish = True, f": {limit:g} s are over"
             if now >= self.progress.next_time:
                 self.progress.show(self.step, rss, evaluating)
@@ -320,6 +336,11 @@ class Training:
         self.scale_action()
         self.record.record(self.scaled_action)
         reward, terminated, truncated = self.environment.step(self.scaled_action)
+        if abs(reward) > LARGEST_REWARD:
+            raise ReplayFault(
+                f"{self.config.env} gave a reward of {reward:g}, and the replay keeps it as float32, "
+                f"which holds at most {LARGEST_REWARD:g}. Give a smaller one."
+            )
         observation = self.environment.observation
         self.remember(self.agent.replay.add, self.action, reward, observation, terminated, truncated)
         self.episode_return += reward
@@ -400,6 +421,6 @@ class Training:
 
         Not another SIGTERM: the kernel sends one for each thread of a parent that dies (prctl's PR_SET_PDEATHSIG).
         """
-        if self.stop and number == SIGINT:
+        if self.signalled and number == SIGINT:
             raise KeyboardInterrupt
-        self.stop = True
+        self.stop = self.signalled = True

@@ -1,5 +1,6 @@
 """Whole training processes, as a user starts them: lean, inside their budget, killed and resumed."""
 
+import fcntl
 import json
 import re
 import resource
@@ -12,7 +13,7 @@ import types
 from pathlib import Path
 
 import pytest
-from training import digest, metrics, modules, run_in, start, summary, telling, train
+from training import digest, edgedst, metrics, modules, run_in, start, summary, telling, train
 
 from edgedst.config import TrainConfig
 from edgedst.launch import job as launch
@@ -271,7 +272,7 @@ def test_a_signal_saves_and_names_the_command_that_goes_on(number, tmp_path):
 
 def test_only_ctrl_c_ends_a_run_that_stops_already():
     # A parent of several threads that is killed sends SIGTERM for each of them.
-    run = types.SimpleNamespace(stop=False)
+    run = types.SimpleNamespace(stop=False, signalled=False)
     for _ in range(3):
         Training.request_stop(run, signal.SIGTERM, None)
         assert run.stop
@@ -302,7 +303,7 @@ def test_an_unwritable_folder_is_a_sentence(tmp_path):
 
 
 ENVIRONMENTS = '''
-import gymnasium, numpy, os, signal
+import gymnasium, numpy, os, signal, time
 
 class Point(gymnasium.Env):
     """Two numbers that drift; `fault` says what goes wrong after 600 steps, or that it is stopped after 190."""
@@ -328,13 +329,27 @@ class Point(gymnasium.Env):
                 reward = float("nan")
             if self.fault == "large":
                 return numpy.full(2, 1e6, numpy.float32), reward, False, False, {}
+            if self.fault == "much":
+                reward = -1e39
         if self.fault == "stop":
             reward = self.np_random.normal()
             if self.steps == 190:
                 os.kill(os.getpid(), signal.SIGTERM)
         return self.np_random.normal(size=2).astype(numpy.float32), reward, False, self.steps % 50 == 0, {}
 
-for fault in ("memory", "raise", "nan", "large", "stop"):
+class Forks(Point):
+    """Leaves a process behind that outlives it."""
+    def __init__(self):
+        super().__init__()
+        if os.fork() == 0:
+            for _ in range(600):
+                if os.path.exists("done"):
+                    break
+                time.sleep(0.2)
+            os._exit(0)
+
+gymnasium.register("forks-v0", entry_point=Forks)
+for fault in ("memory", "raise", "nan", "much", "large", "stop"):
     gymnasium.register(f"{fault}-v0", entry_point=Point, kwargs={"fault": fault})
 '''
 
@@ -358,6 +373,35 @@ def test_what_an_environment_does_wrong_is_a_sentence_and_the_last_checkpoint_is
     if fault == "memory":  # a leak is stopped below the budget, not above it
         assert summary(run_in(tmp_path))["peak_rss_bytes"] <= 90_000_000
     assert json.loads((run_in(tmp_path) / "checkpoint" / "state.json").read_text(encoding="utf-8"))["step"] >= 400
+
+
+QUIET = ("--hidden", "8", "--eval-every", "10000", "--eval-episodes", "1", "--no-progress")
+
+
+def test_a_reward_that_the_replay_cannot_hold_is_a_sentence(tmp_path):
+    (tmp_path / "points.py").write_text(ENVIRONMENTS, encoding="utf-8")
+    arguments = ("--env", "points:much-v0", "--budget-mb", "90", "--steps", "5000", "--start-steps", "5000")
+    _, err = train(tmp_path, *arguments, *QUIET, code=1)
+    assert err.startswith("EnvironmentFault: points:much-v0 gave a reward of -1e+39, and the replay keeps")
+
+
+def test_a_process_that_an_environment_leaves_behind_holds_nothing_up(tmp_path):
+    (tmp_path / "points.py").write_text(ENVIRONMENTS, encoding="utf-8")
+    arguments = ("--env", "points:forks-v0", "--budget-mb", "90", "--steps", "300", "--start-steps", "300")
+
+    def done(*command):
+        """Its output; TimeoutExpired when it waits for the process that was left behind."""
+        with (tmp_path / "out").open("w+b") as out:
+            subprocess.run(edgedst(*command), cwd=tmp_path, stdout=out, stderr=out, timeout=60, check=True)
+        return (tmp_path / "out").read_text(encoding="utf-8")
+
+    try:
+        assert "headroom" in done("plan", *arguments)
+        done("train", "--run-dir", "runs", *arguments, *QUIET)
+        with (run_in(tmp_path) / "metrics.jsonl").open("rb") as locked:  # not by the other process
+            fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        (tmp_path / "done").touch()
 
 
 def test_a_simulation_that_mujoco_had_to_reset_is_told(tmp_path):

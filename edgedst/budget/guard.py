@@ -54,6 +54,7 @@ class Guard:
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self.limit_bytes = 0
+        self.peak_bytes = 0  # the most that any look saw: the kernel's own peak lags behind
 
     def enforce(self, margin_bytes: int) -> None:
         """Set the limit; to be called once everything of the run is allocated.
@@ -94,6 +95,7 @@ class Guard:
             BudgetBroken: the peak is above the budget.
         """
         rss, peak, _ = memory()
+        peak = self.peak_bytes = max(self.peak_bytes, peak)
         if rss > self.budget_bytes - NEAR_BYTES:
             from edgedst import core  # the front end asks for `memory` alone: the core takes 1.4 MB
 

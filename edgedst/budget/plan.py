@@ -20,6 +20,7 @@ MB = 1_000_000
 # to 1.6 MB. A simulator of Python allocates more as it goes.
 HEADROOM_BYTES = 2_200_000
 HEADROOM_BYTES_GYMNASIUM = 4_000_000
+HEADROOM_BYTES_A_LAYER = 45_000  # of each hidden layer behind the second: it stands in a checkpoint's header
 # What is counted differs from start to start, by address layout and by how the kernel has cached the libraries' files
 # since (docs/performance.md, "What the libraries count"): 0.43 MB between the extremes that were tried. A run that goes
 # on may be that much larger: it needs so much less headroom.
@@ -131,6 +132,7 @@ def make_plan(
     """
     budget_bytes = budget_bytes_of(config)
     headroom = HEADROOM_BYTES if native else HEADROOM_BYTES_GYMNASIUM
+    headroom += HEADROOM_BYTES_A_LAYER * max(0, len(config.hidden) - 2)
     drift = DRIFT_BYTES if native else DRIFT_BYTES_GYMNASIUM
     if rows is not None:
         headroom -= drift
@@ -167,7 +169,8 @@ def make_plan(
     lines = [*process_lines, *ledger_lines(arena.regions()), ("headroom", headroom)]
     plan = Plan(lines, budget_bytes, rows, row_bytes, arena.used_bytes)
     plan.smallest_budget_mb = smallest
-    plan.limit_margin_bytes = headroom // 4
+    # Pages of files that were given back are read again: more of them where NumPy and Gymnasium are loaded.
+    plan.limit_margin_bytes = headroom // (4 if native else 2)
     plan.observation_size, plan.constant_observations = observation_size, len(constants)
     return plan
 

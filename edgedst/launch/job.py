@@ -19,7 +19,7 @@ from edgedst.boards import Board
 from edgedst.budget.guard import memory
 from edgedst.config import DENSE_METHODS, TrainConfig
 from edgedst.envs import registry
-from edgedst.errors import CoreNotBuilt, EdgedstError, EnvironmentFault
+from edgedst.errors import ConfigError, CoreNotBuilt, EdgedstError, EnvironmentFault
 from edgedst.launch.board import asked_board, board_note, kernels_for, usual_settings
 from edgedst.launch.settings import combined
 from edgedst.runs import find
@@ -64,6 +64,11 @@ def trainer_command(
     Raises:
         EdgedstError: a setting is wrong, or the run, the board or the environment cannot be.
     """
+    goal = wishes.get("stop_at_return")
+    if goal is not None and not abs(goal) < float("inf"):
+        raise ConfigError(f"`--stop-at-return` must be a finite number and is {goal:g}.")
+    if resume == "":
+        raise ConfigError("`--resume` is empty. Name a run folder, or `newest`.")
     asked = asked_board(device)
     board = asked.board
     from_file = TrainConfig.load(config) if config is not None else {}  # once: it may be a pipe
@@ -129,22 +134,27 @@ def run_trainer(
         printed: whether standard output is wanted; else it is this process's.
         options: of `subprocess.Popen`.
     """
-    pipe = subprocess.PIPE if printed else None
-    with signals_held_back():
-        process = subprocess.Popen(arguments, env=variables, stdout=pipe, stderr=subprocess.PIPE, **options)
-    with process:
+    import tempfile  # it takes 0.7 MB, which the front end of `edgedst train` would count
+
+    # Files, not pipes: a process that an environment leaves behind would hold a pipe's other end.
+    with tempfile.TemporaryFile() as out_file, tempfile.TemporaryFile() as err_file:
+        with signals_held_back():
+            process = subprocess.Popen(
+                arguments, env=variables, stdout=out_file if printed else None, stderr=err_file, **options
+            )
         try:
-            out, err = process.communicate()
+            process.wait()
         except BaseException:
             process.terminate()
-            process.communicate()
+            process.wait()
             raise
+        out, err = (file.read() for file in (out_file, err_file) if file.seek(0) == 0)
     *lines, last = err.decode(errors="backslashreplace").rstrip().splitlines() or [""]
     if not process.returncode:
         lines, last = [*lines, last] if last else lines, ""
     for line in lines:
         print(line, file=sys.stderr)
-    return process.returncode, out or b"", last
+    return process.returncode, out, last
 
 
 def error_of(said: str) -> EdgedstError:

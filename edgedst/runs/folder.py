@@ -53,7 +53,7 @@ class RunFolder:
             make_folder(os.path.join(path, "checkpoint"))
             _append_to_order(run_dir, path)
         except OSError as error:
-            raise folder_error(error, parent) from error
+            raise folder_error(error, error.filename or parent) from error
         return RunFolder(path)
 
     def write(self, name: str, content: "dict[str, Any] | str") -> None:
@@ -93,6 +93,8 @@ class RunFolder:
             raise RunFolderError(
                 f"`{self.path}` is being trained by another process. Wait for it, or end it with Ctrl-C and resume."
             )
+        # A process that the environment forks would hold the lock as long as it lives.
+        os.register_at_fork(after_in_child=lambda descriptor=self._metrics: os.close(descriptor))
 
     def keep_metrics(self, size: int, expected_crc32: "int | None") -> None:
         """Go on behind the first `size` bytes: what was written after the checkpoint is cut off.

@@ -32,7 +32,7 @@ class Run:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """summary.json (docs/formats.md); empty while it trains, or when it was killed."""
+        """summary.json (docs/formats.md) of its last process that ended by itself; empty before there was one."""
         return self.file("summary.json")
 
     @cached_property

@@ -127,6 +127,8 @@ def test_version():
             ("--env", "CartPole-v1", "--budget-mb", "100"),
             "UnsupportedSpace: CartPole-v1 takes actions from a Discrete space",
         ),
+        (("--stop-at-return", "nan"), "ConfigError: `--stop-at-return` must be a finite number and is nan."),
+        (("--resume", ""), "ConfigError: `--resume` is empty. Name a run folder, or `newest`."),
         (("--method", "ds-td"), "ConfigError: The command line: `method` must be one of"),
         (("--steps", "many"), "ConfigError: The command line: `steps` must be a whole number and is 'many'"),
         (("--set", "gama=1"), "ConfigError: `--set` has an unknown setting `gama`. Did you mean `gamma`?"),

@@ -16,8 +16,9 @@ constexpr int kOverBudget = 3;  // BudgetBroken's exit code
 
 struct Mapping {
   uintptr_t start = 0, end = 0;
-  bool of_file = false;  // read-only, of a file that has a name
+  bool of_file = false;  // private and read-only, of a file that has a name
   size_t resident = 0;
+  size_t changed_kb = 0;  // of pages that are not the file's any more
 };
 
 // Private pages that were written to (relocations) are not the file's any more: a mapping with one
@@ -34,11 +35,14 @@ size_t read_line(const char* line, Mapping& mapping) {
   unsigned long start = 0, end = 0, kb = 0;
   char rights[5] = "", path[2] = "";
   if (std::sscanf(line, "%lx-%lx %4s %*s %*s %*s %1s", &start, &end, rights, path) >= 3)
-    mapping = {start, end, rights[1] != 'w' && path[0] == '/', 0};
+    mapping = {start, end, rights[1] != 'w' && rights[3] == 'p' && path[0] == '/', 0, 0};
   else if (std::sscanf(line, "Rss: %lu kB", &kb) == 1)
     mapping.resident = kb * 1024;
   else if (std::sscanf(line, "Anonymous: %lu kB", &kb) == 1)
-    return release(mapping, kb);
+    mapping.changed_kb = kb;
+  else if (std::sscanf(line, "Swap: %lu kB", &kb) ==
+           1)  // stands behind it: changed pages that were swapped out
+    return release(mapping, mapping.changed_kb + kb);
   return 0;
 }
 
