@@ -127,7 +127,7 @@ def export(path: Path, runs: Path, dtype: str, *options: str) -> str:
 
 def edgedst(*arguments: str) -> str:
     """What the command prints."""
-    return checked([sys.executable, "-m", "edgedst.cli.main", *arguments])
+    return checked(machine.edgedst_command(*arguments))
 
 
 def measure_onnx(folder: Path, steps: int) -> dict[str, float]:

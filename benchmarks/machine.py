@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ FORCING = (
     *("OPENBLAS_CORETYPE", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"),
     *("DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS"),
 )
+
+
+def edgedst_command(*arguments: str) -> list[str]:
+    """The command line of `edgedst`, by the interpreter that runs this."""
+    return [sys.executable, "-m", "edgedst.cli.main", *arguments]
 
 
 def facts() -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -20,6 +21,27 @@ def run_json(script: str, *arguments: str) -> dict:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_benchmarks_ask_each_other_for_what_is_there():
+    trees = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in BENCHMARKS.glob("*.py")}
+    defined = {}
+    for name, tree in trees.items():
+        bound = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        made = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        defined[name] = bound | made
+    asked = 0
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module in trees:
+                wanted, module = {alias.name for alias in node.names}, node.module
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in trees:
+                wanted, module = {node.attr}, node.value.id
+            else:
+                continue
+            asked += 1
+            assert wanted <= defined[module], f"{name}.py asks {module}.py for {wanted - defined[module]}"
+    assert asked > 20
 
 
 def test_update_step_has_every_baseline_and_the_floor_only_the_products_of_an_update():
