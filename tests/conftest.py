@@ -1,5 +1,6 @@
 """Fixtures of every test: seeded random draws, and each kernel path that this CPU can run."""
 
+import signal
 import zlib
 
 import numpy as np
@@ -7,6 +8,10 @@ import pytest
 from hypothesis import settings
 
 pytest.register_assert_rewrite("training")  # imported by tests: a failure says what differs
+
+# Under nohup SIGHUP is ignored, and a child would begin so: behind a handler it begins with the default.
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # A board is slow and shared: a deadline there would test the machine. derandomize: a red test stays red.
 settings.register_profile("edgedst", deadline=None, derandomize=True)
