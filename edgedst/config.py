@@ -16,19 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from edgedst import parse
-from edgedst.density import DENSE_METHODS, family, nnz_per_layer
+from edgedst.density import DENSE_METHODS, family
 from edgedst.errors import ConfigError
 from edgedst.setting import Json, check_choice, check_range, one_line, setting, toml, typed
 
 __all__ = [
     "ALIASES",
-    "DENSE_METHODS",
     "ENERGY_SOURCES",
     "METHODS",
     "PRESETS",
     "SETTINGS",
     "TrainConfig",
-    "nnz_per_layer",
     "preset",
 ]
 
@@ -204,11 +202,6 @@ class TrainConfig:
         if config.topology_stop_steps is None:
             config = replace(config, topology_stop_steps=config.steps // 20)
         return config
-
-    @property
-    def budget_bytes(self) -> int:
-        """The budget in bytes: 1 MB is 1,000,000."""
-        return round(self.budget_mb * 1_000_000)
 
     def settings(self) -> dict[str, Any]:
         """Names and plain values, JSON-able; the lean trainer's `config`."""

@@ -71,15 +71,20 @@ def temporary(path: str) -> "tuple[int, str]":
     """
     remove_leftovers(path)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    folder, base = os.path.split(path)
     while True:
-        # A name may have 255 bytes, and this one is longer by 14 characters.
-        name = os.path.join(folder, f".{base[:60]}.{os.urandom(4).hex()}.tmp")
+        name = temporary_name(path)
         descriptor = os.open(name, flags, 0o666)
         locked(descriptor)
         if os.fstat(descriptor).st_nlink:  # else it was taken for a leftover before it had its lock
             return descriptor, name
         os.close(descriptor)
+
+
+def temporary_name(path: str) -> str:
+    """One beside `path` that nobody can have foreseen; `remove_leftovers` knows its form."""
+    folder, base = os.path.split(path)
+    # A name may have 255 bytes, and this one is longer by 14 characters.
+    return os.path.join(folder, f".{base[:60]}.{os.urandom(4).hex()}.tmp")
 
 
 def remove_leftovers(path: str) -> None:
@@ -141,8 +146,7 @@ def put_in_place(named: "Sequence[tuple[str, str]]") -> None:
 def _keep(path: str, kept: "list[tuple[str, str]]") -> None:
     """A second name for a file that is about to be replaced; none where the file system has no links."""
     if os.path.lexists(path):
-        folder, base = os.path.split(path)
-        old = os.path.join(folder, f".{base[:60]}.{os.urandom(4).hex()}.tmp")
+        old = temporary_name(path)
         try:
             os.link(path, old, follow_symlinks=False)
         except OSError:

@@ -1,7 +1,5 @@
 """How a run ends: summary.json, and the words for whoever waits. `trainer.Training` is the run, and stays as it is."""
 
-from edgedst.budget.guard import memory
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -11,7 +9,7 @@ if TYPE_CHECKING:
 
 def summary(run: "Training", exit_reason: str) -> "dict[str, Any]":
     """summary.json. A finished run whose peak is above its budget is `over budget`."""
-    peak = max(memory()[1], run.guard.peak_bytes)
+    peak = run.guard.peak()
     if exit_reason == "finished" and peak > run.plan.budget_bytes:
         exit_reason = "over budget"
     return {
@@ -57,8 +55,7 @@ def last_checkpoint(run: "Training") -> str:
 
 def more_memory(run: "Training") -> str:
     """What helps a run that went over its budget: more memory for the same replay."""
-    peak_bytes = max(memory()[1], run.guard.peak_bytes, run.plan.budget_bytes)
-    wanted = -(-peak_bytes * 5 // 4 // 1_000_000)  # a quarter more, in whole MB
+    wanted = -(-max(run.guard.peak(), run.plan.budget_bytes) * 5 // 4 // 1_000_000)  # a quarter more, in whole MB
     if run.saved_step < 0:
         again = f"`--budget-mb {wanted} --replay-rows {run.plan.replay_rows}`"
         return f"There is no checkpoint yet. Train again with {again}."

@@ -5,7 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgedst.config import TrainConfig, nnz_per_layer  # noqa: E402  # behind importorskip
+from edgedst.config import TrainConfig  # noqa: E402  # behind importorskip
+from edgedst.density import nnz_per_layer  # noqa: E402
 from edgedst.torch_learners import SAC, TD3, Replay, mlp, polyak_update  # noqa: E402  # likewise
 
 N, M = 5, 2

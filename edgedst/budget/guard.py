@@ -7,17 +7,6 @@ import os
 
 from edgedst.errors import BudgetBroken
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NamedTuple
-
-    class Memory(NamedTuple):
-        """What the kernel says of this process."""
-
-        rss: int
-        peak: int
-        data: int
-
 
 def memory() -> "tuple[int, int, int]":
     """(rss, peak, data) bytes of this process: VmRSS, VmHWM, VmData. One read of /proc/self/status, some 20 us."""
@@ -87,6 +76,11 @@ class Guard:
 
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+
+    def peak(self) -> int:
+        """The highest peak that any look saw, this one included, in bytes."""
+        self.peak_bytes = max(self.peak_bytes, memory()[1])
+        return self.peak_bytes
 
     def check(self) -> "tuple[int, int]":
         """(rss, peak) bytes; near the budget, pages of files are given back first.

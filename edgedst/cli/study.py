@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgedst.cli.options import Progress
+from edgedst.cli.options import Debug, Progress
 
 study = typer.Typer(
     add_completion=False,
@@ -34,7 +34,7 @@ def run(
         typer.Option(metavar="tcp://HOST:8786", help="Send the runs to this Dask cluster; --out must be shared."),
     ] = None,
     progress: Progress = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Train every run of a study, each within its own budget.
 
@@ -64,7 +64,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Folder to write the report to. [default: DIR/report]", show_default=False)
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Write a page with a study's curves and tables.
 

@@ -72,15 +72,15 @@ def check_parity(path: Path, weights: ActorWeights, recorded: FloatArray, sparse
     log_std = None
     if weights.log_std_head is not None:
         log_std = native_log_std(weights, weights.log_std_head, reference.observations)
+    outputs = ["actions"] if log_std is None else ["actions", "log_std"]
     largest, log_std_largest = 0.0, None if log_std is None else 0.0
     for name, runner, single_rows in runners:
         for batch_size, rows in ((1, single_rows), (BATCH_SIZE, len(reference.observations))):
             where, observations = f", batch {batch_size}", reference.observations[:rows]
-            (actions,) = run_in_batches(runner, observations, batch_size)
+            actions, *rest = run_in_batches(runner, observations, batch_size, outputs)
             largest = max(largest, check_agreement(actions, reference, weights, name, "onnxruntime", where))
             if log_std is not None and log_std_largest is not None:
-                (found,) = run_in_batches(runner, observations, batch_size, ["log_std"])
-                log_std_largest = max(log_std_largest, _check_log_std(found, log_std[:rows], f"{name}{where}"))
+                log_std_largest = max(log_std_largest, _check_log_std(rest[0], log_std[:rows], f"{name}{where}"))
     return Parity(largest, log_std_largest, checks, reference)
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgedst.errors import ExportError
-from edgedst.files import locked, put_in_place, remove, sync, temporary
+from edgedst.files import locked, put_in_place, remove, sync, temporary, temporary_name
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def _temporary_folder(folder: Path) -> tuple[Path, int]:
             shutil.rmtree(left, ignore_errors=True)
             os.close(lock)
     while True:
-        made = folder.with_name(f"{start}{os.urandom(4).hex()}.tmp")
+        made = Path(temporary_name(str(folder)))
         made.mkdir(0o700)
         if (lock := _lock(made)) is not None:
             if os.fstat(lock).st_nlink:  # else it was taken for a leftover before it had its lock

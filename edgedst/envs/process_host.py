@@ -12,6 +12,7 @@ from time import monotonic, sleep
 
 from edgedst import errors
 from edgedst.envs import Environment
+from edgedst.files import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,8 +75,7 @@ class ProcessEnvironment(Environment):
             except errors.EnvironmentFault:
                 pass  # the first reason is the one to tell
             raise
-        sizes, others = _SPACES.unpack_from(spaces)[:3], _SPACES.unpack_from(spaces)[3:]
-        self.observation_size, self.action_size, limit = sizes
+        self.observation_size, self.action_size, limit, *others = _SPACES.unpack_from(spaces)
         step_seconds, self.hardware, index, largest = others
         self.largest_observation = (index, largest) if largest else None
         bounds = struct.unpack_from(f"<{2 * self.action_size}d", spaces, _SPACES.size)
@@ -269,9 +269,7 @@ def _pipe() -> tuple[int, int]:
 
 
 def _write(pipe: int, word: bytes, payload: bytes) -> None:
-    message = memoryview(_HEADER.pack(word, len(payload)) + payload)
-    while message:
-        message = message[os.write(pipe, message) :]
+    write_all(pipe, _HEADER.pack(word, len(payload)) + payload)
 
 
 def _read(pipe: int, length: int) -> bytearray:

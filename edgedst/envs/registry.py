@@ -124,17 +124,6 @@ def read_state_bits(headers: str) -> dict[str, int]:
     return bits
 
 
-def did_you_mean(name: str, known: "list[str]") -> str:
-    """` Did you mean ...?` for the nearest of `known`, or nothing."""
-    import difflib
-
-    by_folded = {candidate.casefold(): candidate for candidate in known}
-    near = difflib.get_close_matches(name.casefold(), list(by_folded), n=3, cutoff=0.6)
-    if not near:
-        return ""
-    return f" Did you mean {' or '.join(f'`{by_folded[candidate]}`' for candidate in near)}?"
-
-
 def _refuse_malformed(env_id: str) -> None:
     """Ids that nobody can have registered, and files in the place of modules."""
     module, colon, name = env_id.rpartition(":")

@@ -17,7 +17,8 @@ import edgedst
 from edgedst import errors, parse
 from edgedst.boards import Board
 from edgedst.budget.guard import memory
-from edgedst.config import DENSE_METHODS, TrainConfig
+from edgedst.config import TrainConfig
+from edgedst.density import DENSE_METHODS
 from edgedst.envs import registry
 from edgedst.errors import ConfigError, CoreNotBuilt, EdgedstError, EnvironmentFault
 from edgedst.launch.board import asked_board, board_note, kernels_for, usual_settings

@@ -77,7 +77,6 @@ def page(document: dict[str, Any]) -> str:
         curve=_curve(shown),
         ratio_names=RATIOS,
         begun=begun,
-        missing=missing,
         # Within a script only "<" could end it, or begin a comment.
         source=Markup(shown.json.replace("<", "\\u003c")),
     )

@@ -287,8 +287,7 @@ class Checkpoints:
                 view = chunk[: count * self.row_bytes]
                 self.replay.read_rows(row, count, view)
                 segment["crc32"] = crc32(view, segment["crc32"])
-                while len(view):
-                    view = view[file.write(view) :]
+                write_all(file.fileno(), view)
                 row += count
             os.fsync(file.fileno())
         segment["rows"] = stop - segment["first"]

@@ -48,9 +48,10 @@ def resume(folder: Path, given: dict[str, Any]) -> Resumed:
     config_of_run(folder, CheckpointError)
     state = read_state(str(folder / "checkpoint"))
     stored, checksum = _stored_settings(folder, state)
-    asked = TrainConfig.from_settings({**stored.settings(), **given}, "The command line")
+    began_with = stored.settings()
+    asked = TrainConfig.from_settings({**began_with, **given}, "The command line")
     for name, value in asked.settings().items():
-        before = stored.settings()[name]
+        before = began_with[name]
         if value != before and name not in CHANGEABLE:
             raise ConfigError(
                 f"`{folder}` was started with {name} = {before} and cannot go on with {value}. Leave that option "
@@ -158,8 +159,6 @@ def _stored_settings(folder: Path, state: dict[str, Any]) -> tuple[TrainConfig, 
             )
         return TrainConfig.from_settings(TrainConfig.load(path, pipe=False), f"`{path}`").resolved(), checksum
     except OSError as error:
-        if isinstance(error, EdgedstError):
-            raise
         raise CheckpointError(f"`{path}` cannot be read: {error.strerror}. Copy the whole run folder again.") from error
     except ConfigError as error:
         raise CheckpointError(f"{error} The run's settings are damaged: take the file from a backup.") from error
@@ -200,7 +199,8 @@ def _same(stored: TrainConfig, settings: TrainConfig) -> bool:
     free = {*CHANGEABLE}
     if settings.replay_rows is None:
         free.add("replay_rows")  # the run's own config names the rows that it was given
-    return all(name in free or value == stored.settings()[name] for name, value in settings.settings().items())
+    began_with = stored.settings()
+    return all(name in free or value == began_with[name] for name, value in settings.settings().items())
 
 
 def _is_finished(folder: Path, state: dict[str, Any], stored: TrainConfig) -> bool:

@@ -119,7 +119,6 @@ _KINDS: "dict[str, tuple[str, Callable[[Any], bool]]]" = {
     "number?": ("a number or null", lambda value: value is None or type(value) in (int, float)),
     "flag": ("true or false", lambda value: type(value) is bool),
     "text": ("a text", lambda value: isinstance(value, str) and value.isprintable()),
-    "text?": ("a text or null", lambda value: value is None or (isinstance(value, str) and value.isprintable())),
     "coded": ("digits", lambda value: isinstance(value, str) and value.isascii() and value.isprintable()),
     "dtype": ("float16 or float32", lambda value: value in ("float16", "float32")),
     "name": (

@@ -53,15 +53,17 @@ class RunIndex:
 
     def _newest_first(self, point: Point) -> list[Path]:
         """Folders of the point's task, method and seed."""
-        config = point.config
-        parent = self._runs / folder_name(config.env) / config.method
-        return newest_first(parent.glob(f"s{config.seed}-*"))
+        return newest_first(self._parent(point).glob(f"s{point.config.seed}-*"))
+
+    def _parent(self, point: Point) -> Path:
+        """The folder of the runs of the point's task and method."""
+        return self._runs / folder_name(point.config.env) / point.config.method
 
     def strangers(self, points: Iterable[Point]) -> list[Path]:
         """Run folders that belong to none of these points: other settings, or a config that cannot be read."""
         by_parent: dict[Path, list[Point]] = {}
         for point in points:
-            by_parent.setdefault(self._runs / folder_name(point.config.env) / point.config.method, []).append(point)
+            by_parent.setdefault(self._parent(point), []).append(point)
         return [
             folder
             for folder in sorted(self._runs.glob("*/*/s*-*"))

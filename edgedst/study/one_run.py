@@ -6,7 +6,6 @@ points/<name>/log.txt, and a file `stop` that asks every run to checkpoint and e
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from edgedst.child import python_of, tied
 from edgedst.config import TrainConfig
 from edgedst.errors import StudyError
+from edgedst.files import locked
 from edgedst.study.found import RunIndex
 from edgedst.study.grid import FREE_SETTINGS, Point
 
@@ -69,13 +69,9 @@ def unseen(out: str) -> str:
 def _locked(lock: int, stop: Path) -> bool:
     """Wait until no process trains this run: one whose worker was lost still writes its checkpoint."""
     while not stop.exists():
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if locked(lock):
             return True
-        except BlockingIOError:
-            time.sleep(POLL_SECONDS)
-        except OSError:  # a file system without locks
-            return True
+        time.sleep(POLL_SECONDS)
     return False
 
 

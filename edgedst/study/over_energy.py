@@ -7,7 +7,7 @@ import numpy as np
 from edgedst.report.blocks import Block, Heading, Picture
 from edgedst.report.text import literal
 from edgedst.runs.folder import folder_name
-from edgedst.runs.metrics import evaluations, is_number
+from edgedst.runs.metrics import is_number
 from edgedst.runs.run import Run
 from edgedst.study import figures
 from edgedst.study.grid import Point
@@ -49,7 +49,7 @@ def energy_section(results: Results) -> tuple[list[Block], dict[str, bytes]]:
 def joules_and_returns(run: Run) -> Curve:
     """Of every evaluation whose joules are known; what has fewer than the one before it was not counted on."""
     curve: Curve = []
-    for line in evaluations(run.folder):
+    for line in run.metrics():
         joules = line.get("energy_joules")
         if is_number(joules) and (not curve or joules > curve[-1][0]):
             curve.append((joules, line["evaluation_return"]))

@@ -7,7 +7,6 @@ OUT/runs/<task>/<method>/   the run folders, as `edgedst train` writes them
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import signal
@@ -21,7 +20,7 @@ from typing import Any, Protocol
 
 from edgedst.envs import registry
 from edgedst.errors import RunFolderError, StudyError
-from edgedst.files import folder_error, make_folder, write_whole
+from edgedst.files import folder_error, locked, make_folder, write_whole
 from edgedst.progress import Progress, duration
 from edgedst.runs.run import Run
 from edgedst.study.found import RunIndex
@@ -245,16 +244,12 @@ def _folder_of_one(out: Path) -> Iterator[None]:
         lock = os.open(out / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise folder_error(error, str(out), "--out") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not locked(lock):
         os.close(lock)
         raise StudyError(
             f"`{out}` is the folder of a study that runs already. Wait for it, end it with Ctrl-C, or choose another "
             "folder with `--out`."
-        ) from None
-    except OSError:  # a file system without locks
-        pass
+        )
     try:
         yield
     finally:

@@ -17,14 +17,20 @@ def settings(**changes):
     return SimpleNamespace(**TrainConfig(**changes).resolved().settings())
 
 
-def plan(config, rows=None):
+def measuring(config):
+    """make_plan's `measure_agent`."""
+
     def measure(width):
         arena = core.Arena(None)
         hidden = [width] * len(config.hidden) if width else config.hidden
         agent_class(config.method)(arena, SimpleNamespace(**{**vars(config), "hidden": hidden}), N, M)
         return arena
 
-    return make_plan(config, N, M, PROCESS, measure, True, rows)
+    return measure
+
+
+def plan(config, rows=None):
+    return make_plan(config, N, M, PROCESS, measuring(config), True, rows)
 
 
 def test_the_ledger_sums_to_the_budget_but_for_less_than_a_row_and_rounding():
@@ -49,12 +55,7 @@ def test_the_arena_s_regions_equal_the_plan_to_the_byte(method):
 def test_observations_that_never_move_take_no_replay():
     config = settings()
 
-    def measure(width):
-        arena = core.Arena(None)
-        agent_class(config.method)(arena, config, N, M)
-        return arena
-
-    made = make_plan(config, N, M, PROCESS, measure, True, constants=[(3, 0.0), (5, 1.0)])
+    made = make_plan(config, N, M, PROCESS, measuring(config), True, constants=[(3, 0.0), (5, 1.0)])
     assert made.row_bytes == plan(config).row_bytes - 2 * 2  # float16
     assert made.replay_rows > plan(config).replay_rows
     told = made.as_dict()
@@ -149,12 +150,7 @@ def test_a_run_that_goes_on_fits_though_the_interpreter_counts_more_than_when_it
     larger = [(PROCESS[0][0], PROCESS[0][1] + 500_000), PROCESS[1]]
 
     def resumed(lines):
-        def measure(width):
-            arena = core.Arena(None)
-            agent_class(config.method)(arena, config, N, M)
-            return arena
-
-        return make_plan(config, N, M, lines, measure, True, rows, run="runs/A")
+        return make_plan(config, N, M, lines, measuring(config), True, rows, run="runs/A")
 
     assert resumed(larger).replay_rows == rows
     with pytest.raises(BudgetExceeded, match=r"Try `edgedst train --resume runs/A --budget-mb [\d.]+`\.$"):

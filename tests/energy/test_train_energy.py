@@ -8,7 +8,7 @@ import time
 import pytest
 from power_tree import board, ina3221
 from saved_runs import recommit
-from training import modules
+from training import modules, run_in
 
 from edgedst import boards
 from edgedst.config import TrainConfig
@@ -26,11 +26,6 @@ def edgedst(folder, *arguments, code=0):
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout, done.stderr
-
-
-def run_in(folder):
-    (run,) = (folder / "runs").glob("*/*/s*")
-    return run
 
 
 def read(run, name="summary.json"):

@@ -8,10 +8,6 @@ namespace {
 
 constexpr int kMostFeatures = 65535;  // columns are stored in 16 bits
 
-std::string shape(const Batch& batch) {
-  return "(" + std::to_string(batch.rows) + ", " + std::to_string(batch.columns) + ")";
-}
-
 }  // namespace
 
 void check(bool ok, const std::string& sentence) {
@@ -54,7 +50,7 @@ void check_pair(const Network& source, const Network& target, const TopologyWork
 
 void check_rows(const char* what, const Batch& batch, int rows, const Network& network) {
   check(batch.rows == rows, std::string(what) + " of " + network.name + " has " +
-                                std::to_string(batch.rows) + " features (shape " + shape(batch) +
+                                std::to_string(batch.rows) + " features (shape " + batch.shape() +
                                 "), the network has " + std::to_string(rows) + ".");
 }
 
@@ -66,7 +62,7 @@ void check_pass(const Network& network, const Batch& x, const Activations& activ
   check_rows("y", y, network.sizes.back(), network);
   const int columns = activations.hidden.empty() ? x.columns : activations.hidden.front().columns;
   check(x.columns == columns && y.columns == columns,
-        network.name + ": x " + shape(x) + " and y " + shape(y) +
+        network.name + ": x " + x.shape() + " and y " + y.shape() +
             " must have the columns of the activations, " + std::to_string(columns) + ".");
 }
 
