@@ -203,13 +203,13 @@ class Training:
         if job["told_to"] is not None:
             write_all(job["told_to"], f"{self.folder.path}\n".encode(errors="surrogateescape"))
         n, m = environment.observation_size, environment.action_size
-        core.release_file_pages()  # of making the run folder; the arena's pages are all touched now
+        files_bytes = core.release_file_pages()  # of making the run folder; the arena's pages are all touched now
         self.arena = core.Arena(self.plan.arena_bytes)
         self.agent = agent_class(config.method)(self.arena, config, n, m)
         self.agent.replay = core.Replay(
             self.arena, "replay", self.plan.replay_rows, n, m, config.replay_dtype, environment.constants
         )
-        self.guard.enforce(self.plan.limit_margin_bytes)
+        self.guard.enforce(self.plan.headroom_bytes, files_bytes)
         self.checkpoints = Checkpoints(
             self.folder.checkpoint_path,
             self.agent.networks,

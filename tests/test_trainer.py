@@ -322,7 +322,7 @@ class Point(gymnasium.Env):
         reward = 0.0
         if self.steps > 600:
             if self.fault == "memory":
-                self.kept.append(numpy.ones(1_000_000))
+                self.kept.append(numpy.ones(20_000))
             if self.fault == "raise":
                 raise ZeroDivisionError("the arm fell off")
             if self.fault == "nan":

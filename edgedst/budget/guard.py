@@ -45,14 +45,19 @@ class Guard:
         self.limit_bytes = 0
         self.peak_bytes = 0  # the most that any look saw: the kernel's own peak lags behind
 
-    def enforce(self, margin_bytes: int) -> None:
+    def enforce(self, headroom_bytes: int, files_bytes: int) -> None:
         """Set the limit; to be called once everything of the run is allocated.
 
         Args:
-            margin_bytes: of the budget, left to what the limit does not count: the stack, pages of files.
+            headroom_bytes: what the process was planned to grow by. A quarter of it is left to what the limit does
+                not count: the stack, pages of files.
+            files_bytes: pages of files that were given back before. They are read again, so they come out of what
+                the budget leaves beyond the headroom's other three quarters.
         """
         rss, _, data = memory()
-        self._limit(data + max(0, self.budget_bytes - rss - margin_bytes))
+        left = self.budget_bytes - rss
+        margin = headroom_bytes // 4
+        self._limit(data + max(0, left - max(margin, min(files_bytes, left - headroom_bytes + margin))))
 
     def enforce_at_start(self) -> None:
         """Set the limit that holds before the plan is made, while environments are."""

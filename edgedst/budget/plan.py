@@ -59,7 +59,7 @@ class Plan:
         self.row_bytes = row_bytes
         self.arena_bytes = arena_bytes  # capacity of the arena: every line but interpreter, environment and headroom
         self.planned_bytes = sum(size for _, size in lines)
-        self.limit_margin_bytes = 0  # of the headroom, not given to the limit: see Guard.enforce
+        self.headroom_bytes = 0  # of it: growth after the plan, see Guard.enforce
         self.smallest_budget_mb = 0.0
         self.observation_size = 0
         self.constant_observations = 0  # of them: not in the replay's rows
@@ -169,8 +169,7 @@ def make_plan(
     lines = [*process_lines, *ledger_lines(arena.regions()), ("headroom", headroom)]
     plan = Plan(lines, budget_bytes, rows, row_bytes, arena.used_bytes)
     plan.smallest_budget_mb = smallest
-    # Pages of files that were given back are read again: more of them where NumPy and Gymnasium are loaded.
-    plan.limit_margin_bytes = headroom // (4 if native else 2)
+    plan.headroom_bytes = headroom
     plan.observation_size, plan.constant_observations = observation_size, len(constants)
     return plan
 

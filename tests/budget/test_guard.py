@@ -22,7 +22,7 @@ def test_memory_reads_what_the_kernel_counts():
 def test_the_limit_stops_what_would_leave_the_budget():
     before = resource.getrlimit(resource.RLIMIT_DATA)
     guard = Guard(memory()[0] + 40_000_000)
-    guard.enforce(margin_bytes=0)
+    guard.enforce(headroom_bytes=0, files_bytes=0)
     try:
         assert resource.getrlimit(resource.RLIMIT_DATA)[0] == guard.limit_bytes
         with pytest.raises(MemoryError):
@@ -31,6 +31,18 @@ def test_the_limit_stops_what_would_leave_the_budget():
     finally:
         guard.release()
     assert resource.getrlimit(resource.RLIMIT_DATA)[1] == before[1]
+
+
+@pytest.mark.parametrize(
+    ("headroom", "files", "growth"),
+    [(4, 0, 39), (4, 20, 20), (4, 90, 3), (44, 0, 29), (44, 20, 29)],  # MB of 40 that are left
+)
+def test_what_the_limit_leaves_to_pages_of_files(monkeypatch, headroom, files, growth):
+    monkeypatch.setattr("edgedst.budget.guard.memory", lambda: (10_000_000, 10_000_000, 7_000_000))
+    guard = Guard(50_000_000)
+    monkeypatch.setattr(guard, "_limit", lambda limit: setattr(guard, "limit_bytes", limit))
+    guard.enforce(headroom * 1_000_000, files * 1_000_000)
+    assert guard.limit_bytes == (7 + growth) * 1_000_000
 
 
 def test_a_peak_above_the_budget_is_told():
