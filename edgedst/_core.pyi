@@ -27,6 +27,9 @@ def release_file_pages() -> int:
     0 where the kernel does not tell.
     """
 
+def lock_memory() -> bool:
+    """Keep what is resident, and what becomes it, from being swapped out; False where that is not allowed."""
+
 def set_last_words(words: bytes) -> None:
     """What to write to standard error when a library ends this process by C's exit(), which Python never hears of.
 
@@ -38,9 +41,12 @@ class Arena:
 
     With `capacity_bytes=None` it only measures: objects may be constructed on it, their regions are counted, and
     no memory is reserved. The plan is made that way, so plan and allocation cannot differ.
+
+    With `file`, a descriptor from memfd_create of that many zeroed bytes, other processes may map the same memory: they
+    construct the same objects in the same order.
     """
 
-    def __init__(self, capacity_bytes: int | None = None) -> None: ...
+    def __init__(self, capacity_bytes: int | None = None, file: int = -1) -> None: ...
     def regions(self) -> list[tuple[str, int]]:
         """(name, bytes) in order of allocation; bytes include the rounding to 64."""
     @property
@@ -291,6 +297,46 @@ class Replay:
         """Put records back (resume); rows must come in order."""
     def open_row(self) -> bytes: ...
     def set_open_row(self, record: Buffer) -> None: ...
+
+class Cells:
+    """Numbers in [0, 2^32) that one process sets and another reads: `cells[i]`, `cells[i] = value`."""
+
+    def __init__(self, arena: Arena, name: str, count: int) -> None: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> int: ...
+    def __setitem__(self, index: int, value: int) -> None: ...
+
+class Ring:
+    """Records of one size from one process to another, oldest first; neither ever waits for the other.
+
+    `records` is rounded up to a power of two.
+    """
+
+    def __init__(self, arena: Arena, name: str, records: int, record_bytes: int) -> None: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def waiting(self) -> int:
+        """Records that were put and not got yet."""
+    def put(self, record: Buffer) -> bool:
+        """Of the writer; False: the ring is full, and nothing was put."""
+    def get(self, record: Buffer) -> bool:
+        """Of the reader; False: there is none."""
+
+class Mailbox:
+    """Whose turn it is with three buffers: one process hands over whole ones, another takes the newest.
+
+    Neither ever waits, and the writer may be killed at any moment.
+    """
+
+    def __init__(self, arena: Arena, name: str, writer: bool) -> None: ...
+    @property
+    def mine(self) -> int:
+        """Of the writer: the buffer that it may fill, 0 to 2."""
+    def publish(self) -> None:
+        """Of the writer: hand over the buffer that it filled; `mine` is another one then."""
+    def take(self) -> int:
+        """Of the reader: the newest buffer that was handed over; -1: none ever was."""
 
 class MujocoHost:
     """One MuJoCo task stepped on an installed libmujoco, without MuJoCo's or Gymnasium's Python.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields, replace
@@ -18,6 +19,7 @@ from typing import Any
 from edgedst import parse
 from edgedst.density import DENSE_METHODS, family
 from edgedst.errors import ConfigError
+from edgedst.files import is_robot_file
 from edgedst.setting import Json, check_choice, check_range, one_line, setting, toml, typed
 
 __all__ = [
@@ -53,6 +55,27 @@ PRESETS: dict[str, dict[str, tuple[float, float]]] = {
 }
 
 
+# What a robot.py gets where nothing else is said, by family of the method: learning in minutes (docs/robot.md).
+ROBOT_METHOD = "ds-sac"
+ROBOT: dict[str, dict[str, Any]] = {
+    family: {
+        "steps": 30_000,
+        "eval_every": 5,
+        "eval_episodes": 1,
+        "checkpoint_every": 2_500,
+        "hidden": (64, 64),
+        "lambda2": 16.0,
+        "start_steps": 500,
+        "updates_per_step": 0,
+        **more,
+    }
+    for family, more in {
+        "td3": {},
+        "sac": {"target_update": "soft", "alpha_tuning": "automatic"},
+    }.items()
+}
+
+
 def preset(method: str, env: str) -> tuple[float, float] | None:
     """The paper's (lambda1, lambda2) for a method's family and a task of any version."""
     return PRESETS[family(method)].get(re.sub(r"-v\d+$", "", env))
@@ -63,7 +86,7 @@ class TrainConfig:
     """One training run. The defaults are the paper's protocol (Sokar et al. 2022), for TD3 and for SAC."""
 
     # fmt: off
-    env: str = setting("Gymnasium id, or module:EnvId.", "HalfCheetah-v4", also="env_id")
+    env: str = setting("Gymnasium id, module:EnvId, or the path of a robot.py.", "HalfCheetah-v4", also="env_id")
     method: str = setting(
         "ds-td3, ds-sac (topology evolves), static-td3, static-sac (stays as drawn), td3 or sac (dense).",
         "ds-td3", one_of=METHODS, also="algo")
@@ -79,7 +102,8 @@ class TrainConfig:
         50.0, unit="MB", above=0, at_most=10**6)
 
     eval_every: int = setting(
-        "Steps between evaluations; the first is at step 0.", 5_000, unit="steps", at_least=1, also="eval_freq")
+        "Steps between evaluations, the first at step 0; with a robot.py training episodes between them. 0: none.",
+        5_000, unit="steps", at_least=0, also="eval_freq")
     eval_episodes: int = setting(
         "Episodes an evaluation, without noise.", 10, unit="episodes", at_least=1, at_most=10_000,
         also="n_eval_episodes")
@@ -92,6 +116,19 @@ class TrainConfig:
         "Threads of the core; results are the same for every number; see --device.",
         1, unit="threads", at_least=1, at_most=256)
     env_process: bool = setting("Host the environment in a process of its own, outside the budget.", False)
+    hardware: bool = setting(
+        "The environment stands for a machine: made once, never moved to be measured, nothing played again.", False)
+    max_missed: int = setting(
+        "Periods that a machine may miss in a row before its episode ends, at rest.", 5, unit="periods", at_least=1,
+        at_most=10_000)
+    max_temperature: float | None = setting(
+        "Temperature of the board above which learning on a machine slows down.", unit="degrees Celsius", above=0,
+        at_most=200, usual="no limit")
+    max_watts: float | None = setting(
+        "Power of the board, where it is metered, above which it slows down.", unit="W", above=0, at_most=10_000,
+        usual="no limit")
+    max_cpu: float | None = setting(
+        "Most of a core that it may take.", unit="%", above=0, at_most=100, usual="no limit")
     energy: str = setting(
         "Meter the run's energy: auto, rapl, ina3221, ina238, pi5-pmic, hwmon, battery, csv:FILE, model or none.",
         "none", one_of=(*ENERGY_SOURCES, "hwmon:NAME", "csv:FILE"))
@@ -119,6 +156,11 @@ class TrainConfig:
     start_steps: int = setting(
         "Uniformly random steps before the first update.", unit="steps", at_least=0, td3=25_000, sac=10_000,
         also="learning_starts start_timesteps")
+    updates_per_step: int = setting(
+        "Updates for each step behind those; auto (0): on a machine, as many as fit.", 1, unit="updates", at_least=0,
+        at_most=10_000, also="utd_ratio gradient_steps")
+    max_updates_per_step: int = setting(
+        "The most of them, where they are as many as fit.", 20, unit="updates", at_least=1, at_most=10_000)
     batch_size: int = setting(
         "Transitions an update.", unit="transitions", at_least=1, at_most=100_000, td3=100, sac=256)
     gamma: float = setting("Discount of a step.", 0.99, at_least=0, at_most=1, also="discount")
@@ -155,6 +197,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Fill in what depends on the method, and check every value before anything is made from it."""
+        if is_robot_file(str(self.env)):  # a run is gone on with from any folder
+            object.__setattr__(self, "env", os.path.abspath(self.env))  # noqa: PTH100  # links stay as they are
         check_choice(SETTINGS["method"], self.method)
         _fill_in(self)
         for name, row in SETTINGS.items():
@@ -244,7 +288,7 @@ def by_own_names(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
             raise ConfigError(f"{source} has an unknown setting `{one_line(written)}`. {hint}")
         if name in named:
             raise ConfigError(f"{source} has `{name}` twice, once as `{written}`. Leave one of them out.")
-        named[name] = value
+        named[name] = 0 if name == "updates_per_step" and value == "auto" else value
     begin = re.fullmatch(r"auto(?:_(.+))?", named["alpha"]) if isinstance(named.get("alpha"), str) else None
     if begin:
         if named.setdefault("alpha_tuning", "automatic") != "automatic":
@@ -295,6 +339,20 @@ def _fill_in(config: TrainConfig) -> None:
 
 
 def _check_together(config: TrainConfig) -> None:
+    if not is_robot_file(config.env):
+        if not config.updates_per_step:
+            raise ConfigError(
+                f"`updates_per_step` is auto, as many as fit into a machine's period, and `{config.env}` is no "
+                "robot.py. Give a number, for example `--updates-per-step 4`."
+            )
+        for name in ("max_temperature", "max_watts", "max_cpu"):
+            if getattr(config, name) is not None:
+                raise ConfigError(
+                    f"`{name}` slows down what learns beside a machine, and `{config.env}` is no robot.py. Leave it "
+                    "out; `nice` and `cpulimit` slow any process down."
+                )
+    elif config.max_watts is not None and config.energy == "none":
+        raise ConfigError("`max_watts` needs a meter: add `--energy auto`.")
     if config.target_update == "hard" and config.tau != 1:
         raise ConfigError(
             f"`tau` is {config.tau:g} and `target_update` is hard, which copies the whole network: tau = 1. Leave "

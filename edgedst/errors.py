@@ -41,6 +41,10 @@ class EnvironmentFault(EdgedstError, RuntimeError):
     """The environment raised, or gave an observation or reward that is not a finite number."""
 
 
+class RobotFault(EnvironmentFault):
+    """A robot.py is missing something, raised, or gave what is no number. The machine was brought to rest."""
+
+
 class TrainingDiverged(EdgedstError, ArithmeticError):
     """A loss is no longer a finite number: weights are or soon will be NaN, and no update brings them back."""
 

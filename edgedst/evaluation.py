@@ -96,9 +96,7 @@ def evaluate(run: "Training") -> None:
     run.unsaved = True
     if mean > best_before:
         run.checkpoints.save_best(about(run, "actor"))
-    wanted = run.job["stop_at_return"]
-    if wanted is not None and mean >= wanted and not run.stop:
-        run.stop, run.wish = True, f": the evaluation return {mean:,.1f} is {wanted:g} or more"
+    run.wish_after_evaluation(mean)
     log(run, len(returns))
     if environment.hardware:
         run.begin_episode()

@@ -229,3 +229,16 @@ def folder_error(error: OSError, path: str, option: str = "--run-dir") -> RunFol
         122: f"Your disk quota is used up: free some space, or choose another disk with `{option}`.",
     }.get(error.errno or 0, f"Check the disk, or choose another folder with `{option}`.")
     return RunFolderError(f"`{path}` cannot be written: {error.strerror or error}. {advice}")
+
+
+def is_robot_file(env: str) -> bool:
+    """Whether an environment's name is the path of a robot.py, rather than an id."""
+    return env.endswith(".py") and ":" not in os.path.basename(env)
+
+
+def told_name(env: str) -> str:
+    """An environment as files that leave this machine call it: a robot.py without its folders."""
+    if not is_robot_file(env):
+        return env
+    name = "".join([c if c.isalnum() or c in "-_" else "-" for c in os.path.basename(env).removesuffix(".py")])
+    return f"{name.strip('-')[:100] or 'robot'}.py"

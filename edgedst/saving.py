@@ -2,6 +2,7 @@
 
 from edgedst import core
 from edgedst.errors import CheckpointError, EdgedstError
+from edgedst.files import told_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,14 +34,22 @@ def facts(run: "Training") -> "dict[str, Any]":
 def about(run: "Training", *names: str) -> "dict[str, Any]":
     """Metadata of a file with these networks."""
     mean, sd = run.evaluations.newest
+    environment = run.environment
+    observation_bounds = {}
+    if environment.observation_low is not None:  # what the networks see as -1 and 1
+        observation_bounds = {
+            "observation_low": environment.observation_low,
+            "observation_high": environment.observation_high,
+        }
     return {
-        "env": run.config.env,
+        "env": told_name(run.config.env),
         "method": run.config.method,
         "seed": run.config.seed,
         "step": run.step,
         "sizes": {name: list(run.agent.networks[name].sizes) for name in names},
         "action_low": run.environment.action_low,
         "action_high": run.environment.action_high,
+        **observation_bounds,
         "evaluation_return": mean,
         "evaluation_sd": sd,
     }
@@ -57,6 +66,7 @@ def restore(run: "Training", state: "dict[str, Any]") -> str:
     """
     run.folder.keep_metrics(state["metrics_bytes"], state.get("metrics_crc32"))
     run.checkpoints.load(state)
+    _check_bounds(run)
     try:
         run.agent.set_state(state["agent"])
         run.step = run.saved_step = state["step"]
@@ -84,3 +94,19 @@ def restore(run: "Training", state: "dict[str, Any]") -> str:
         f"A new episode begins: {broken_off}. Networks, replay and counters are as they were; from here the run's "
         "numbers are not those of one that was never stopped."
     )
+
+
+def _check_bounds(run: "Training") -> None:
+    """A machine's observations and actions are normalised by bounds: others would make another meaning of the replay.
+
+    Raises:
+        CheckpointError: they are not those of the run.
+    """
+    environment, about = run.environment, run.checkpoints.about
+    for name in ("observation_low", "observation_high", "action_low", "action_high") if about else ():
+        now = getattr(environment, name)
+        if environment.observation_low is not None and name in about and list(now) != list(about[name]):
+            raise CheckpointError(
+                f"`{environment.name}` has {name} = {list(now)} and the run was trained with {list(about[name])}: its "
+                "networks and its replay would mean something else. Give the file its bounds back, or train anew."
+            )

@@ -3,6 +3,7 @@ go on with.
 """
 
 import os
+from time import monotonic
 
 from edgedst import core
 from edgedst.agents import agent_class
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
     Made = tuple[Environment, Environment, Ledger, bool | None]
 
 WARM_UP_STEPS = 50
+TIMED_UPDATES = 15
 LARGEST_FLOAT16 = 65_504.0
 FRONT_END_BYTES = 16_500_000  # peak of the command that becomes the trainer; a plan alone cannot measure it
 METER_SAMPLES = 64  # remembered: the trainer asks for windows since its first step only
 
 
-def make_environments(spec: "dict[str, Any]", seed: int, guard: Guard) -> "Made":
+def make_environments(spec: "dict[str, Any]", config: "Any", guard: Guard) -> "Made":
     """The environment to train in, one to evaluate in, and the ledger's lines of what is resident then.
 
     Both are stepped a little, so that what the simulator takes as it goes is counted too. One in a process of its own
@@ -51,13 +53,14 @@ def make_environments(spec: "dict[str, Any]", seed: int, guard: Guard) -> "Made"
     repeats = None
     guard.enforce_at_start()
     try:
-        made.append(registry.make(spec))
+        made.append(_make_machine(spec, config) if spec["host"] == "robot" else registry.make(spec))
+        made[0].hardware = made[0].hardware or config.hardware
         _check_start(spec, guard)
         core.release_file_pages()  # the peak counts from the first instant
         made.append(made[0] if made[0].hardware else _make_another(spec))
         _check_start(spec, guard)
         if is_warmed_up(spec, made[0]):
-            seen = [warm_up(environment, spec, seed, guard) for environment in made]
+            seen = [warm_up(environment, spec, config.seed, guard) for environment in made]
             repeats = seen[0] == seen[1]
     except MemoryError as error:
         close_all(made)
@@ -69,6 +72,12 @@ def make_environments(spec: "dict[str, Any]", seed: int, guard: Guard) -> "Made"
         raise
     lines = [("interpreter and libraries", interpreter), ("environments", max(0, memory()[0] - interpreter))]
     return made[0], made[1], lines, repeats
+
+
+def _make_machine(spec: "dict[str, Any]", config: "Any") -> "Environment":
+    from edgedst.machine import Machine
+
+    return Machine(spec, config)
 
 
 def _make_another(spec: "dict[str, Any]") -> "Environment":
@@ -97,7 +106,7 @@ def notes_on(environment: "Environment", repeats: "bool | None") -> "list[str]":
     if environment.hardware:
         notes.append(
             f"{environment.name} is hardware: it evaluates between two episodes of its training, and a run that is "
-            "resumed begins a new episode."
+            "resumed begins a new episode. No two runs are the same."
         )
     if repeats is False:
         notes.append(
@@ -211,6 +220,8 @@ def plan_run(
     interpreter = lines[0]
     others = sum([size for _, size in lines[2:]])
     lines = [interpreter, (lines[1][0], max(0, memory()[0] - interpreter[1] - others)), *lines[2:]]
+    if beside := environment.memory_beside():
+        lines.append(("acting side", beside + environment.growth_beside))
     # The front end that became this process counts, too: the kernel's account of the peak survives that.
     start = max(memory()[1], job["front_end_peak_bytes"] or FRONT_END_BYTES)
     constants, run = environment.constants, job["resume"] or ""
@@ -262,19 +273,8 @@ def _check_half_precision(environment: "Environment") -> None:
 
 def rehearse(config: "Any", environment: "Environment") -> None:
     """Let a small agent act, learn and evolve, so that the code that trains is resident and counted; it goes again."""
-    n, m = environment.observation_size, environment.action_size
     small = type(config)(**{**vars(config), "hidden": [32] * len(config.hidden), "start_steps": 0})
-
-    def make(arena: core.Arena) -> "Any":
-        agent = agent_class(config.method)(arena, small, n, m)
-        agent.replay = core.Replay(arena, "replay", 8, n, m, config.replay_dtype, environment.constants)
-        return agent
-
-    measured = core.Arena(None)
-    make(measured)
-    agent, action = make(core.Arena(measured.used_bytes)), floats(m)
-    agent.initialise()
-    agent.replay.begin_episode(environment.observation)
+    agent, action = _made_to_try(small, environment), floats(environment.action_size)
     for _ in range(4):
         agent.explore(environment.observation, action)
         agent.replay.add(action, 0.0, environment.observation, False, False)
@@ -282,6 +282,35 @@ def rehearse(config: "Any", environment: "Environment") -> None:
     agent.act(environment.observation, action)
     if evolves(config):
         agent.evolve(agent.actor)
+
+
+def update_seconds(config: "Any", environment: "Environment") -> float:
+    """Seconds of an update of these networks on this machine, now: the median of some."""
+    agent = _made_to_try(config, environment)
+    agent.replay.add(floats(environment.action_size), 0.0, environment.observation, False, False)
+    times = []
+    for _ in range(TIMED_UPDATES):
+        began = monotonic()
+        agent.update()
+        times.append(monotonic() - began)
+    return sorted(times)[TIMED_UPDATES // 2]
+
+
+def _made_to_try(config: "Any", environment: "Environment") -> "Any":
+    """An agent with a replay of a few rows, in which an episode has begun."""
+    n, m = environment.observation_size, environment.action_size
+
+    def make(arena: core.Arena) -> "Any":
+        agent = agent_class(config.method)(arena, config, n, m)
+        agent.replay = core.Replay(arena, "replay", 8, n, m, config.replay_dtype, environment.constants)
+        return agent
+
+    measured = core.Arena(None)
+    make(measured)
+    agent = make(core.Arena(measured.used_bytes))
+    agent.initialise()
+    agent.replay.begin_episode(environment.observation)
+    return agent
 
 
 def take_kernels(state: "dict[str, Any]", folder: str) -> str:

@@ -25,7 +25,8 @@ def summary(run: "Training", exit_reason: str) -> "dict[str, Any]":
         "replay_rows": run.plan.replay_rows,
         "replay_transitions": run.agent.replay.transitions,
         "connections": run.agent.connections,
-        "evaluations": run.evaluations.count,
+        "evaluations": run.evaluations.count if run.config.eval_every else 0,
+        "returns_of": returns_of(run),
         "mean_return_last_10": run.evaluations.final_performance,
         "learning_curve_area": run.evaluations.learning_curve_area,
         "R": run.evaluations.final_performance,  # the paper's names of these two
@@ -33,13 +34,19 @@ def summary(run: "Training", exit_reason: str) -> "dict[str, Any]":
         "steps_per_second": round(run.progress.speed(run.step), 1),
         "seconds": round(run.seconds_before + run.progress.seconds, 1),
         "energy": run.energy.total() if run.energy else None,
+        **run.more_to_tell(),
     }
+
+
+def returns_of(run: "Training") -> str:
+    """What R and LCA are counted from."""
+    return "evaluations" if run.config.eval_every else "training episodes"
 
 
 def told(run: "Training", summary: "dict[str, Any]") -> str:
     """The last line of a finished run."""
     last = len(run.evaluations.last)
-    returned = f" R {summary['R']:,.1f} (mean of the last {last} evaluations)," if last else ""
+    returned = f" R {summary['R']:,.1f} (mean of the last {last} {returns_of(run)})," if last else ""
     return (
         f"Finished {run.step:,} steps:{returned} {summary['steps_per_second']:,} steps/s, peak "
         f"{summary['peak_rss_bytes'] / 1e6:.1f} of {run.plan.budget_bytes / 1e6:g} MB."

@@ -43,6 +43,7 @@ from edgedst.stage import (
     plan_run,
     read_resumable,
     take_kernels,
+    update_seconds,
 )
 
 TYPE_CHECKING = False
@@ -59,8 +60,8 @@ LARGEST_REWARD = 3.4e38
 CHECK_SECONDS = 0.5  # between two looks at the memory
 
 
-def main() -> int:
-    """Run what the JSON in sys.argv[-1] asks for; returns the exit code.
+def main(kind: "type[Training] | None" = None) -> int:
+    """Run what the JSON in sys.argv[-1] asks for; returns the exit code. `kind`: of training; None: a Training.
 
     Keys: config (every setting), spec (of the environment, from `registry.locate`), config_toml, run_dir, resume (a
     folder or null) and config_crc32 (of its config.toml), progress (true, false, null), note (told at the start),
@@ -79,7 +80,7 @@ def main() -> int:
         pthread_sigmask(SIG_UNBLOCK, STOPPING)  # the front end holds them back until somebody can answer
         if job["plan_only"]:
             return print_plan(job)
-        run = Training(job)
+        run = (kind or Training)(job)
         try:
             return run.train()
         finally:
@@ -135,11 +136,13 @@ def tell_error(error: EdgedstError) -> None:
 def print_plan(job: "dict[str, Any]") -> int:
     """The plan alone, as JSON on standard output."""
     config = Settings(**job["config"])
-    environment, other, lines, repeats = make_environments(job["spec"], config.seed, Guard(budget_bytes_of(config)))
+    environment, other, lines, repeats = make_environments(job["spec"], config, Guard(budget_bytes_of(config)))
     try:
         make_tally(job["energy"], lines)
         plan = plan_run(job, config, (environment, other), lines)
         told = {**plan.as_dict(), "notes": notes_on(environment, repeats)}
+        if job["spec"]["host"] == "robot":
+            told |= {"step_seconds": environment.step_seconds, "update_seconds": update_seconds(config, environment)}
     finally:
         close_all((environment, other))
     print(dumps(told))
@@ -166,7 +169,7 @@ class Training:
             state = read_resumable(config, job["resume"], job["config_crc32"])
             kernels = take_kernels(state, job["resume"])
         self.environment, self.evaluation_environment, lines, repeats = make_environments(
-            job["spec"], config.seed, self.guard
+            job["spec"], config, self.guard
         )
         try:
             self.prepare(lines, state)
@@ -310,7 +313,8 @@ class Training:
             else:
                 agent.explore(self.environment.observation, self.action)
                 self.act()
-                agent.update()
+                for _ in range(config.updates_per_step):
+                    agent.update()
             self.step += 1
             self.unsaved = True
             self.watch()
@@ -346,17 +350,22 @@ class Training:
         self.episode_return += reward
         self.episode_length += 1
         if terminated or truncated:
-            self.folder.metric(
-                {
-                    "step": self.step + 1,
-                    "episode": self.episode,
-                    "episode_return": self.episode_return,
-                    "episode_length": self.episode_length,
-                    "terminated": terminated,
-                }
-            )
-            self.episode += 1
+            self.end_episode(self.step + 1, terminated)
             self.begin_episode()
+
+    def end_episode(self, step: int, terminated: bool, **told: "Any") -> None:
+        """An episode of training is over: a line of metrics. Without evaluations R comes from these returns."""
+        line = {
+            "step": step,
+            "episode": self.episode,
+            "episode_return": self.episode_return,
+            "episode_length": self.episode_length,
+            "terminated": terminated,
+        }
+        self.folder.metric({**line, **told})
+        if not self.config.eval_every:
+            self.evaluations.add(step, [self.episode_return])
+        self.episode += 1
 
     def remember(self, into_replay: "Callable[..., None]", *row: object) -> None:
         """Call a method of the replay, which refuses what its precision cannot hold."""
@@ -385,10 +394,18 @@ class Training:
 
     def evaluation_is_due(self) -> bool:
         """Every `eval_every` steps, the first at step 0, each once; on hardware between episodes, none at step 0."""
+        if not self.config.eval_every:
+            return False
         if self.environment.hardware:
             return self.episode_length == 0 and bool(self.step // self.config.eval_every > self.evaluations.count)
         number, rest = divmod(self.step, self.config.eval_every)
         return bool(rest == 0 and self.evaluations.count <= number)
+
+    def wish_after_evaluation(self, mean: float) -> None:
+        """Stop where that evaluation's return was the caller's goal."""
+        wanted = self.job["stop_at_return"]
+        if wanted is not None and mean >= wanted and not self.stop:
+            self.stop, self.wish = True, f": the evaluation return {mean:,.1f} is {wanted:g} or more"
 
     def tell_warnings(self) -> None:
         """What the simulators said since the last time. MuJoCo resets an unstable simulation and goes on: tell it."""
@@ -415,6 +432,10 @@ class Training:
             self.progress.say(words.told(self, summary))
             if self.energy:
                 self.progress.say(self.energy.summed_up())
+
+    def more_to_tell(self) -> "dict[str, Any]":
+        """What summary.json has of this kind of run alone."""
+        return {}
 
     def request_stop(self, number: int, _frame: object) -> None:
         """At a signal the step under way is finished, then a checkpoint is written. Ctrl-C then ends at once.

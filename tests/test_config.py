@@ -10,7 +10,7 @@ from edgedst.config import ALIASES, PRESETS, SETTINGS, TrainConfig
 from edgedst.density import nnz_per_layer
 from edgedst.errors import ConfigError
 from edgedst.flops import Workload, paper_flops
-from edgedst.launch.settings import configured, read_typed
+from edgedst.launch.settings import combined, configured, read_typed
 
 
 @pytest.mark.parametrize(
@@ -378,3 +378,43 @@ def test_the_documented_settings_are_those_of_the_table():
     told = [line for line in page.splitlines() if line.startswith("| `")]
     expected = [row_of(name) for name in SETTINGS]
     assert told == expected, "docs/settings.md is to say:\n" + "\n".join(expected)
+
+
+ROBOT_FILE = "arm/robot.py"
+
+
+def test_a_robot_py_has_defaults_of_its_own_that_anything_given_overrides():
+    robot = combined({"env": ROBOT_FILE}, {}, "")
+    assert (robot.method, robot.target_update, robot.alpha_tuning) == ("ds-sac", "soft", "automatic")
+    assert (robot.updates_per_step, robot.start_steps, robot.hidden) == (0, 500, (64, 64))
+    assert robot.env == str(Path(ROBOT_FILE).absolute())  # it goes on from any folder
+    other = combined({"env": ROBOT_FILE, "method": "ds-td3", "hidden": (32, 32)}, {"start_steps": 7}, "a file")
+    assert (other.method, other.policy_delay, other.hidden, other.start_steps) == ("ds-td3", 2, (32, 32), 7)
+    assert combined({"env": "Pendulum-v1"}, {}, "").start_steps == 25_000
+    hard = combined({"env": ROBOT_FILE, "target_update": "hard"}, {}, "")
+    assert (hard.tau, hard.target_update_every) == (1, 1000)
+    assert combined({"env": ROBOT_FILE, "tau": 0.01}, {}, "").tau == 0.01
+
+
+def test_auto_is_as_many_updates_as_fit_under_each_of_its_names():
+    for name in ("updates_per_step", "updates-per-step", "gradient_steps", "utd_ratio"):
+        assert TrainConfig.from_settings({"env": ROBOT_FILE, name: "auto"}).updates_per_step == 0
+    with pytest.raises(ConfigError, match=r"`updates_per_step` must be a whole number and is 'autos'"):
+        TrainConfig.from_settings({"env": ROBOT_FILE, "updates_per_step": "autos"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"updates_per_step": "auto"}, r"`HalfCheetah-v4` is no robot.py. Give a number"),
+        ({"max_temperature": 70}, r"`max_temperature` slows down what learns beside a machine, and `HalfCheetah-v4`"),
+        ({"max_cpu": 50}, r"`max_cpu` slows down"),
+        ({"max_watts": 5}, r"`max_watts` slows down"),
+        ({"env": ROBOT_FILE, "max_watts": 5}, r"`max_watts` needs a meter: add `--energy auto`"),
+        ({"env": ROBOT_FILE, "max_cpu": 0}, r"`max_cpu` must be above 0"),
+        ({"eval_every": -1}, r"`eval_every` must be at least 0"),
+    ],
+)
+def test_what_is_a_machine_s_alone_is_refused_elsewhere(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        TrainConfig.from_settings(settings, "here")

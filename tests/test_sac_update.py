@@ -52,7 +52,7 @@ def config(**settings):
         "method": "ds-sac", "hidden": (24, 20), "lambda1": 3, "lambda2": 5, "batch_size": 10, "gamma": 0.99,
         "tau": 1.0, "target_update_every": 1000, "learning_rate": 3e-4, "weight_decay": 0.0, "alpha": 0.2,
         "alpha_tuning": "fixed", "eta": 0.1, "evolve_every": 1000, "seed": 0, "steps": 1_000_000,
-        "start_steps": 10_000, "topology_stop_steps": 50_000,
+        "start_steps": 10_000, "topology_stop_steps": 50_000, "updates_per_step": 1,
     }  # fmt: skip
     return SimpleNamespace(**{**values, **settings})
 

@@ -1,6 +1,6 @@
 """What TD3 and SAC share: networks and buffers on the arena, sampling, the critics' step, evolution, state.
 
-An agent is a subclass that fills in `learn`, `act` and `explore` in its paper's order.
+An agent is a subclass that fills in `learn` in its paper's order, and a Policy that fills in `act` and `explore`.
 """
 
 from math import isfinite
@@ -34,6 +34,45 @@ class Transitions:
         self.terminated = core.Batch(arena, "batch.terminated", 1, batch_size)
 
 
+class Policy:
+    """What acts. An agent has one; the acting side of a machine has one of its own, with copies of the agent's actor.
+
+    Args:
+        arena: where its activations live.
+        config: the run's settings.
+        actor: whose actions they are; another one of the same shape may take its place.
+        action_size: m.
+        random: what exploration draws from.
+    """
+
+    HEAD = "linear"  # output of the actor
+
+    def __init__(
+        self, arena: core.Arena, config: "TrainConfig", actor: core.Network, action_size: int, random: core.Random
+    ) -> None:
+        self.config = config
+        self.actor = actor
+        self.random = random
+        self.act_pass = core.Activations(arena, "activations.act", actor.sizes, 1)
+
+    @staticmethod
+    def head_size(action_size: int) -> int:
+        """Outputs of the actor for m actions."""
+        return action_size
+
+    def act(self, observation: "Buffer", action: "memoryview[float]") -> None:
+        """The policy without noise: `observation` (n,) float64 to `action` (m,) float32 in [-1, 1]."""
+        raise NotImplementedError
+
+    def explore(self, observation: "Buffer", action: "memoryview[float]") -> None:
+        """The action to train with."""
+        raise NotImplementedError
+
+    def random_action(self, action: "memoryview[float]") -> None:
+        """The purely exploratory policy of the first steps."""
+        self.random.uniform(action, -1.0, 1.0)
+
+
 class ActorCritic:
     """An actor and twin critics from packed sparse networks. The replay is given once the plan has sized it.
 
@@ -42,28 +81,19 @@ class ActorCritic:
         config: the run's settings.
         observation_size: n, features of an observation.
         action_size: m, components of an action.
-        head_size: outputs of the actor.
-        head: of the actor, "tanh" or "linear".
     """
 
+    POLICY: type[Policy]
     NAMES: tuple[str, ...] = NETWORKS  # and the targets that a subclass has
     METRICS: tuple[str, ...] = ()  # attributes that describe the last update
     replay: core.Replay
 
-    def __init__(
-        self,
-        arena: core.Arena,
-        config: "TrainConfig",
-        observation_size: int,
-        action_size: int,
-        head_size: int,
-        head: str,
-    ) -> None:
+    def __init__(self, arena: core.Arena, config: "TrainConfig", observation_size: int, action_size: int) -> None:
         self.config = config
         self.observation_size = observation_size
         self.action_size = action_size
         hidden = list(config.hidden)
-        actor_sizes = [observation_size, *hidden, head_size]
+        actor_sizes = [observation_size, *hidden, self.POLICY.head_size(action_size)]
         critic_sizes = [observation_size + action_size, *hidden, 1]
         actor_nnz = nnz_per_layer(actor_sizes, config)
         critic_nnz = nnz_per_layer(critic_sizes, config)
@@ -71,7 +101,9 @@ class ActorCritic:
         averaged = self.averages_targets(config)
         made: dict[str, core.Network] = {}
         for name in NETWORKS:
-            shape = (actor_sizes, actor_nnz, head) if name == "actor" else (critic_sizes, critic_nnz, "linear")
+            shape = (
+                (actor_sizes, actor_nnz, self.POLICY.HEAD) if name == "actor" else (critic_sizes, critic_nnz, "linear")
+            )
             made[name] = core.Network(arena, name, *shape)
             target = f"{name}_target"
             if target in self.NAMES:
@@ -86,7 +118,10 @@ class ActorCritic:
         self.batch = Transitions(arena, observation_size, action_size, size)
         self.actor_pass = core.Activations(arena, "activations.actor", actor_sizes, size)
         self.critic_pass = core.Activations(arena, "activations.critic", critic_sizes, size)
-        self.act_pass = core.Activations(arena, "activations.act", actor_sizes, 1)
+        self.random = core.Random(config.seed)
+        self.policy = self.POLICY(arena, config, self.actor, action_size, self.random)
+        self.act, self.explore = self.policy.act, self.policy.explore
+        self.random_action = self.policy.random_action
         self.q_1, self.q_2 = core.Batch(arena, "batch.q_1", 1, size), core.Batch(arena, "batch.q_2", 1, size)
         self.y, self.dq = core.Batch(arena, "batch.y", 1, size), core.Batch(arena, "batch.dq", 1, size)
         self.d_action = core.Batch(arena, "batch.d_action", action_size, size)
@@ -94,7 +129,6 @@ class ActorCritic:
         self.gradients = core.Gradients(arena, "gradients", parameters)
         self.workspace = workspace_for(arena, [(actor_sizes, actor_nnz), (critic_sizes, critic_nnz)], averaged)
 
-        self.random = core.Random(config.seed)
         self.iteration = 0  # gradient steps taken
         self.critic_loss = self.actor_loss = self.mean_q = 0.0
         self.connections_moved = 0  # by the last evolution
@@ -114,18 +148,6 @@ class ActorCritic:
     def source_of(self, target: str) -> core.Network:
         """The network that a target follows."""
         return self.networks[target.removesuffix("_target")]
-
-    def act(self, observation: "Buffer", action: "memoryview[float]") -> None:
-        """The policy without noise: `observation` (n,) float64 to `action` (m,) float32 in [-1, 1]."""
-        raise NotImplementedError
-
-    def explore(self, observation: "Buffer", action: "memoryview[float]") -> None:
-        """The action to train with."""
-        raise NotImplementedError
-
-    def random_action(self, action: "memoryview[float]") -> None:
-        """The purely exploratory policy of the first steps."""
-        self.random.uniform(action, -1.0, 1.0)
 
     def update(self) -> None:
         """One gradient step on a mini-batch of the replay.
@@ -171,7 +193,8 @@ class ActorCritic:
     def evolution_is_due(self) -> bool:
         """Every e gradient steps, until `topology_stop_steps` before the end."""
         config = self.config
-        last = config.steps - config.start_steps - (config.topology_stop_steps or 0)
+        updates = config.updates_per_step or config.max_updates_per_step
+        last = (config.steps - config.start_steps - (config.topology_stop_steps or 0)) * updates
         return evolves(config) and self.iteration % config.evolve_every == 0 and self.iteration <= last
 
     def evolve(self, *networks: core.Network) -> int:

@@ -8,7 +8,7 @@ entropy, are those of actions normalised to [-1, 1]; the topology is frozen for 
 from math import exp, log
 
 from edgedst import core
-from edgedst.agents.actor_critic import NETWORKS, ActorCritic
+from edgedst.agents.actor_critic import NETWORKS, ActorCritic, Policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,10 +19,33 @@ if TYPE_CHECKING:
 NAMES = (*NETWORKS, "critic_1_target", "critic_2_target")
 
 
-class SAC(ActorCritic):
-    """The agent: networks, one update, exploration. The policy is a Gaussian squashed by tanh.
+class SACPolicy(Policy):
+    """A Gaussian squashed by tanh: the actor's 2 m outputs are the means, then log sigma."""
 
-    The actor has 2 m linear outputs: the means, then log sigma.
+    def __init__(
+        self, arena: core.Arena, config: "TrainConfig", actor: core.Network, action_size: int, random: core.Random
+    ) -> None:
+        super().__init__(arena, config, actor, action_size, random)
+        self.head = memoryview(bytearray(4 * 2 * action_size)).cast("f")  # not `array`: its import takes 0.4 MB
+
+    @staticmethod
+    def head_size(action_size: int) -> int:
+        """Outputs of the actor for m actions."""
+        return 2 * action_size
+
+    def act(self, observation: "Buffer", action: "memoryview[float]") -> None:
+        """The policy without noise, tanh of the mean: `observation` (n,) float64 to `action` (m,) float32."""
+        self.actor.act(observation, self.head, self.act_pass)
+        core.mean_action(self.head, action)
+
+    def explore(self, observation: "Buffer", action: "memoryview[float]") -> None:
+        """Line 8: an action from the policy."""
+        self.actor.act(observation, self.head, self.act_pass)
+        core.sample_action(self.head, self.random, action)
+
+
+class SAC(ActorCritic):
+    """The agent: networks, one update, exploration.
 
     Args:
         arena: where everything lives; a measuring arena counts it.
@@ -31,11 +54,12 @@ class SAC(ActorCritic):
         action_size: m, components of an action.
     """
 
+    POLICY = SACPolicy
     NAMES = NAMES
     METRICS = ("critic_loss", "actor_loss", "mean_q", "alpha", "entropy", "connections_moved")
 
     def __init__(self, arena: core.Arena, config: "TrainConfig", observation_size: int, action_size: int) -> None:
-        super().__init__(arena, config, observation_size, action_size, 2 * action_size, "linear")
+        super().__init__(arena, config, observation_size, action_size)
         m, size = action_size, config.batch_size
         # The gradient asks both critics, so each needs its activations: a pass of its own is dearer in memory, and
         # cheaper by a sixteenth of an update, than a second forward.
@@ -46,7 +70,6 @@ class SAC(ActorCritic):
         self.log_prob = core.Batch(arena, "batch.log_prob", 1, size)
         self.dq_2 = core.Batch(arena, "batch.dq_2", 1, size)
         self.d_action_2 = core.Batch(arena, "batch.d_action_2", m, size)
-        self.act_head = memoryview(bytearray(4 * 2 * m)).cast("f")  # not `array`: its import takes 0.4 MB
         self.alpha = config.alpha  # temperature
         self.log_alpha = [log(config.alpha), 0.0, 0.0]  # and its Adam moments, for where it is automatic
         self.entropy = 0.0  # mean of -log pi over the last mini-batch
@@ -55,16 +78,6 @@ class SAC(ActorCritic):
     def averages_targets(config: "TrainConfig") -> bool:
         """With tau = 1, the hard update, a target is its critic's copy and has the very same topology."""
         return config.tau < 1
-
-    def act(self, observation: "Buffer", action: "memoryview[float]") -> None:
-        """The policy without noise, tanh of the mean: `observation` (n,) float64 to `action` (m,) float32."""
-        self.actor.act(observation, self.act_head, self.act_pass)
-        core.mean_action(self.act_head, action)
-
-    def explore(self, observation: "Buffer", action: "memoryview[float]") -> None:
-        """Line 8: an action from the policy."""
-        self.actor.act(observation, self.act_head, self.act_pass)
-        core.sample_action(self.act_head, self.random, action)
 
     def learn(self) -> None:
         """Lines 13-22 on what the batch holds."""

@@ -6,7 +6,7 @@ every noise is in units of half the action's range; the topology is frozen for t
 """
 
 from edgedst import core
-from edgedst.agents.actor_critic import NETWORKS, ActorCritic
+from edgedst.agents.actor_critic import NETWORKS, ActorCritic, Policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,29 @@ if TYPE_CHECKING:
     from edgedst.config import TrainConfig
 
 NAMES = (*NETWORKS, "actor_target", "critic_1_target", "critic_2_target")
+
+
+class TD3Policy(Policy):
+    """A deterministic actor, whose actions get Gaussian noise to explore."""
+
+    HEAD = "tanh"
+
+    def __init__(
+        self, arena: core.Arena, config: "TrainConfig", actor: core.Network, action_size: int, random: core.Random
+    ) -> None:
+        super().__init__(arena, config, actor, action_size, random)
+        self.noise = memoryview(bytearray(4 * action_size)).cast("f")  # not `array`: its import takes 0.4 MB
+
+    def act(self, observation: "Buffer", action: "memoryview[float]") -> None:
+        """The policy without noise: `observation` (n,) float64 to `action` (m,) float32 in [-1, 1]."""
+        self.actor.act(observation, action, self.act_pass)
+
+    def explore(self, observation: "Buffer", action: "memoryview[float]") -> None:
+        """Lines 8-9: the policy's action with exploration noise N(0, sigma), clipped to [-1, 1]."""
+        self.act(observation, action)
+        self.random.normal(self.noise, self.config.exploration_noise)
+        for i, noise in enumerate(self.noise):
+            action[i] = max(-1.0, min(1.0, action[i] + noise))
 
 
 class TD3(ActorCritic):
@@ -27,25 +50,14 @@ class TD3(ActorCritic):
         action_size: m, components of an action.
     """
 
+    POLICY = TD3Policy
     NAMES = NAMES
     METRICS = ("critic_loss", "actor_loss", "mean_q", "connections_moved")
 
     def __init__(self, arena: core.Arena, config: "TrainConfig", observation_size: int, action_size: int) -> None:
-        super().__init__(arena, config, observation_size, action_size, action_size, "tanh")
+        super().__init__(arena, config, observation_size, action_size)
         self.actor_target = self.networks["actor_target"]
-        self.noise = memoryview(bytearray(4 * action_size)).cast("f")  # not `array`: its import takes 0.4 MB
         self.actor_iteration = 0
-
-    def act(self, observation: "Buffer", action: "memoryview[float]") -> None:
-        """The policy without noise: `observation` (n,) float64 to `action` (m,) float32 in [-1, 1]."""
-        self.actor.act(observation, action, self.act_pass)
-
-    def explore(self, observation: "Buffer", action: "memoryview[float]") -> None:
-        """Lines 8-9: the policy's action with exploration noise N(0, sigma), clipped to [-1, 1]."""
-        self.act(observation, action)
-        self.random.normal(self.noise, self.config.exploration_noise)
-        for i in range(self.action_size):
-            action[i] = max(-1.0, min(1.0, action[i] + self.noise[i]))
 
     def learn(self) -> None:
         """Lines 12-29 on what the batch holds."""

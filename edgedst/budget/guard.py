@@ -44,6 +44,7 @@ class Guard:
         self.budget_bytes = budget_bytes
         self.limit_bytes = 0
         self.peak_bytes = 0  # the most that any look saw: the kernel's own peak lags behind
+        self.beside_bytes = 0  # of other processes, beyond what they share with this one; the budget holds both
 
     def enforce(self, headroom_bytes: int, files_bytes: int) -> None:
         """Set the limit; to be called once everything of the run is allocated.
@@ -55,7 +56,7 @@ class Guard:
                 the budget leaves beyond the headroom's other three quarters.
         """
         rss, _, data = memory()
-        left = self.budget_bytes - rss
+        left = self.budget_bytes - rss - self.beside_bytes
         margin = headroom_bytes // 4
         self._limit(data + max(0, left - max(margin, min(files_bytes, left - headroom_bytes + margin))))
 
@@ -84,7 +85,7 @@ class Guard:
 
     def peak(self) -> int:
         """The highest peak that any look saw, this one included, in bytes."""
-        self.peak_bytes = max(self.peak_bytes, memory()[1])
+        self.peak_bytes = max(self.peak_bytes, memory()[1] + self.beside_bytes)
         return self.peak_bytes
 
     def check(self) -> "tuple[int, int]":
@@ -94,12 +95,13 @@ class Guard:
             BudgetBroken: the peak is above the budget.
         """
         rss, peak, _ = memory()
-        peak = self.peak_bytes = max(self.peak_bytes, peak)
+        rss += self.beside_bytes
+        peak = self.peak_bytes = max(self.peak_bytes, peak + self.beside_bytes)
         if rss > self.budget_bytes - NEAR_BYTES:
             from edgedst import core  # the front end asks for `memory` alone: the core takes 1.4 MB
 
             core.release_file_pages()
-            rss = memory()[0]
+            rss = memory()[0] + self.beside_bytes
         if peak > self.budget_bytes:
             raise BudgetBroken(
                 f"The process took {peak / 1e6:.1f} MB at its peak and the budget is {self.budget_bytes / 1e6:.1f} MB."

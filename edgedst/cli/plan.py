@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from edgedst.cli.options import Debug, Device, training_options
+from edgedst.config import ROBOT, TrainConfig
+from edgedst.density import family
 from edgedst.launch.board import asked_board, planning_note, usual_settings
 from edgedst.launch.job import make_plan, preset_note
 from edgedst.launch.settings import configured
@@ -39,11 +41,12 @@ def plan(
     for note in (preset_note(settings), *ledger["notes"]):
         if note:
             print(note, file=sys.stderr)
-    typer.echo(ledger_text(settings.env, ledger, outside=settings.env_process))
+    typer.echo(ledger_text(settings, ledger))
 
 
-def ledger_text(env: str, ledger: dict[str, Any], outside: bool) -> str:
+def ledger_text(settings: TrainConfig, ledger: dict[str, Any]) -> str:
     """The ledger as a table: bytes, share of the budget, line."""
+    env, outside = settings.env, settings.env_process
     budget = ledger["budget_bytes"]
     rows = ledger["replay_rows"]
     lines = [f"{env} in {budget / 1e6:g} MB ({budget:,} bytes)", ""]
@@ -65,6 +68,27 @@ def ledger_text(env: str, ledger: dict[str, Any], outside: bool) -> str:
             f"{ledger['constant_observations']} of {ledger['observation_size']} observations never move in this task: "
             "the replay does not store them, the networks see them."
         )
+    if "update_seconds" in ledger:
+        lines += ["", *robot_lines(settings, ledger["step_seconds"], ledger["update_seconds"])]
     if outside:
         lines.append("The environment runs in a process of its own, outside this budget.")
     return "\n".join(lines)
+
+
+def robot_lines(settings: TrainConfig, step_seconds: float, update_seconds: float) -> list[str]:
+    """What a machine's rate affords, and the settings that it is trained with where no others are typed."""
+    fit = step_seconds / update_seconds
+    asked, most = settings.updates_per_step, settings.max_updates_per_step
+    wanted = f"{asked} a step are asked for" if asked else f"as many as fit, at most {most}, are asked for"
+    if asked > fit:
+        wanted += "; learning will fall behind, acting will not"
+    usual = ", ".join(
+        f"{name} {','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name in ("method", *ROBOT[family(settings.method)])
+        if (value := getattr(settings, name)) is not None
+    )
+    return [
+        f"An update takes {1e3 * update_seconds:.2g} ms here: {fit:.3g} fit into a step of {1e3 * step_seconds:g} ms; "
+        f"{wanted}.",
+        f"A robot.py's own defaults, as they are now: {usual}.",
+    ]

@@ -62,6 +62,12 @@ class Tally:
             told[name] = None if before is None or told[name] is None else before + told[name]
         return told
 
+    def watts(self, seconds: float) -> "float | None":
+        """Mean power of the last seconds; None: there was no sample."""
+        now = self._clock()
+        powers = self._meter.powers(now - seconds, now)
+        return sum(powers) / len(powers) if powers else None
+
     def logged(self) -> "dict[str, Any]":
         """For a line of metrics."""
         total = self.total()

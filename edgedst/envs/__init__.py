@@ -24,6 +24,10 @@ class Environment:
     hardware: bool = False
     # (index, bound) of the largest bound that an observation is declared to have; None: none has one.
     largest_observation: "tuple[int, float] | None" = None
+    # Bounds of the observation that the networks see as -1 and 1; None: they see it as it is.
+    observation_low: "tuple[float, ...] | None" = None
+    observation_high: "tuple[float, ...] | None" = None
+    growth_beside = 0  # bytes that `memory_beside` may grow by
     observation: "memoryview[float]"  # format 'd', (observation_size,)
     # (index, value) of observations that never move, by the task's definition: the replay need not store them.
     constants: "list[tuple[int, float]]" = []  # noqa: RUF012  # the lean trainer does without typing.ClassVar
@@ -68,6 +72,10 @@ class Environment:
     def take_warnings(self) -> list[str]:
         """The simulator's warnings since the last call."""
         return []
+
+    def memory_beside(self) -> int:
+        """Bytes that processes of its own take, beyond what they share with this one, and that the budget counts."""
+        return 0
 
     def close(self) -> None:
         """Free what the host holds outside of this process's memory. Twice is harmless.

@@ -7,7 +7,8 @@ import os
 
 from edgedst.envs import Environment
 from edgedst.envs.tasks import NATIVE_TASKS
-from edgedst.errors import SimulatorMismatch, UnknownEnvironment
+from edgedst.errors import ConfigError, SimulatorMismatch, UnknownEnvironment
+from edgedst.files import is_robot_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def locate(
     """Describe the host of `env_id`, in values that JSON holds.
 
     Args:
-        env_id: a gymnasium id, or `module:EnvId`.
+        env_id: a gymnasium id, `module:EnvId`, or the path of a robot.py.
         process: put the environment into a process of its own, through gymnasium.
         max_episode_steps: replaces the task's own time limit.
         kwargs: arguments of the environment, values that JSON holds. The native tasks have none: with some, gymnasium
@@ -32,6 +33,8 @@ def locate(
         UnknownEnvironment: no such task, where that can be told without importing gymnasium.
         SimulatorMismatch: a native task without an installed MuJoCo that can be read.
     """
+    if is_robot_file(env_id):
+        return _robot(env_id, process, max_episode_steps, kwargs)
     _refuse_malformed(env_id)
     _refuse_near_misses(env_id)
     common: Spec = {"env": env_id, "max_episode_steps": max_episode_steps}
@@ -70,6 +73,10 @@ def make(spec: "Spec") -> Environment:
         from edgedst.envs.mujoco import MujocoEnvironment
 
         return MujocoEnvironment(spec["env"], spec["library"], spec["model_file"], spec["state_bits"], limit)
+    if spec["host"] == "robot":
+        from edgedst.envs.robot import RobotEnvironment
+
+        return RobotEnvironment(spec["env"], limit)
     if spec["host"] == "process":
         from edgedst.envs.process_host import ProcessEnvironment
 
@@ -122,6 +129,17 @@ def read_state_bits(headers: str) -> dict[str, int]:
             "Try `pip install -U mujoco`, or `--env-process`."
         )
     return bits
+
+
+def _robot(path: str, process: bool, max_episode_steps: "int | None", kwargs: "dict[str, Any] | None") -> "Spec":
+    if not os.path.isfile(path):
+        what = "is a folder" if os.path.isdir(path) else "does not exist"
+        raise UnknownEnvironment(f"`{path}` {what}; a robot.py was expected. `edgedst init robot` writes one.")
+    if process:
+        raise ConfigError(f"`{path}` acts in a process of its own as it is: leave `--env-process` out.")
+    if kwargs:
+        raise ConfigError(f"`{path}` takes no arguments: leave `--env-kwargs` out, and write them into the file.")
+    return {"host": "robot", "env": path, "max_episode_steps": max_episode_steps}
 
 
 def _refuse_malformed(env_id: str) -> None:

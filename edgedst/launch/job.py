@@ -215,11 +215,16 @@ def command(job: dict[str, Any], isa: str | None = None) -> tuple[list[str], dic
         raise CoreNotBuilt("edgedst's compiled core is missing. In a checkout run `pip install .`, or `make train`.")
     # An editable install has its core in site-packages and its Python in the checkout.
     folders = list(dict.fromkeys([str(package), str(Path(core.origin).parent)]))
-    native = job["spec"]["host"] == "mujoco"
+    host = job["spec"]["host"]
+    native = host in ("mujoco", "robot")
     # The current folder comes last: a random.py of the user's must not stand in for Python's own.
-    path = f"[{str(package.parent)!r}, *sys.path]" if native else f"{[*[entry for entry in sys.path if entry], '']!r}"
+    # A robot.py may import what is installed, and finds it without `site` and what that takes.
+    lean = f"[{str(package.parent)!r}, *sys.path]"
+    path = lean if host == "mujoco" else f"{[*[entry for entry in sys.path if entry], '']!r}"
     # A contender of `edgedst profile` is the trainer with a goal.
-    module = "edgedst.profile.worker" if "profile" in job else "edgedst.trainer"
+    module = "edgedst.live" if host == "robot" else "edgedst.trainer"
+    if "profile" in job:
+        module = "edgedst.profile.worker"
     boot = _BOOT.format(path=path, package=folders, rest=_MAIN.format(module=module))
     flags = ["-I", "-S"] if native else []
     # One heap: a second thread's own would be mapped and not used. One thread in NumPy's BLAS, whose buffers are large.

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from edgedst.config import SETTINGS, TrainConfig, by_own_names
+from edgedst.config import ROBOT, ROBOT_METHOD, SETTINGS, TrainConfig, by_own_names
 from edgedst.density import family
 from edgedst.errors import ConfigError
+from edgedst.files import is_robot_file
 from edgedst.setting import one_line
 
 
@@ -104,4 +105,9 @@ def combined(
         if typed.get("steps", base.steps) != base.steps:
             stale.append("topology_stop_steps")
         settings = {name: value for name, value in settings.items() if name not in stale}
-    return TrainConfig.from_settings({**(usual or {}), **settings, **typed}, "The command line").resolved()
+    usual = dict(usual or {})
+    given = {**settings, **typed}
+    if is_robot_file(str(given.get("env", ""))):
+        usual["method"] = given.get("method", ROBOT_METHOD)
+        usual |= ROBOT.get(family(str(usual["method"])), {})
+    return TrainConfig.from_settings({**usual, **given}, "The command line").resolved()

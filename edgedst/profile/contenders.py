@@ -21,6 +21,7 @@ from edgedst.child import python_of, tied
 from edgedst.config import METHODS, TrainConfig
 from edgedst.density import DENSE_METHODS, family
 from edgedst.errors import ConfigError, EdgedstError, ProfileError
+from edgedst.files import is_robot_file
 from edgedst.parse import json_object
 from edgedst.profile.window import PREFIX
 
@@ -66,9 +67,17 @@ def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tupl
     Where the user `named` whom it is held against, a missing PyTorch is an error.
 
     Raises:
-        ConfigError: the method is dense, or `against` names something else.
+        ConfigError: the task is a machine, the method is dense, or `against` names something else.
         ProfileError: PyTorch was asked for and is not installed.
     """
+    if is_robot_file(config.env) or config.hardware:
+        hidden = ",".join(map(str, config.hidden))
+        raise ConfigError(
+            f"In a profile each contender trains from nothing, and each would move the machine of `{config.env}`. What "
+            "an update costs depends on sizes alone: profile a simulator of similar ones, for example `edgedst profile "
+            f"--env InvertedPendulum-v4 --method {config.method} --hidden {hidden} --lambda2 {config.lambda2:g}` (4 "
+            "observations, 1 action)."
+        )
     kind = family(config.method)
     if config.method in DENSE_METHODS:
         sparse = [method for method in METHODS if method not in DENSE_METHODS and family(method) == kind]

@@ -10,7 +10,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,11 +27,20 @@ from edgedst.runs import state as states
 from edgedst.runs.reading import environment_id, finite, read_regular, reading, reason, version, whole
 
 FloatArray = npt.NDArray[np.float32]
+Bounds = tuple[tuple[float, ...], tuple[float, ...]]  # low, high
 Result = TypeVar("Result")
 
 _MOST_PLACES = 2**28  # of a layer; as a dense matrix they take 1 GB
 # What reading a file that somebody made may raise.
 _UNREADABLE = (ArithmeticError, KeyError, TypeError, ValueError, RecursionError)
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """What a layer's inputs are counted in, where that differs from one to the other."""
+
+    middle: npt.NDArray[np.float64]  # (I,): where a weight's rounding should do nothing
+    scales: FloatArray  # (I,): powers of two; weights divided by them are of one size, which is what few bits can store
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +52,22 @@ class ActorLayer:
     indices: npt.NDArray[np.uint32]
     values: FloatArray
     bias: FloatArray
+    units: Units | None = None  # None: one unit, around 0
 
     @property
     def nnz(self) -> int:
         """Stored weights."""
         return int(self.indices.size)
+
+    @property
+    def rows(self) -> npt.NDArray[np.intp]:
+        """(nnz,): the output of each weight."""
+        return self.indices.astype(np.intp) // self.in_features
+
+    @property
+    def columns(self) -> npt.NDArray[np.intp]:
+        """(nnz,): its input."""
+        return self.indices.astype(np.intp) % self.in_features
 
     @property
     def sparsity(self) -> float:
@@ -68,6 +88,9 @@ class ActorWeights:
 
     Of SAC's it is the policy without noise: the last layer has only the rows of the means. Those of log sigma are a
     layer of their own beside it, which takes the same features.
+
+    It takes observations as the environment gives them. A machine's were normalised in training; `_folded` put that
+    into the first layer.
     """
 
     environment: str
@@ -82,6 +105,7 @@ class ActorWeights:
     evaluation_sd: float | None
     log_std_head: ActorLayer | None = None  # SAC's: log sigma, m outputs, not yet clamped
     checkpoint: str = "last"  # or "best"
+    observation_bounds: Bounds | None = None  # that training took for -1 and 1; None: it took observations as they are
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -185,6 +209,9 @@ def _read_actor(run: Path, state: dict[str, Any], checkpoint: str) -> ActorWeigh
     try:
         sizes = [whole(size, 1) for size in about["sizes"]["actor"]]
         layers = _actor_layers(tensors, sizes, path)
+        bounds = _observation_bounds(about, sizes[0])
+        if bounds is not None:
+            layers = (_folded(layers[0], bounds), *layers[1:])
         log_std_head = None
         if about["method"] not in METHODS:
             raise ValueError(f"{about['method']!a:.100} is no method of this edgedst")
@@ -206,13 +233,14 @@ def _read_actor(run: Path, state: dict[str, Any], checkpoint: str) -> ActorWeigh
             evaluation_sd=_finite_or_none(about.get("evaluation_sd")),
             log_std_head=log_std_head,
             checkpoint=checkpoint,
+            observation_bounds=bounds,
         )
     except _UNREADABLE as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
-            f"`{path}` is not what edgedst writes: {reason(error)}. Expected the actor's sizes and action bounds in "
-            "its metadata and one indices, values and bias tensor a layer."
+            f"`{path}` is not what edgedst writes: {reason(error)}. Expected the actor's sizes and bounds in its "
+            "metadata and one indices, values and bias tensor a layer."
         ) from error
     if not len(low) == len(high) == sizes[-1] > 0 or any(a > b for a, b in zip(low, high, strict=True)):
         raise CheckpointError(
@@ -305,9 +333,63 @@ def _split_head(layers: tuple[ActorLayer, ...]) -> tuple[tuple[ActorLayer, ...],
     rows = head.out_features // 2
     first = rows * head.in_features  # flat position of log sigma's first row
     nnz = int(np.searchsorted(head.indices, first))
-    means = ActorLayer(head.in_features, rows, head.indices[:nnz], head.values[:nnz], head.bias[:rows])
+    means = replace(
+        head, out_features=rows, indices=head.indices[:nnz], values=head.values[:nnz], bias=head.bias[:rows]
+    )
     later = head.indices[nnz:] - np.uint32(first)
-    return (*layers[:-1], means), ActorLayer(head.in_features, rows, later, head.values[nnz:], head.bias[rows:])
+    log_std = replace(head, out_features=rows, indices=later, values=head.values[nnz:], bias=head.bias[rows:])
+    return (*layers[:-1], means), log_std
+
+
+def middle_and_half(bounds: Bounds) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """(n,) each: what training subtracted from observations, and what it then divided them by."""
+    low, high = (np.array(bound, dtype=np.float64) for bound in bounds)
+    return (low + high) / 2, (high - low) / 2
+
+
+def _observation_bounds(about: dict[str, Any], observation_size: int) -> Bounds | None:
+    """Those of a machine's observations; None: the metadata has none.
+
+    Raises:
+        ValueError: they are no bounds of so many observations.
+    """
+    if "observation_low" not in about and "observation_high" not in about:
+        return None
+    low, high = (tuple(map(finite, about[f"observation_{side}"])) for side in ("low", "high"))
+    if not len(low) == len(high) == observation_size:
+        raise ValueError(
+            f"observation_low has {len(low)} numbers and observation_high {len(high)} for {observation_size} "
+            "observations"
+        )
+    largest = float(np.finfo(np.float32).max)
+    for index, (one, other) in enumerate(zip(low, high, strict=True)):
+        if not (-largest <= one < other <= largest and np.float32(one) < np.float32(other)):
+            raise ValueError(
+                f"observation {index} lies between {one:g} and {other:g}; low < high, that float32 tells apart, was "
+                "expected"
+            )
+    return low, high
+
+
+def _folded(layer: ActorLayer, bounds: Bounds) -> ActorLayer:
+    """The layer that gives for observations what `layer` gives for (observation - middle) / half.
+
+    Raises:
+        ValueError: float32 does not reach as far as its weights.
+    """
+    middle, half = middle_and_half(bounds)
+    with np.errstate(over="ignore"):  # told below
+        values = (layer.values / half[layer.columns]).astype(np.float32)
+        # Of the rounded weights: so their rounding counts from the middle on, and not from 0.
+        shift = np.bincount(layer.rows, values * middle[layer.columns], minlength=layer.out_features)
+        bias = (layer.bias - shift).astype(np.float32)
+    if not (np.isfinite(values).all() and np.isfinite(bias).all()):
+        raise ValueError(
+            f"observations between {list(bounds[0])} and {list(bounds[1])} have units in which float32 does not reach "
+            "as far as the actor's weights"
+        )
+    exponents = np.clip(-np.rint(np.log2(half)), -126, 126)  # what float32 has without losing digits
+    return replace(layer, values=values, bias=bias, units=Units(middle, np.exp2(exponents).astype(np.float32)))
 
 
 def _finite_or_none(value: Any) -> float | None:

@@ -10,7 +10,7 @@ import os
 from binascii import crc32
 
 from edgedst.errors import CheckpointError
-from edgedst.files import folder_error, put_in_place, remove, sync, temporary, write_all, write_whole
+from edgedst.files import folder_error, put_in_place, remove, sync, temporary, told_name, write_all, write_whole
 from edgedst.plain_json import dumps, loads
 from edgedst.runs.state import state_bytes
 
@@ -56,6 +56,7 @@ class Checkpoints:
         self.dtype = dtype
         self.segments: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None  # state.json's record of the best actor's file
+        self.about: dict[str, Any] = {}  # metadata of the networks that were read
         self._kept = ""  # the networks' file that state.json names
         self._chunk = bytearray(max(CHUNK_BYTES, row_bytes))
 
@@ -222,9 +223,11 @@ class Checkpoints:
 
     def _check_about(self, about: "dict[str, Any]", state: "dict[str, Any]") -> None:
         """The networks are those of state.json's run and step, and of this environment's sizes."""
+        told = {**state, "env": told_name(state["env"])}
         for name in ("env", "method", "seed", "step"):
-            if name in about and about[name] != state.get(name):
-                raise ValueError(f"its networks are of {name} {about[name]}, and state.json says {state.get(name)}")
+            if name in about and about[name] != told.get(name):
+                raise ValueError(f"its networks are of {name} {about[name]}, and state.json says {told.get(name)}")
+        self.about = about
         sizes = about.get("sizes", {}).get("actor")
         now = list(self.networks["actor"].sizes)
         if sizes and sizes[0] != now[0]:

@@ -70,6 +70,8 @@ class Episode:
         Raises:
             RunFolderError: the file cannot be written.
         """
+        if self._environment.hardware:  # it cannot be gone on with
+            return ""
         state = self._environment.state()
         if state is not None:
             return b2a_base64(state, newline=False).decode()

@@ -21,7 +21,10 @@ from edgedst.runs.reading import reading
 from edgedst.runs.state import read_state
 
 # What may differ from the run that is resumed: results do not depend on it.
-CHANGEABLE = ("threads", "checkpoint_every", "budget_mb", "energy")
+CHANGEABLE = (
+    *("threads", "checkpoint_every", "budget_mb", "energy"),
+    *("max_missed", "max_temperature", "max_watts", "max_cpu", "max_updates_per_step"),
+)
 # What the first checkpoint writes before its state.json: a run that has no more than that has done nothing yet.
 _FIRST = ("networks-000000000.", "best-000000000.", "replay-0000000000.", "episode-000000000.", ".")
 

@@ -9,7 +9,7 @@ import time
 from binascii import crc32
 
 from edgedst.errors import CheckpointError, RunFolderError
-from edgedst.files import folder_error, locked, make_folder, sync, write_all, write_whole
+from edgedst.files import folder_error, is_robot_file, locked, make_folder, sync, told_name, write_all, write_whole
 from edgedst.plain_json import dumps, pretty
 
 ORDER = "order"  # in the folder of the runs: theirs, one a line, in the order in which they began
@@ -64,6 +64,22 @@ class RunFolder:
         """
         text = content if isinstance(content, str) else pretty(content)
         write_whole(os.path.join(self.path, name), text.encode())
+
+    def append(self, name: str, text: str) -> None:
+        """Add to a log that no checkpoint counts on.
+
+        Raises:
+            RunFolderError: it cannot be written.
+        """
+        path = os.path.join(self.path, name)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            try:
+                write_all(descriptor, text.encode())
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise folder_error(error, path) from error
 
     def open_metrics(self, new: bool) -> None:
         """Open metrics.jsonl and lock the run, until this process ends, however it ends: two would spoil it.
@@ -170,7 +186,12 @@ def _append_to_order(run_dir: str, path: str) -> None:
 
 
 def folder_name(env: str) -> str:
-    """An environment's id as a folder name: `module:Env-v0` and `Space/Env-v0` have characters that folders lack."""
+    """An environment's id as a folder name: `module:Env-v0` and `Space/Env-v0` have characters that folders lack.
+
+    A robot.py has its own name, without its folder.
+    """
+    if is_robot_file(env):
+        env = told_name(env).removesuffix(".py")
     return "".join([c if c.isalnum() or c in "-_." else "-" for c in env])
 
 

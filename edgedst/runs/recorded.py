@@ -10,25 +10,39 @@ from typing import Any
 import numpy as np
 
 from edgedst.errors import CheckpointError
-from edgedst.runs.actor import FloatArray, while_training
+from edgedst.runs.actor import Bounds, FloatArray, middle_and_half, while_training
 from edgedst.runs.reading import reason
 
 _REPLAY_DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 
 
-def recorded_observations(run: Path, count: int, observation_size: int, action_size: int) -> FloatArray:
+def recorded_observations(
+    run: Path, count: int, observation_size: int, action_size: int, bounds: Bounds | None = None
+) -> FloatArray:
     """The first `count` observations that the run's replay still has on disk, fewer when there are fewer.
 
     A record is observations (but those that never move, which state.json tells), then actions, in the replay's dtype,
     then the reward (float32) and a byte of flags.
 
+    Args:
+        run: its folder.
+        count: of rows, at most.
+        observation_size: n.
+        action_size: m.
+        bounds: `ActorWeights.observation_bounds`: a machine's replay has observations normalised by them.
+
     Returns:
-        (rows, observation_size) float32.
+        (rows, observation_size) float32, as the environment gave them, but for the replay's rounding.
 
     Raises:
         CheckpointError: when state.json names a segment that is missing, damaged or of another shape.
     """
-    return while_training(run, lambda state: _read_observations(run, state, count, observation_size, action_size))
+    seen = while_training(run, lambda state: _read_observations(run, state, count, observation_size, action_size))
+    if bounds is None:
+        return seen
+    middle, half = middle_and_half(bounds)
+    observations: FloatArray = (seen * half + middle).astype(np.float32)
+    return observations
 
 
 def _read_observations(

@@ -18,6 +18,7 @@ import difflib
 import itertools
 import json
 import math
+import shlex
 import stat
 import zlib
 from dataclasses import dataclass, fields
@@ -25,9 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from edgedst import parse
-from edgedst.config import TrainConfig, by_own_names
+from edgedst.config import SETTINGS, TrainConfig, by_own_names
 from edgedst.density import DENSE_METHODS
 from edgedst.errors import StudyError
+from edgedst.files import is_robot_file
 from edgedst.report.text import one_line
 from edgedst.runs.folder import folder_name
 
@@ -36,6 +38,14 @@ MOST_RUNS = 10_000  # of a study: more are a slip, and would take minutes to be 
 
 # Results do not depend on these, so a run may go on with others.
 FREE_SETTINGS = ("threads", "checkpoint_every", "energy")
+
+# Settings that there were not always, and what holds without them.
+_LATER: dict[str, Any] = {
+    "env_kwargs": {},
+    "hardware": False,
+    **{name: SETTINGS[name].default for name in ("updates_per_step", "max_updates_per_step")},
+    **{name: SETTINGS[name].default for name in ("max_missed", "max_temperature", "max_watts", "max_cpu")},
+}
 
 # What a topology that stays as it was drawn has no use for, and what one that is full has not.
 _OF_EVOLUTION = ("eta", "evolve_every", "topology_stop_steps")
@@ -80,8 +90,9 @@ def identity(config: TrainConfig) -> str:
     """Everything that results depend on, as text: two runs with the same are the same run."""
     unused = {*FREE_SETTINGS, *idle_settings(config.method)}
     settings = {name: value for name, value in config.settings().items() if name not in unused}
-    if not settings["env_kwargs"]:  # runs from before there was such a setting are the same runs
-        del settings["env_kwargs"]
+    for name, default in _LATER.items():  # runs from before there was such a setting are the same runs
+        if settings[name] == default:
+            del settings[name]
     # 50 and 50.0 are one budget.
     return json.dumps(
         {n: float(v) if n in _FLOATS and v is not None else v for n, v in settings.items()}, sort_keys=True
@@ -123,7 +134,8 @@ def read_study(path: Path) -> Study:
     """A study with all of its runs.
 
     Raises:
-        StudyError: the file cannot be read, is not TOML, has keys that it cannot have, or names a run twice.
+        StudyError: the file cannot be read, is not TOML, has keys that it cannot have, names a machine, or names a run
+            twice.
         ConfigError: a setting is unknown or has an impossible value.
     """
     try:
@@ -142,6 +154,7 @@ def read_study(path: Path) -> Study:
         blocks.append((_label(grid, where), _axes(grid, content.get("settings", {}), where), where))
     _refuse_too_many(sum(math.prod(map(len, axes.values())) for _, axes, _ in blocks), path)
     points = [point for block in blocks for point in _expand(*block)]
+    _refuse_machines(points, path)
     _refuse_duplicates(points, path)
     points.sort(key=lambda point: point.config.seed)
     title, description = (one_line(content.get(name, "")) for name in ("title", "description"))
@@ -200,6 +213,17 @@ def _values(name: str, value: Any, where: str) -> list[Any]:
     if not value:
         raise StudyError(f"{where}: `{name}` is an empty list. Give it a value, or leave it out.")
     return value if name != "hidden" or isinstance(value[0], list) else [value]
+
+
+def _refuse_machines(points: list[Point], path: Path) -> None:
+    """There is one machine, and a study's runs go side by side."""
+    for config in (point.config for point in points):
+        if is_robot_file(config.env) or config.hardware:
+            raise StudyError(
+                f"`{path}`: the runs of a study go side by side, and several would move the machine of `{config.env}` "
+                f"at once. Train one seed after the other: `edgedst train --env {shlex.quote(config.env)} --method "
+                f"{config.method} --seed {config.seed}{' --hardware' if config.hardware else ''}`."
+            )
 
 
 def _refuse_duplicates(points: list[Point], path: Path) -> None:

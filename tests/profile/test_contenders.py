@@ -2,9 +2,12 @@
 
 import importlib.util
 import json
+import re
 
 import pytest
+from typer.testing import CliRunner
 
+from edgedst.cli import verbs
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, ProfileError
 from edgedst.profile.contenders import contenders, torch_command
@@ -57,6 +60,29 @@ def test_a_missing_pytorch_is_an_error_where_it_was_named(without_torch):
 def test_contenders_that_make_no_comparison_are_refused(method, against, words):
     with pytest.raises(ConfigError, match=words):
         contenders(resolved(method), against, named=True)
+
+
+@pytest.mark.parametrize("settings", [{"env": "arm.py"}, {"env": "arm:Arm-v0", "hardware": True}])
+def test_a_machine_is_not_moved_contender_by_contender(settings):
+    config = resolved("ds-sac", hidden=(64, 32), lambda2=16.0, **settings)
+    with pytest.raises(ConfigError, match=r"each would move the machine of `.*arm") as refusal:
+        contenders(config, ["dense"], named=True)
+    advice = re.search(r"for example `edgedst profile (.*)` \(4 observations, 1 action\)", str(refusal.value))[1]
+    assert advice == "--env InvertedPendulum-v4 --method ds-sac --hidden 64,32 --lambda2 16"
+
+
+def test_the_command_refuses_a_machine_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "arm.py").write_text("raise SystemExit('imported')\n")
+    config = TrainConfig(env="arm.py", method="ds-sac").resolved().toml()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").write_text(config)
+    before = sorted(tmp_path.rglob("*"))
+    for typed in (["--env", "arm.py", "--json", "told.json"], ["run"]):
+        done = CliRunner().invoke(verbs.app, ["profile", *typed])
+        assert isinstance(done.exception, ConfigError)
+        assert f"would move the machine of `{tmp_path / 'arm.py'}`" in str(done.exception)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_pytorch_gets_the_threads_and_settings_of_the_others():

@@ -116,6 +116,16 @@ MANY = list(range(3_000))
         ("[grid]\nbudget_mb = [50, 50.0]", StudyError, r"twice"),
         ("[grid]\nmethod = ['ds-td3', 'td3']\nevolve_every = [200, 1000]", StudyError, r"td3 does not use them"),
         ("[grid]\nmethod = 'static-sac'\neta = [0.1, 0.2]", StudyError, r"static-sac does not use them"),
+        (
+            "[grid]\nenv = ['Hopper-v4', 'arm.py']",
+            StudyError,
+            r"several would move the machine of `/.*/arm\.py` at once",
+        ),
+        (
+            "[grid]\nhardware = true\nmethod = 'sac'\nseed = [4]",
+            StudyError,
+            r"Train one seed after the other: `edgedst ",
+        ),
         ("[settings]\nsteps = 3", StudyError, r"has no grid"),
         ("steps = 3\n[grid]\nseed = 0", StudyError, r"unknown key `steps`. Settings of all runs stand below"),
         ("[gird]\nseed = 0", StudyError, r"unknown key `gird`. Did you mean `grid`\?"),

@@ -30,16 +30,16 @@ void bind_arena(nb::module_& m) {
   nb::class_<Arena>(m, "Arena")
       .def(
           "__init__",
-          [](Arena* self, nb::object capacity_bytes) {
+          [](Arena* self, nb::object capacity_bytes, int file) {
             const bool measuring = capacity_bytes.is_none();
             size_t bytes = 0;
             if (!measuring && !nb::try_cast(capacity_bytes, bytes))
               throw std::invalid_argument("Arena: capacity_bytes is " +
                                           std::string(nb::repr(capacity_bytes).c_str()) +
                                           ", expected a number of bytes, or None to measure");
-            new (self) Arena(bytes, measuring);
+            new (self) Arena(bytes, measuring, file);
           },
-          "capacity_bytes"_a.none() = nb::none())
+          "capacity_bytes"_a.none() = nb::none(), "file"_a = -1)
       .def("regions", &Arena::regions)
       .def_prop_ro("used_bytes", &Arena::used_bytes)
       .def_prop_ro("measuring", &Arena::measuring);

@@ -12,6 +12,7 @@ void bind_losses(nb::module_& m);
 void bind_gaussian(nb::module_& m);
 void bind_workspace(nb::module_& m);
 void bind_network(nb::module_& m);
+void bind_link(nb::module_& m);
 void bind_mujoco(nb::module_& m);
 
 NB_MODULE(_core, m) {
@@ -23,5 +24,6 @@ NB_MODULE(_core, m) {
   bind_gaussian(m);
   bind_workspace(m);
   bind_network(m);
+  bind_link(m);
   bind_mujoco(m);
 }

@@ -6,15 +6,21 @@
 
 namespace edgedst {
 
-Arena::Arena(size_t capacity_bytes, bool measuring)
+Arena::Arena(size_t capacity_bytes, bool measuring, int file)
     : capacity_bytes_(measuring ? 0 : capacity_bytes), measuring_(measuring) {
   if (capacity_bytes_ == 0) return;
-  void* block =
-      mmap(nullptr, capacity_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const bool shared = file >= 0;
+  // What a file holds may be in use already: its pages are made resident without writing to them.
+  void* block = mmap(nullptr, capacity_bytes_, PROT_READ | PROT_WRITE,
+                     shared ? MAP_SHARED | MAP_POPULATE : MAP_PRIVATE | MAP_ANONYMOUS, file, 0);
   if (block == MAP_FAILED)
     throw ArenaFull("Arena: the system does not give " + std::to_string(capacity_bytes_) +
                     " bytes");
   base_ = static_cast<char*>(block);
+  if (shared) return;
+  // A process that an environment forks has no use for it, and would keep a copy of all that is
+  // written here.
+  madvise(block, capacity_bytes_, MADV_DONTFORK);
   constexpr size_t kSmallestPage = 4096;
   for (size_t i = 0; i < capacity_bytes_; i += kSmallestPage)
     static_cast<volatile char*>(base_)[i] = 0;

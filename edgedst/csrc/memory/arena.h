@@ -25,7 +25,9 @@ class Arena {
   // Reserves `capacity_bytes` and writes to each page of them, so that the kernel cannot take the
   // promise back later. A measuring arena reserves nothing: it only counts what is taken, and
   // `take` returns nullptr.
-  Arena(size_t capacity_bytes, bool measuring);
+  // With a file (of memory, from memfd_create, that long and zeroed) other processes may map it,
+  // too.
+  Arena(size_t capacity_bytes, bool measuring, int file = -1);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;

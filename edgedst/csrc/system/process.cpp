@@ -82,6 +82,14 @@ size_t release_file_pages() {
   return released;
 }
 
+bool lock_memory() {
+#ifdef MCL_ONFAULT
+  return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0;
+#else
+  return false;
+#endif
+}
+
 void set_last_words(const std::string& words) {
   if (speaker == 0) std::atexit(speak);
   speaker = getpid();

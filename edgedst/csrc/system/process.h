@@ -12,6 +12,10 @@ namespace edgedst {
 // not tell.
 size_t release_file_pages();
 
+// Keep what is resident, and what becomes it, from being swapped out. False where that is not
+// allowed.
+bool lock_memory();
+
 // What this process writes to standard error, and ends with exit code 3, when a library ends it by
 // exit(): Python never hears of that. Empty: nothing.
 void set_last_words(const std::string& words);

@@ -1,0 +1,330 @@
+"""The learning side of a machine that learns while it acts: the trainer whose steps come from another process.
+
+It takes what the acting side hands over, updates as often as was asked or as fits, hands over whole actors, and writes
+everything that is written. The acting side never waits for it; what it waits for here is the next step, or its share.
+"""
+
+import os
+import sys
+from _signal import SIGINT  # type: ignore[import-not-found]  # `signal` imports enum
+from time import monotonic, monotonic_ns, sleep
+
+from edgedst import core, saving, trainer
+from edgedst.errors import EdgedstError, RobotFault, RunFolderError
+from edgedst.evaluation import log
+from edgedst.machine import Machine
+from edgedst.machine import link as fields
+from edgedst.machine.histogram import Histogram
+from edgedst.machine.link import HEADER
+from edgedst.reserve import Reserve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+IDLE_SECONDS = 0.002  # at most, until the ring is looked at again
+BESIDE_SECONDS = 5.0  # between two looks at the other processes' memory
+TOLD_SECONDS = 10.0  # after which somebody is told that a reset is still awaited, and that learning falls behind
+BEHIND_STEPS = 50  # of updates that are owed before that counts as falling behind
+LEARNERS_NICE = 10
+WEIGHTS = "weights.csv"
+
+
+def main() -> int:
+    """See `trainer.main`."""
+    return trainer.main(LiveTraining)
+
+
+class LiveTraining(trainer.Training):
+    """A run on a machine. Its steps, and so its numbers, follow a clock: no two runs are the same."""
+
+    environment: Machine
+
+    def prepare(self, lines: "Any", state: "dict[str, Any] | None") -> None:
+        """As every run; then what is particular to a machine."""
+        self.guard.beside_bytes = self.environment.memory_beside()
+        super().prepare(lines, state)
+        config = self.config
+        self.period = 1 / self.environment.rate_hz
+        self.reserve = Reserve(config, self.energy)
+        self.base_step = self.step
+        self.first_iteration = self.agent.iteration
+        self.owed_from = self.agent.iteration  # updates and steps that the updates a step are counted from
+        self.owed_step = max(self.step, config.start_steps)
+        self.jitter_us, self.latency_us, self.age_ms = Histogram(), Histogram(), Histogram()
+        self.episode_jitter_us, self.episode_latency_us = Histogram(), Histogram()
+        self.missed = self.episode_missed = self.cut_off = self.lost = self.dropped = 0
+        self.behind = 0
+        self.returns: list[float] = []  # of the evaluation under way
+        self.evaluated = 0
+        self.published = -1
+        self.next_beside = self.next_word = 0.0
+        self.waiting_since = 0.0
+        self.weights: list[str] = []  # lines of WEIGHTS that are not written yet
+        self.acted_with = -1
+        self.acting_since = self.acted_until = 0.0
+        self.acting_steps = 0
+
+    def begin_episode(self) -> None:
+        """The acting side does."""
+
+    def evaluation_is_due(self) -> bool:
+        """The acting side knows."""
+        return False
+
+    def loop(self) -> None:
+        """Take, learn, hand over, save."""
+        config, machine, agent = self.config, self.environment, self.agent
+        self.progress.start(self.step)
+        self.publish()
+        core.release_file_pages()
+        machine.go(self.step, self.episode)
+        if machine.note:
+            os.nice(LEARNERS_NICE)  # the acting side, without a class of its own, goes first
+        for note in (machine.note, self.reserve.missing()):
+            if note:
+                self.progress.say(note)
+        self.acting_since = monotonic()
+        saved_at = self.step // config.checkpoint_every
+        while True:
+            self.hear()
+            if self.take_steps():
+                self.publish()
+            if self.stop or self.step >= config.steps:
+                break
+            if self.step // config.checkpoint_every > saved_at:
+                saved_at = self.step // config.checkpoint_every
+                self.guard.check()
+                self.save()
+            if self.updates_owed() and agent.replay.transitions:
+                began = monotonic()
+                agent.update()
+                self.reserve.rest(began)
+                self.unsaved = True
+            else:
+                self.publish()
+                sleep(min(IDLE_SECONDS, self.period / 4))
+            self.watch()
+        self.finish()
+
+    def hear(self) -> None:
+        """What the acting side says. When it has failed, what it has done until then is saved first.
+
+        Raises:
+            RobotFault, BudgetBroken: it has ended.
+        """
+        try:
+            self.environment.check()
+        except EdgedstError:
+            self.take_steps()
+            try:
+                self.save()
+            except RunFolderError:
+                pass  # the checkpoint before is good
+            raise
+
+    def finish(self) -> None:
+        """Bring the machine to rest first; then save."""
+        try:
+            self.environment.close()
+        except RobotFault:
+            pass  # it may be moving: `fault` tells that when all is saved
+        self.take_steps()
+        fault = self.environment.fault()
+        if self.environment.rested or not fault:
+            self.progress.say(f"The machine is at rest: {self.environment.rested or 'nothing had moved'}.")
+        # N updates a step are N of the last steps, too, as long as learning keeps up.
+        most = BEHIND_STEPS * self.config.updates_per_step
+        while self.updates_owed() and self.behind <= most and self.agent.replay.transitions and most:
+            self.agent.update()
+            self.unsaved = True
+        if self.unsaved:
+            self.save()
+        if fault:
+            raise fault
+
+    def request_stop(self, number: int, _frame: object) -> None:
+        """At a signal the machine comes to rest at once; a second Ctrl-C ends what blocks in robot.py, too."""
+        self.environment.end(at_once=self.signalled and number == SIGINT)
+        self.stop = self.signalled = True
+
+    def updates_owed(self) -> bool:
+        """Whether another update is due: N a step, or as many as fit below the cap."""
+        steps = self.step - self.owed_step
+        if steps <= 0:
+            return False
+        done = self.agent.iteration - self.owed_from
+        wanted = steps * (self.config.updates_per_step or self.config.max_updates_per_step)
+        if self.config.updates_per_step:
+            self.behind = wanted - done
+        return bool(done < wanted)
+
+    def publish(self) -> None:
+        """Hand over the actor, if it has changed."""
+        agent = self.agent
+        if agent.iteration != self.published:
+            self.published = agent.iteration
+            self.environment.link.publish(agent.actor, agent.workspace, agent.iteration, monotonic_ns())
+
+    def take_steps(self) -> int:
+        """Everything that the ring holds; returns how many records that was."""
+        link = self.environment.link
+        count = 0
+        while link.ring.get(link.record):
+            self.take(*HEADER.unpack_from(link.record))
+            count += 1
+        return count
+
+    def take(
+        self,
+        kind: int,
+        flags: int,
+        steps: int,
+        length: int,
+        missed: int,
+        updates: int,
+        buffer: int,
+        dropped: int,
+        value: float,
+        jitter_us: float,
+        latency_us: float,
+        age_ms: float,
+    ) -> None:
+        """One record: see `link.HEADER`."""
+        link, replay = self.environment.link, self.agent.replay
+        terminated, truncated = bool(flags & fields.TERMINATED), bool(flags & fields.TRUNCATED)
+        self.dropped = dropped
+        if kind == fields.BEGIN:
+            self.remember(replay.begin_episode, link.observation)
+            return
+        if kind == fields.OVER:
+            self.end_of(flags, length, value, buffer)
+            return
+        self.acted_until = monotonic()
+        self.acting_steps += 1
+        self.missed += missed
+        self.episode_missed += missed
+        for histogram in (self.jitter_us, self.episode_jitter_us):
+            histogram.add(jitter_us)
+        if latency_us:
+            if updates:
+                self.age_ms.add(age_ms)
+            for histogram in (self.latency_us, self.episode_latency_us):
+                histogram.add(latency_us)
+        if kind == fields.TRIED:
+            return
+        self.step = self.base_step + steps
+        self.unsaved = True
+        if kind == fields.STEP:
+            self.remember(replay.add, link.action, value, link.observation, terminated, truncated)
+        else:
+            self.lost += 1
+        if updates != self.acted_with:
+            self.acted_with = updates
+            self.weights.append(f"{self.step},{updates}\n")
+
+    def end_of(self, flags: int, length: int, total: float, buffer: int) -> None:
+        """An episode is over."""
+        self.cut_off += bool(flags & fields.CUT_OFF)
+        if flags & fields.EVALUATION:
+            self.returns.append(total)
+            self.evaluated += 1
+            if len(self.returns) == self.config.eval_episodes:
+                self.count_evaluation(buffer)
+            self.environment.acknowledge(self.evaluated)
+        else:
+            self.episode_return, self.episode_length = total, length
+            timing = self.timing(self.episode_missed, episode=True)
+            self.end_episode(self.step, bool(flags & fields.TERMINATED), **timing)
+        self.episode_return, self.episode_length, self.episode_missed = 0.0, 0, 0
+        self.episode_jitter_us.clear()
+        self.episode_latency_us.clear()
+        if not self.config.eval_every:
+            self.progress.evaluation = f"{self.evaluations.newest[0]:,.1f} (training)"
+
+    def count_evaluation(self, buffer: int) -> None:
+        """Its returns; the actor that acted, which still lies in the link, is saved when it is the best."""
+        best_before = self.evaluations.best
+        mean, _ = self.evaluations.add(self.step, self.returns)
+        if mean > best_before:
+            networks = self.checkpoints.networks
+            self.checkpoints.networks = {**networks, "actor": self.environment.link.actors[buffer]}
+            try:
+                self.checkpoints.save_best(saving.about(self, "actor"))
+            finally:
+                self.checkpoints.networks = networks
+        self.wish_after_evaluation(mean)
+        log(self, len(self.returns))
+        self.returns = []
+
+    def timing(self, missed: int, episode: bool = False) -> "dict[str, Any]":
+        """Real time in numbers: of the episode, or of all that this process saw."""
+        jitter = self.episode_jitter_us if episode else self.jitter_us
+        latency = self.episode_latency_us if episode else self.latency_us
+        told: dict[str, Any] = {"missed_periods": missed}
+        for name, histogram in (("jitter", jitter), ("observation_to_action", latency)):
+            for share, of in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
+                told[f"{name}_{share}_ms"] = round(histogram.quantile(of) / 1e3, 3)
+        return told
+
+    def watch(self, evaluating: str = "") -> None:
+        """As every run; and the memory of the other processes, a reset that goes on, learning that falls behind."""
+        now = monotonic()
+        if now >= self.next_beside:
+            self.next_beside = now + BESIDE_SECONDS
+            self.guard.beside_bytes = max(self.guard.beside_bytes, self.environment.memory_beside())
+        resetting = self.environment.resetting
+        self.waiting_since = (self.waiting_since or now) if resetting else 0.0
+        if now >= self.next_word:
+            self.next_word = now + TOLD_SECONDS
+            if resetting and now - self.waiting_since >= TOLD_SECONDS:
+                self.progress.say(f"Waiting for reset() for {now - self.waiting_since:.0f} s; learning goes on.")
+            if self.behind > BEHIND_STEPS * self.config.updates_per_step:
+                self.progress.say(
+                    f"Learning is {self.behind:,} updates behind {self.config.updates_per_step} a step: "
+                    f"{self.updates_per_step():.2f} fit. Acting keeps its rate."
+                )
+            if word := self.reserve.word():
+                self.progress.say(word)
+        self.reserve.look(now)
+        super().watch(evaluating)
+
+    def updates_per_step(self) -> float:
+        """Updates for each step behind the random ones, of this process."""
+        updates: int = self.agent.iteration - self.owed_from
+        steps: int = max(1, self.step - self.owed_step)
+        return updates / steps
+
+    def save(self) -> None:
+        """A checkpoint, and which weights acted when."""
+        self.folder.append(WEIGHTS, "".join(self.weights))
+        self.weights = []
+        super().save()
+
+    def more_to_tell(self) -> "dict[str, Any]":
+        """What real time was like."""
+        return {"real_time": self.real_time()}
+
+    def real_time(self) -> "dict[str, Any]":
+        """In numbers, of this process."""
+        return {
+            "rate_hz": self.environment.rate_hz,
+            "steps_acted": self.acting_steps,
+            **self.timing(self.missed),
+            "steps_not_stored": self.lost,
+            "records_dropped": self.dropped,
+            "episodes_cut_off": self.cut_off,
+            "updates_per_step": round(self.updates_per_step(), 3),
+            "updates_behind": max(0, self.behind),
+            "weights_age_p50_ms": round(self.age_ms.quantile(0.5), 1),
+            "weights_age_max_ms": round(self.age_ms.quantile(1.0), 1),
+            **{f"peak_rss_bytes_{name}": size for name, size in self.environment.peaks.items()},
+            "memory_beside_bytes": self.guard.beside_bytes,  # of those two, beyond what they share with this process
+            "learning_share": round(self.reserve.share, 3),
+            "brought_to_rest": self.environment.rested,
+            "seconds_acted": round(max(0.0, self.acted_until - self.acting_since), 1),
+        }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

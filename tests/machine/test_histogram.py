@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+
+from edgedst.machine.histogram import STEP, Histogram
+
+
+def test_quantiles_are_those_of_the_values_to_a_bin(rng):
+    values = np.exp(rng.normal(5, 2, 5000)) + 1
+    histogram = Histogram()
+    for value in values:
+        histogram.add(value)
+    for share in (0.01, 0.5, 0.9, 0.99, 0.999):
+        exact = np.sort(values)[int(np.ceil(share * len(values))) - 1]
+        assert histogram.quantile(share) == pytest.approx(exact, rel=np.expm1(STEP))
+    assert histogram.quantile(1) == values.max()
+
+
+def test_what_is_too_small_or_too_large_is_counted():
+    histogram = Histogram()
+    for value in (0.0, -3.0, 1e30):
+        histogram.add(value)
+    assert histogram.count == 3
+    assert histogram.quantile(0.5) == pytest.approx(1, rel=np.expm1(STEP))
+    assert histogram.quantile(1) == 1e30
+
+
+def test_of_nothing_there_is_nothing_and_it_can_begin_anew():
+    histogram = Histogram()
+    assert histogram.quantile(0.5) == histogram.quantile(1) == 0
+    histogram.add(7)
+    histogram.clear()
+    assert (histogram.count, histogram.quantile(0.5), histogram.quantile(1)) == (0, 0, 0)
