@@ -30,8 +30,8 @@ def evaluate(
     env: Annotated[
         str | None,
         typer.Option(
-            help="Environment to play. Needed where the file names one of a module: a module's code runs only for "
-            "whoever types it. [default: the one that it was trained in]",
+            help="Environment to play. Needed where the file names one of a module or a robot.py: that code runs only "
+            "for whoever types it. [default: the one that it was trained in]",
             show_default=False,
         ),
     ] = None,

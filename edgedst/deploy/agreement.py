@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from edgedst.deploy.native_actor import NativeActor
 from edgedst.errors import ExportError
-from edgedst.runs.actor import ActorWeights, FloatArray
+from edgedst.runs.actor import ActorWeights, FloatArray, middle_and_half
 
 TOLERANCE = 1e-5  # float32 sums of some hundred terms in another order stay near 1e-6, but not in every actor
 OTHER_ORDERS = 8  # times the rounding of two orders of sums that a third may have: 1.8 was the most seen of 19 actors
+HALF_ULP = 2.0**-24  # the most that float32 rounds, as a share of the number
 LARGEST_TOLERANCE = 1e-3  # beyond it a wrong weight would pass
+FAR = 8.0  # times its half width: how far an observation's middle may be from 0 without being a reason of rounding
 RECORDED_ROWS = 512
 RANDOM_ROWS = 512
 BATCH_SIZE = 64
@@ -83,9 +85,12 @@ def reference_actions(weights: ActorWeights, recorded: FloatArray) -> Reference:
     """
     recorded = recorded[:RECORDED_ROWS]
     rng = np.random.Generator(np.random.Philox(0))
-    drawn = rng.standard_normal((RANDOM_ROWS, weights.sizes[0]), dtype=np.float32)
-    if len(recorded) > 1:  # spread as the environment's are
-        drawn = drawn * recorded.std(axis=0) + recorded.mean(axis=0)
+    if weights.observation_bounds is not None:  # all that the machine can give
+        drawn = rng.uniform(*weights.observation_bounds, (RANDOM_ROWS, weights.sizes[0])).astype(np.float32)
+    else:
+        drawn = rng.standard_normal((RANDOM_ROWS, weights.sizes[0]), dtype=np.float32)
+        if len(recorded) > 1:  # spread as the environment's are
+            drawn = drawn * recorded.std(axis=0) + recorded.mean(axis=0)
     observations = np.ascontiguousarray(np.concatenate([recorded, drawn]), dtype=np.float32)
     native = NativeActor(weights, BATCH_SIZE)
     actions = np.stack([native.act(row.astype(np.float64).data) for row in observations])
@@ -94,9 +99,24 @@ def reference_actions(weights: ActorWeights, recorded: FloatArray) -> Reference:
     if not reference.tolerance <= LARGEST_TOLERANCE:
         raise ExportError(
             f"Float32 rounding alone moves this actor's actions by {np.max(reference.rounding):.0e} of their bound, so "
-            "an export cannot be told from a wrong one. The weights have probably diverged: try `--checkpoint best`."
+            f"an export cannot be told from a wrong one. {why_it_rounds(weights)}"
         )
     return reference
+
+
+def why_it_rounds(weights: ActorWeights) -> str:
+    """The probable reason for much rounding, and what helps against it: a sentence."""
+    if weights.observation_bounds is not None:
+        low, high = weights.observation_bounds
+        middle, half = middle_and_half(weights.observation_bounds)
+        index = int(np.argmax(np.abs(middle) / half))
+        if abs(middle[index]) > FAR * half[index]:
+            return (
+                f"Observation {index} lies between {low[index]:g} and {high[index]:g}, far from 0 for its width: "
+                "subtract its middle in `read_observation`, write the bounds of the difference into OBSERVATION, and "
+                "train anew."
+            )
+    return "The weights have probably diverged: try `--checkpoint best`."
 
 
 def largest_difference(actions: FloatArray, expected: FloatArray, weights: ActorWeights) -> Difference:
@@ -159,7 +179,39 @@ def _rounding(weights: ActorWeights, observations: FloatArray) -> npt.NDArray[np
     with np.errstate(all="ignore"):  # what overflows is found by its NaN
         exact = _actions(weights, observations.astype(np.float64), 1)
         sums = [_actions(weights, observations, step) for step in (1, -1)]
-    rounding: npt.NDArray[np.float64] = np.max([_shares(actions, exact, weights) for actions in sums], axis=(0, 2))
+        rounding: npt.NDArray[np.float64] = np.max([_shares(actions, exact, weights) for actions in sums], axis=(0, 2))
+        if weights.observation_bounds is not None:
+            rounding = np.maximum(rounding, _first_rounding(weights, observations.astype(np.float64)))
+    return rounding
+
+
+def _first_rounding(weights: ActorWeights, x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(rows,) how far one rounding of each sum of the first layer moves an action, at the size of the sum's terms.
+
+    Where normalisation is folded into that layer, its terms are as large as an observation is far from 0, and cancel.
+    What that rounds to in two orders may be little by luck; this is what it may be in any. The terms are |w x| and
+    |bias|, the sums' errors add up as independent ones do, and each goes through the derivative of the action.
+    """
+    layers = weights.layers
+    hidden = []  # each layer's output but the last one's, with the derivative of its ReLU
+    terms = np.abs(x) @ np.abs(layers[0].weight.T.astype(np.float64)) + np.abs(layers[0].bias)
+    for layer in layers[:-1]:
+        x = np.maximum(x @ layer.weight.T.astype(np.float64) + layer.bias, 0)
+        hidden.append(x > 0)
+    last = layers[-1].weight.astype(np.float64)
+    slopes = 1 - np.tanh(x @ last.T + layers[-1].bias) ** 2
+    low, high = np.array(weights.action_low), np.array(weights.action_high)
+    moved = []
+    for row, half in enumerate((high - low) / 2 / _magnitude(low, high)):
+        back = half * slopes[:, row : row + 1]  # derivative by the sums of the layer, from the last to the first
+        if hidden:
+            back = back * last[row] * hidden[-1]
+            for layer, on in zip(layers[-2:0:-1], hidden[-2::-1], strict=True):
+                back = back @ layer.weight.astype(np.float64) * on
+            moved.append(np.sqrt(np.square(back * terms).sum(axis=1)))
+        else:
+            moved.append(back[:, 0] * terms[:, row])
+    rounding: npt.NDArray[np.float64] = np.max(moved, axis=0) * HALF_ULP
     return rounding
 
 
@@ -186,6 +238,11 @@ def shares_of_bound(
     actions: npt.NDArray[Any], expected: npt.NDArray[Any], low: Sequence[float], high: Sequence[float]
 ) -> npt.NDArray[np.float64]:
     """(rows, m) differences, each as a share of its action's larger bound."""
-    magnitude = np.maximum(np.abs(low), np.abs(high))
     differences: npt.NDArray[np.float64] = np.abs(actions.astype(np.float64) - expected)
-    return differences / np.where(magnitude > 0, magnitude, 1.0)
+    return differences / _magnitude(low, high)
+
+
+def _magnitude(low: npt.ArrayLike, high: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """(m,) the larger bound; 1 where both are 0."""
+    magnitude = np.maximum(np.abs(low), np.abs(high))
+    return np.where(magnitude > 0, magnitude, 1.0)

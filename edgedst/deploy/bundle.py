@@ -22,6 +22,7 @@ from edgedst.boards import Board
 from edgedst.deploy.agreement import TOLERANCE, shares_of_bound
 from edgedst.deploy.environment import chosen_environment, open_environment
 from edgedst.deploy.golden import read_golden
+from edgedst.deploy.robot_file import RobotFile
 from edgedst.deploy.writing import try_folder, writing
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError, ExportError
 from edgedst.folders import folder as folder_of
@@ -29,7 +30,8 @@ from edgedst.runs.actor import ActorWeights, FloatArray
 from edgedst.runs.reading import read_regular, reason
 
 MODEL, C_SOURCE, GOLDEN, CHECKSUMS = "actor.onnx", "actor.c", "golden.csv", "SHA256SUMS"
-YOURS = ("robot.py", "edgedst-actor.service")  # the owner writes them: they have no checksum
+ROBOT = "robot.py"
+YOURS = (ROBOT, "edgedst-actor.service")  # the owner writes them: they have no checksum
 COPIED = (  # from export/
     *("runner/run_actor.py", "runner/control_loop.py", "runner/robot.py"),
     *("runner/main.c", "runner/run_actor.cpp", "runner/Makefile", "ONNX.md", "C.md"),
@@ -37,6 +39,15 @@ COPIED = (  # from export/
 FILLED_IN = ("README.md", "edgedst-actor.service", "requirements.txt")  # from export/bundle/
 SLOWEST, FASTEST = 0.01, 10_000.0  # steps a second that control_loop.py takes
 LEAST_WATCHDOG_SECONDS = 5
+
+# What a README says of robot.py.
+_TO_WRITE = """\
+Write `robot.py`: where observations come from, where actions go, how to come to rest. It reads zeros and moves nothing
+as long as you have not. Then try 100 steps:"""
+_AS_TRAINED = """\
+`robot.py` is the file that trained this actor. **The next command moves the machine.** The loop keeps the bounds and
+the slew limits of its ACTION, as training did. In a loop of your own, around the actor in C, the slew limits are yours
+to keep. Try 100 steps:"""
 
 
 @dataclass(frozen=True)
@@ -60,9 +71,15 @@ class Rate:
 
 
 def rate_for(
-    environment: str, wanted: float | None, env: str | None = None, kwargs: dict[str, Any] | None = None
+    environment: str,
+    wanted: float | None,
+    env: str | None = None,
+    kwargs: dict[str, Any] | None = None,
+    robot: RobotFile | None = None,
 ) -> Rate:
     """The rate that is wanted, or that of the environment's own time (six digits); where `env` is named, of that.
+
+    A robot.py's is known already, or not at all: it is not asked.
 
     Raises:
         ConfigError: a rate that the loop does not take; or none is wanted, and the environment does not say, is not
@@ -72,8 +89,12 @@ def rate_for(
         raise ConfigError(f"`--rate {wanted:g}` is no rate. Expected {SLOWEST:g} to {FASTEST:g} steps a second.")
     why = "it does not say"
     try:
-        with open_environment(chosen_environment(environment, env, of_run=True), kwargs=kwargs) as host:
-            seconds = host.step_seconds
+        if robot is not None:
+            seconds = 1 / robot.rate_hz if robot.rate_hz else None
+            why = f"its run did not tell; with `--env {shlex.quote(robot.path)}` the file does"
+        else:
+            with open_environment(chosen_environment(environment, env, of_run=True), kwargs=kwargs) as host:
+                seconds = host.step_seconds
     except (EdgedstError, OSError) as error:
         seconds, why = None, str(error).rstrip(".")
     training = float(f"{1 / seconds:.6g}") if seconds else None
@@ -112,7 +133,15 @@ def bundle_place(named: Path) -> Path:
     return folder
 
 
-def add_kit(folder: Path, name: str, weights: ActorWeights, board: Board, rate: Rate, told: dict[str, Any]) -> None:
+def add_kit(
+    folder: Path,
+    name: str,
+    weights: ActorWeights,
+    board: Board,
+    rate: Rate,
+    told: dict[str, Any],
+    robot: RobotFile | None = None,
+) -> None:
     """Add to a folder with MODEL, C_SOURCE and GOLDEN all else that a bundle has; checksums come last.
 
     Args:
@@ -122,6 +151,7 @@ def add_kit(folder: Path, name: str, weights: ActorWeights, board: Board, rate: 
         board: whose notes go with it.
         rate: of the loop.
         told: for the README: `dtype`, `onnx_size` and `c_size` (what the actor takes), `pairs` (how many golden ones).
+        robot: the file that trained; None: the template goes with it.
 
     Raises:
         ExportError: a file cannot be written.
@@ -145,7 +175,12 @@ def add_kit(folder: Path, name: str, weights: ActorWeights, board: Board, rate: 
         "start_limit_seconds": 240 + 6 * watchdog_seconds,  # three slow starts and hangs
         "folder": shlex.quote(name),
         "env_option": f" --env {weights.environment}" if ":" in weights.environment else "",
+        "robot_told": _TO_WRITE,
+        "kept": " ".join(f"newer/{file}" for file in YOURS),  # of a newer bundle what is not taken
     }
+    if robot is not None:
+        values |= {"robot_told": _AS_TRAINED, "env_option": f" --env {shlex.quote(f'{name}/{ROBOT}')}"}
+        values["kept"] = f"newer/{YOURS[1]}"  # a newer actor brings the file that trained it
     kit = folder_of("export")
     with writing(folder):
         for source in COPIED:
@@ -154,6 +189,8 @@ def add_kit(folder: Path, name: str, weights: ActorWeights, board: Board, rate: 
             text = Template((kit / "bundle" / source).read_text(encoding="utf-8")).substitute(values)
             (folder / source).write_text(text, encoding="utf-8")
         shutil.copyfile(board.bringup, folder / "BOARD.md")
+        if robot is not None:
+            (folder / ROBOT).write_bytes(robot.content)
         sums = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir()) if path.name not in YOURS]
         (folder / CHECKSUMS).write_text("".join(sums), encoding="utf-8")
 

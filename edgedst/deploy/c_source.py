@@ -123,7 +123,9 @@ def build_source(weights: ActorWeights, name: str, dtype: str = "fp32") -> CSour
     """The text of NAME.c and NAME.h; the same actor always gives the same bytes."""
     layers = [_CLayer.of(pack_layer(layer, dtype)) for layer in weights.layers]
     scratch = _scratch(weights.sizes)
-    ram_bytes = 4 * sum(scratch)
+    if layers[0].packed.input_scales is not None:
+        scratch["scaled"] = weights.sizes[0]
+    ram_bytes = 4 * sum(scratch.values())
     weight_bytes = sum(array.nbytes for layer in layers for array in layer.arrays.values())
     constant_bytes = weight_bytes + 8 * weights.sizes[-1]  # and the bounds
     code = _code(weights, name, dtype, layers, scratch)
@@ -153,17 +155,20 @@ class _CLayer:
 
     @property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """By field of layer_t, in its order."""
+        """By field of layer_t, in its order; then what stands beside it."""
         arrays: dict[str, npt.NDArray[Any]] = {"positions": self.positions, "values": self.values}
         if self.packed.scales is not None:
             arrays["scales"] = self.packed.scales
-        return {**arrays, "bias": self.packed.bias}
+        arrays["bias"] = self.packed.bias
+        if self.packed.input_scales is not None:
+            arrays["input_scales"] = self.packed.input_scales
+        return arrays
 
 
-def _scratch(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """Floats of the two buffers that hidden layers take in turns: each as wide as its widest."""
+def _scratch(sizes: tuple[int, ...]) -> dict[str, int]:
+    """Floats of the two buffers that hidden layers take in turns, by name: each as wide as its widest."""
     hidden = sizes[1:-1]
-    return tuple(max(turn) for turn in (hidden[0::2], hidden[1::2]) if turn)
+    return {f"scratch_{number}": max(turn) for number, turn in enumerate((hidden[0::2], hidden[1::2])) if turn}
 
 
 def _header(weights: ActorWeights, name: str, dtype: str, constant_bytes: int, ram_bytes: int) -> str:
@@ -184,7 +189,7 @@ def _header(weights: ActorWeights, name: str, dtype: str, constant_bytes: int, r
     )
 
 
-def _code(weights: ActorWeights, name: str, dtype: str, layers: list[_CLayer], scratch: tuple[int, ...]) -> str:
+def _code(weights: ActorWeights, name: str, dtype: str, layers: list[_CLayer], scratch: dict[str, int]) -> str:
     scales, row_sum = "", "y[row] + layer->bias[row]"
     if dtype == "int8":
         scales = "\n  const float *scales; /* one a row */"
@@ -240,15 +245,21 @@ def _constants(number: int, layer: _CLayer) -> str:
     fields = [str(layer.packed.in_features), str(layer.packed.out_features), str(len(layer.values))]
     texts = []
     for field, array in layer.arrays.items():
-        fields.append(f"{name}_{field}" if len(array) else "0")  # C99 has no array of length 0
+        if field != "input_scales":
+            fields.append(f"{name}_{field}" if len(array) else "0")  # C99 has no array of length 0
         if len(array):
             texts.append(_array(f"static const {_C_TYPES[array.dtype.name]} {name}_{field}[{len(array)}]", array))
     return "\n".join([*texts, f"static const layer_t {name} = {{{', '.join(fields)}}};\n"])
 
 
-def _act(layers: list[_CLayer], scratch: tuple[int, ...]) -> str:
-    buffers = "".join(f"static float scratch_{number}[{floats}];\n" for number, floats in enumerate(scratch))
+def _act(layers: list[_CLayer], scratch: dict[str, int]) -> str:
+    buffers = "".join(f"static float {name}[{floats}];\n" for name, floats in scratch.items())
     lines, x = [], "obs"
+    if "scaled" in scratch:
+        lines.append(
+            "  for (int32_t i = 0; i < EDGEDST_OBSERVATION_SIZE; i++) scaled[i] = obs[i] * layer_0_input_scales[i];"
+        )
+        x = "scaled"
     for number, layer in enumerate(layers):
         last = number == len(layers) - 1
         y = "action" if last else f"scratch_{number % 2}"

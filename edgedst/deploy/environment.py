@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 from edgedst.config import TrainConfig, arguments
 from edgedst.envs import Environment, registry
 from edgedst.errors import CheckpointError, ConfigError
+from edgedst.files import is_robot_file
 
 
 def chosen_environment(recorded: str, typed: str | None, of_run: bool = False) -> str:
@@ -27,10 +29,15 @@ def chosen_environment(recorded: str, typed: str | None, of_run: bool = False) -
             user can have done.
 
     Raises:
-        ConfigError: `recorded` names a module, whose code would run because a file says so.
+        ConfigError: `recorded` names a module or a robot.py, whose code would run because a file says so.
     """
     if typed is not None:
         return typed
+    if is_robot_file(recorded):
+        raise ConfigError(
+            f"The actor was trained on a machine, and `{recorded}` would run and move it. If you trust that file, and "
+            f"nothing is in the machine's way, add `--env {shlex.quote(recorded)}`."
+        )
     if ":" not in recorded or (of_run and _installed(recorded.partition(":")[0])):
         return recorded
     module = recorded.rpartition(":")[0]
@@ -38,6 +45,22 @@ def chosen_environment(recorded: str, typed: str | None, of_run: bool = False) -
         f"A file names the environment `{recorded}`, and the code of the module `{module}` would run for it. If you "
         f"trust that module, add `--env {recorded}`."
     )
+
+
+def trained_environment(run: Path, recorded: str) -> str:
+    """The environment of a run: of a robot.py, of which the actor's file has but the name, with its folder.
+
+    Raises:
+        CheckpointError: the run's config.toml cannot be read.
+    """
+    path = run / "config.toml"
+    if not is_robot_file(recorded) or not os.path.isfile(path):  # noqa: PTH113  # pathlib may raise
+        return recorded
+    try:
+        trained = TrainConfig.load(path, pipe=False).get("env")
+    except ConfigError as error:
+        raise CheckpointError(f"{error} The run's settings are damaged: take the file from a backup.") from error
+    return trained if isinstance(trained, str) and is_robot_file(trained) else recorded
 
 
 def chosen_arguments(run: Path | None, environment: str, typed: dict[str, Any] | None) -> dict[str, Any]:
@@ -80,17 +103,23 @@ def open_environment(
 ) -> Iterator[Environment]:
     """An environment that is closed at the end of the block: also after an error, Ctrl-C, SIGTERM or a lost terminal.
 
+    No further signal interrupts the closing of hardware, which brings it to rest.
+
     Raises:
         What `registry.locate` and `registry.make` raise.
         SystemExit: after SIGTERM or SIGHUP, with the exit code that a shell gives them.
     """
     spec = registry.locate(env_id, max_episode_steps=max_episode_steps, kwargs=kwargs)
     try:
-        with _signals_raised():
+        with _Signals() as signals:
             host = registry.make(spec)
             try:
-                yield host
+                try:
+                    yield host
+                finally:
+                    signals.held_back = host.hardware
             finally:
+                signals.held_back = host.hardware  # once more: another signal may have come between the two
                 host.close()
     except _Asked as asked:
         raise SystemExit(128 + asked.args[0]) from None
@@ -100,22 +129,33 @@ class _Asked(KeyboardInterrupt):
     """A signal asked for the end: as Ctrl-C, which every host lets through."""
 
 
-@contextmanager
-def _signals_raised() -> Iterator[None]:
-    """Raise _Asked at SIGTERM and SIGHUP, which would end the process at once; what is handled or ignored stays so."""
+class _Signals:
+    """Raises _Asked at SIGTERM and SIGHUP, which would end the process at once; what is handled or ignored stays so."""
 
-    def ask(number: int, _frame: FrameType | None) -> None:
-        raise _Asked(number)
+    def __init__(self) -> None:
+        self.held_back = False  # then they do nothing, and no more does Ctrl-C
+        self._before: dict[int, Any] = {}
 
-    before = {}
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
-            try:
-                before[number] = signal.signal(number, ask)
-            except ValueError:  # a thread of a program that uses edgedst
-                break
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> _Signals:
+        """Take the signals, where this is the main thread: others cannot."""
+        mine = {
+            signal.SIGTERM: signal.SIG_DFL,
+            signal.SIGHUP: signal.SIG_DFL,
+            signal.SIGINT: signal.default_int_handler,
+        }
+        for number, handler in mine.items():
+            if signal.getsignal(number) == handler:
+                try:
+                    self._before[number] = signal.signal(number, self._ask)
+                except ValueError:  # a thread of a program that uses edgedst
+                    break
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give them back."""
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
+        if not self.held_back:
+            raise KeyboardInterrupt if number == signal.SIGINT else _Asked(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from edgedst.deploy.actor import Actor
-from edgedst.deploy.environment import chosen_arguments, chosen_environment, open_environment
+from edgedst.deploy.bundle import ROBOT
+from edgedst.deploy.environment import chosen_arguments, chosen_environment, open_environment, trained_environment
 from edgedst.envs import EPISODE_STEPS
 from edgedst.errors import CheckpointError, ConfigError
+from edgedst.files import is_robot_file
 from edgedst.runs.actor import ActorWeights
 
 LARGEST_SEED = 2**31 - 1  # many simulators keep theirs in a C int
@@ -61,16 +64,24 @@ def evaluate(
         env_kwargs: arguments of the environment; None: those that a run was trained with, and none for a file.
 
     Raises:
-        ConfigError: when `checkpoint` is neither, or given for a file; or the target names a module, see
+        ConfigError: when `checkpoint` is neither, or given for a file; or the target names a module or a robot.py, see
             `chosen_environment`.
         CheckpointError: when the target is missing, damaged, foreign, or does not fit its environment.
         UnknownEnvironment: when its environment is not installed here.
         EnvironmentFault: when the environment fails.
     """
     actor = Actor.load(target, checkpoint)
-    environment = chosen_environment(actor.environment, env, of_run=actor.source == "native")
-    kwargs = chosen_arguments(target if actor.source == "native" else None, environment, env_kwargs)
+    run = target if actor.source == "native" else None
+    recorded = trained_environment(run, actor.environment) if run else _of_kit(target, actor.environment)
+    environment = chosen_environment(recorded, env, of_run=run is not None)
+    kwargs = chosen_arguments(run, environment, env_kwargs)
     return _play(f"`{target}`", actor, environment, episodes, seed, max_episode_steps, kwargs)
+
+
+def _of_kit(target: Path, recorded: str) -> str:
+    """The environment of a file or a bundle; of a bundle that has the machine's robot.py, that file."""
+    own = target / ROBOT
+    return str(own) if is_robot_file(recorded) and os.path.isfile(own) else recorded  # noqa: PTH113  # pathlib may raise
 
 
 def evaluate_actor(
@@ -131,6 +142,8 @@ def _play(
             returns.append(episode_return)
             lengths.append(steps)
     notes = actor.notes
+    if host.hardware:
+        notes += (f"`{environment}` is a machine: its episodes have no seeds, and no two evaluations are the same.",)
     if unfinished and not limited:
         notes += (
             f"Episodes of `{environment}` have no time limit: {unfinished} of {episodes} were cut after "

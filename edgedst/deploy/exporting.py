@@ -14,8 +14,10 @@ from edgedst.deploy.c_source import export_c
 from edgedst.deploy.environment import chosen_arguments, chosen_environment
 from edgedst.deploy.onnx import Format, export_actor
 from edgedst.deploy.return_drop import ReturnDrop, check_return_drop, parse_share
+from edgedst.deploy.robot_file import robot_file
 from edgedst.deploy.writing import check_place, filling
 from edgedst.errors import ConfigError
+from edgedst.files import is_robot_file
 from edgedst.launch.board import asked_board
 from edgedst.runs.actor import ActorWeights, FloatArray, best_evaluation, read_actor
 from edgedst.runs.find import newest_run
@@ -50,7 +52,10 @@ class Request:
     @cached_property
     def recorded(self) -> FloatArray:
         """Observations of its replay."""
-        return recorded_observations(self.folder, RECORDED_ROWS, self.actor.sizes[0], self.actor.sizes[-1])
+        actor = self.actor
+        return recorded_observations(
+            self.folder, RECORDED_ROWS, actor.sizes[0], actor.sizes[-1], actor.observation_bounds
+        )
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -128,11 +133,12 @@ def export_bundle(request: Request, path: Path, device: str | None, rate: float 
     """
     place = bundle_place(path)
     recognised = asked_board(device)
-    loop = rate_for(request.actor.environment, rate, request.env, request.arguments)
+    robot = robot_file(request.folder, request.actor, request.env, request.arguments)
+    loop = rate_for(request.actor.environment, rate, request.env, request.arguments, robot)
     with filling(place) as folder:
         onnx, c = _write_onnx(request, folder / MODEL, folder / GOLDEN), _write_c(request, folder / C_SOURCE, None)
         told = {"dtype": request.format.dtype, "onnx_size": onnx.size, "c_size": c.size, "pairs": onnx.pairs}
-        add_kit(folder, place.name, request.actor, recognised.board, loop, told)
+        add_kit(folder, place.name, request.actor, recognised.board, loop, told, robot)
         files = list(folder.iterdir())
         total_bytes = sum(file.stat().st_size for file in files)
     forms = ((MODEL, onnx), (f"{C_SOURCE}, {Path(C_SOURCE).with_suffix('.h')}", c))
@@ -143,6 +149,7 @@ def export_bundle(request: Request, path: Path, device: str | None, rate: float 
         f"  {GOLDEN}: {onnx.pairs} observations and actions",
         f"  board: {recognised.board.title}. {recognised.why}",
         f"  loop: {loop.told}",
+        *([f"  robot.py: {robot.told}"] if robot else []),
         f"  next: {path / 'README.md'}",
     ]
 
@@ -153,6 +160,11 @@ def _write_onnx(request: Request, path: Path, golden: Path | None) -> Written:
     accept = None
     if request.max_return_drop is not None:
         limit = parse_share(request.max_return_drop)
+        if is_robot_file(request.env or actor.environment):
+            raise ConfigError(
+                "`--max-return-drop` compares episodes of the same seeds, and a machine's have none. Leave it out, and "
+                "play both on the machine: `edgedst evaluate RUN --env robot.py`, then the exported file."
+            )
         played = chosen_environment(actor.environment, request.env, of_run=True)
 
         def accept(file: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgedst.deploy.agreement import OTHER_ORDERS, TOLERANCE, Reference
+from edgedst.deploy.agreement import OTHER_ORDERS, TOLERANCE, Reference, why_it_rounds
 from edgedst.deploy.writing import writing
 from edgedst.errors import CheckpointError, ExportError
 from edgedst.runs.actor import ActorWeights, FloatArray
@@ -44,7 +44,7 @@ def write_golden(weights: ActorWeights, reference: Reference, path: Path, tempor
     if not rows:
         raise ExportError(
             f"No golden pairs can be written: in float32 every action is off by {reference.rounding.min():.0e} of its "
-            f"bound or more, and runners allow {TOLERANCE:.0e}. The weights may have diverged: try `--checkpoint best`."
+            f"bound or more, and runners allow {TOLERANCE:.0e}. {why_it_rounds(weights)}"
         )
     lines = [
         f"// Golden pairs of edgedst {weights.version}, format 1: {weights.sizes[0]} observations, then "

@@ -116,12 +116,12 @@ def build_model(weights: ActorWeights, format: Format = Format()) -> ModelProto:
         layers["log_std"] = head
     encodings = add_weights(graph, layers, format.weights, format.dtype)
     x = "obs"
-    for number, layer in enumerate(weights.layers):
+    for number in range(len(weights.layers)):
         last = number == len(weights.layers) - 1
         if last and head is not None:
-            unclamped = _gemm(graph, x, "log_std", head.bias, "log_std.unclamped")
+            unclamped = _gemm(graph, x, "log_std", "log_std.unclamped")
             _clip(graph, unclamped, LOG_STD_BOUNDS, "log_std")
-        y = _gemm(graph, x, str(number), layer.bias, f"{number}.linear")
+        y = _gemm(graph, x, str(number), f"{number}.linear")
         x = graph.node("Tanh" if last else "Relu", [y], f"{number}.activation")
     # onnxruntime's Tanh reaches 1.0000002 (measured, 1.32 on x86-64): clipped, so that no action passes its bound.
     clipped = _clip(graph, x, (-1.0, 1.0), "clipped")
@@ -154,8 +154,8 @@ def build_model(weights: ActorWeights, format: Format = Format()) -> ModelProto:
     return model
 
 
-def _gemm(graph: Graph, x: str, layer: str, bias: FloatArray, output: str) -> str:
-    return graph.node("Gemm", [x, f"{layer}.weight", graph.constant(f"{layer}.bias", bias)], output, transB=1)
+def _gemm(graph: Graph, x: str, layer: str, output: str) -> str:
+    return graph.node("Gemm", [x, f"{layer}.weight", f"{layer}.bias"], output, transB=1)
 
 
 def _clip(graph: Graph, x: str, bounds: tuple[float, float], output: str) -> str:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from onnx import NodeProto, SparseTensorProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from edgedst.deploy.packing import ENCODINGS, PackedLayer, Values, encode, pack_layer
-from edgedst.runs.actor import ActorLayer
+from edgedst.runs.actor import ActorLayer, FloatArray
 
 FORMS = ("compact", "dense", "sparse-initializer")
 
@@ -56,7 +56,7 @@ class Graph:
 
 
 def add_weights(graph: Graph, layers: Mapping[str, ActorLayer], form: str, dtype: str) -> dict[str, str]:
-    """Add what makes the float32 tensor NAME.weight (O, I) of each layer.
+    """Add what makes the float32 tensors NAME.weight (O, I) and NAME.bias (O,) of each layer.
 
     Compact takes the smallest of gaps, bitmask and dense for each layer; a layer with every connection is dense in any
     form.
@@ -66,22 +66,34 @@ def add_weights(graph: Graph, layers: Mapping[str, ActorLayer], form: str, dtype
     """
     packed = {name: pack_layer(layer, dtype) for name, layer in layers.items()}
     encodings = {name: _encoding(layer, packed[name], form) for name, layer in layers.items()}
-    # int8 counts steps of the row's scale, which is put to them afterwards.
-    stored = "steps" if dtype == "int8" else "weight"
+    # int8 counts steps of the row's scale, which is put to them afterwards; so is a column's unit.
+    stored = {name: "steps" if _factors(layer) else "weight" for name, layer in packed.items()}
     for encoding in ENCODINGS:
         chosen = {name: layer for name, layer in packed.items() if encodings[name] == encoding}
         if chosen:
             _add_encoded(graph, encoding, chosen, stored)
     for name, layer in packed.items():
+        graph.constant(f"{name}.bias", layer.bias)
         if encodings[name] == "dense":
-            graph.floats(f"{name}.{stored}", layer.coded())
+            graph.floats(f"{name}.{stored[name]}", layer.coded())
         if encodings[name] == "sparse":
-            _add_sparse(graph, f"{name}.{stored}", layer.coded())
-        if layer.scales is not None:
+            _add_sparse(graph, f"{name}.{stored[name]}", layer.coded())
+        made, factors = f"{name}.steps", _factors(layer)
+        for number, (kind, factor) in enumerate(factors.items(), 1):
             # DequantizeLinear would say it in one node, but onnxruntime does not run that in advance.
-            scales = graph.constant(f"{name}.scales", layer.scales[:, None])
-            graph.node("Mul", [f"{name}.{stored}", scales], f"{name}.weight")
+            product = f"{name}.weight" if number == len(factors) else f"{name}.scaled"
+            made = graph.node("Mul", [made, graph.constant(f"{name}.{kind}", factor)], product)
     return encodings
+
+
+def _factors(layer: PackedLayer) -> dict[str, FloatArray]:
+    """What the stored values are multiplied by, in this order: (O, 1) and (1, I)."""
+    factors = {}
+    if layer.scales is not None:
+        factors["scales"] = layer.scales[:, None]
+    if layer.input_scales is not None:
+        factors["input_scales"] = layer.input_scales[None, :]
+    return factors
 
 
 def _encoding(layer: ActorLayer, packed: PackedLayer, form: str) -> str:
@@ -91,8 +103,8 @@ def _encoding(layer: ActorLayer, packed: PackedLayer, form: str) -> str:
     return "sparse" if form == "sparse-initializer" and layer.nnz < places else "dense"
 
 
-def _add_encoded(graph: Graph, encoding: str, layers: Mapping[str, PackedLayer], stored: str) -> None:
-    """Decode the layers' NAME.`stored` as one row of places: a few operators for all of them."""
+def _add_encoded(graph: Graph, encoding: str, layers: Mapping[str, PackedLayer], stored: Mapping[str, str]) -> None:
+    """Decode the layers, NAME.`stored` each, as one row of places: a few operators for all of them."""
     positions, values = encode(np.concatenate([layer.coded().ravel() for layer in layers.values()]), encoding)
     add_positions = _add_gaps if encoding == "gaps" else _add_bitmask
     where = add_positions(graph, positions, values.size)
@@ -105,7 +117,7 @@ def _add_encoded(graph: Graph, encoding: str, layers: Mapping[str, PackedLayer],
         graph.split(flat, {f"{name}.flat": count for name, count in places.items()})
     for name, layer in layers.items():
         shape = graph.constant(f"{name}.shape", [layer.out_features, layer.in_features])
-        graph.node("Reshape", [f"{name}.flat" if len(layers) > 1 else flat, shape], f"{name}.{stored}")
+        graph.node("Reshape", [f"{name}.flat" if len(layers) > 1 else flat, shape], f"{name}.{stored[name]}")
 
 
 def _add_gaps(graph: Graph, gaps: npt.NDArray[np.uint8], entries: int) -> str:

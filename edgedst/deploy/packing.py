@@ -38,11 +38,13 @@ class PackedLayer:
     values: Values  # one an entry, fillers included
     scales: FloatArray | None  # int8 only, (O,): weight = value * scales[row]; 0 for a row without weights
     bias: FloatArray  # (O,) float32 in every dtype
+    # (I,) powers of two, not with fp32: and then times input_scales[column], where columns have units of their own.
+    input_scales: FloatArray | None = None
 
     @property
     def bytes(self) -> int:
-        """Positions, values, scales and bias together."""
-        arrays = (self.positions, self.values, self.scales, self.bias)
+        """All arrays together."""
+        arrays = (self.positions, self.values, self.scales, self.bias, self.input_scales)
         return sum(array.nbytes for array in arrays if array is not None)
 
     @property
@@ -65,7 +67,9 @@ class PackedLayer:
     def dense(self) -> FloatArray:
         """(O, I) float32: the weights that every reader computes, to the bit."""
         dense: FloatArray = self.coded().astype(np.float32)
-        return dense if self.scales is None else dense * self.scales[:, None]
+        if self.scales is not None:
+            dense = dense * self.scales[:, None]
+        return dense if self.input_scales is None else dense * self.input_scales
 
 
 def pack_layer(layer: ActorLayer, dtype: str = "fp32", encoding: str | None = None) -> PackedLayer:
@@ -78,15 +82,27 @@ def pack_layer(layer: ActorLayer, dtype: str = "fp32", encoding: str | None = No
     check_dtype(dtype)
     if encoding is not None and encoding not in ENCODINGS:
         raise ConfigError(f"Encoding `{encoding}` is unknown. Expected one of {', '.join(ENCODINGS)}.")
+    # In different units, weights of one importance differ by any factor; few bits would keep the largest alone.
+    units = None if dtype == "fp32" else layer.units
+    trained, input_scales = layer.values, None
+    if units is not None:
+        input_scales = units.scales
+        layer = replace(layer, values=trained / input_scales[layer.columns])
     values, scales = _coded(layer, dtype)
     flat = np.zeros(layer.in_features * layer.out_features, dtype=values.dtype)
     flat[layer.indices] = values
     candidates = [
-        PackedLayer(layer.in_features, layer.out_features, name, *encode(flat, name), scales, layer.bias)
+        PackedLayer(layer.in_features, layer.out_features, name, *encode(flat, name), scales, layer.bias, input_scales)
         for name in ENCODINGS
         if encoding in (None, name)
     ]
-    return min(candidates, key=lambda candidate: candidate.bytes)
+    packed = min(candidates, key=lambda candidate: candidate.bytes)
+    if units is not None:
+        # What rounding took from a weight counts from the middle of its input on, and not from 0.
+        lost = trained.astype(np.float64) - packed.dense().ravel()[layer.indices]
+        moved = np.bincount(layer.rows, lost * units.middle[layer.columns], minlength=layer.out_features)
+        packed = replace(packed, bias=(layer.bias + moved).astype(np.float32))
+    return packed
 
 
 def encode(flat: Values, encoding: str) -> tuple[npt.NDArray[np.uint8], Values]:
@@ -113,7 +129,8 @@ def quantised(weights: ActorWeights, dtype: str) -> ActorWeights:
     """
 
     def of(layer: ActorLayer) -> ActorLayer:
-        return replace(layer, values=pack_layer(layer, dtype).dense().ravel()[layer.indices])
+        packed = pack_layer(layer, dtype)
+        return replace(layer, values=packed.dense().ravel()[layer.indices], bias=packed.bias)
 
     head = weights.log_std_head
     return replace(weights, layers=tuple(map(of, weights.layers)), log_std_head=None if head is None else of(head))
@@ -137,7 +154,7 @@ def _coded(layer: ActorLayer, dtype: str) -> tuple[Values, FloatArray | None]:
                 "No file was written; export it with `--dtype fp32`."
             )
         return layer.values.astype(np.float16), None
-    rows = layer.indices // layer.in_features
+    rows = layer.rows
     magnitudes = np.zeros(layer.out_features, dtype=np.float32)
     np.maximum.at(magnitudes, rows, np.abs(layer.values))
     scales: FloatArray = magnitudes / np.float32(127)

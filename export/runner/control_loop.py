@@ -7,8 +7,9 @@
 
 It starts only when the golden pairs come out, and calls robot.stop() when it ends: after --steps, Ctrl-C, SIGTERM, a
 lost terminal, a bad observation, an exception in robot.py. What cannot be caught (a kill, a crash of Python) is
-systemd's part, which runs `--stop`. The rate is that of training: an actor knows no other. Needs onnxruntime, numpy,
-and run_actor.py and robot.py beside it.
+systemd's part, which runs `--stop`. The rate is that of training: an actor knows no other. A robot.py that was written
+for training serves as it is: its ACTION limits what is applied, its other numbers and functions are not used. Needs
+onnxruntime, numpy, and run_actor.py and robot.py beside it.
 """
 
 import argparse
@@ -59,11 +60,16 @@ def main() -> int:
     if missing := [name for name in ROBOT if not callable(getattr(robot, name, None))]:
         print(f"control_loop: robot.py has no function {', '.join(missing)}. Nothing was started.", file=sys.stderr)
         return 1
+    try:
+        limits = Limits(getattr(robot, "ACTION", None), about["action_size"])
+    except ValueError as error:
+        print(f"control_loop: robot.py: {error}. Nothing was started.", file=sys.stderr)
+        return 1
     if ended.asked:
         return 0
     try:
         robot.start()
-        loop(session, about, robot, arguments.rate, arguments.steps, ended)
+        loop(session, about, robot, limits, arguments.rate, arguments.steps, ended)
     except Unusable as error:
         print(f"control_loop: {error} No action was given; stopping the robot.", file=sys.stderr)
         return 1
@@ -100,7 +106,43 @@ class Ended:
             signal.signal(number, handler)
 
 
-def loop(session, about, robot, rate, steps, ended):
+class Limits:
+    """What robot.py's ACTION allows, as in training: (name, low, high) of each action, or (name, low, high, slew).
+
+    `slew` is the most change in one step, from rest on: 0, or the bound nearest to it. Without an ACTION nothing is
+    limited here; the actor keeps the bounds that it was trained with.
+    """
+
+    def __init__(self, table, size):
+        if table is not None and not (isinstance(table, (list, tuple)) and len(table) == size):
+            raise ValueError(f"ACTION is {table!r:.200}; a list of {size} rows was expected, one for each action")
+        self.rows = [self.row(row) for row in table or ()]
+        self.last = [max(low, min(high, 0.0)) for low, high, _ in self.rows]
+
+    def row(self, row):
+        """(low, high, slew) of a row of ACTION."""
+        numbers = list(row[1:]) if isinstance(row, (list, tuple)) and len(row) in (3, 4) else []
+        finite = [float(n) for n in numbers if isinstance(n, (int, float)) and abs(n) < 1e300]
+        low, high, slew = [*finite, finite[1] - finite[0]][:3] if len(finite) == len(numbers) > 0 else (0.0, 0.0, 0.0)
+        if not (low < high and slew > 0):
+            raise ValueError(
+                f"ACTION has the row {row!r:.200}; (name, low, high) or (name, low, high, slew) was expected, with low "
+                "< high and slew > 0"
+            )
+        return low, high, slew
+
+    def keep(self, action):
+        """The nearest action that is allowed after the one before."""
+        if self.rows:
+            rows = zip(action, self.last, self.rows)  # noqa: B905  # Python 3.9; the sizes were compared
+            self.last = action = [
+                max(low, min(high, max(before - slew, min(before + slew, wanted))))
+                for wanted, before, (low, high, slew) in rows
+            ]
+        return action
+
+
+def loop(session, about, robot, limits, rate, steps, ended):
     """Step at `rate` until `steps` are done or the end is asked for.
 
     Steps keep to the clock: a late one moves no other, and a period that has passed is left out, not caught up with.
@@ -111,7 +153,7 @@ def loop(session, about, robot, rate, steps, ended):
     due, done = time.monotonic(), 0
     while not ended.asked and (steps is None or done < steps):
         began = time.monotonic()
-        robot.apply_action(act(session, about, read(robot, about["observation_size"])))
+        robot.apply_action(limits.keep(act(session, about, read(robot, about["observation_size"]))))
         done += 1
         now = time.monotonic()
         due += period

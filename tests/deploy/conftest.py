@@ -7,6 +7,7 @@ import json
 import zlib
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,14 +21,65 @@ from edgedst.runs.state import state_bytes
 SIZES = (3, 8, 5, 2)
 LOW, HIGH = (-1.0, -0.25), (1.0, 4.0)
 
+# A robot.py that writes down what happens to it. It observes counts of an encoder, an angle, and a battery's volts.
+ROBOT_LOW, ROBOT_HIGH = (0.0, -0.2, 10.0), (4096.0, 0.2, 12.6)
+ROBOT = f"""
+import os, time
 
-def write_run(run: Path, rng: np.random.Generator, step: int = 1000, rows: int = 40, method: str = "ds-td3") -> Path:
-    """Write RUN/checkpoint; returns RUN. SAC's actor has 4 outputs: two means, two log sigma."""
+RATE_HZ = 500
+EPISODE_SECONDS = 0.02
+OBSERVATION = {list(zip(("counts", "rad", "V"), ROBOT_LOW, ROBOT_HIGH, strict=True))}
+ACTION = [("left", -1.0, 1.0, 0.25), ("right", -0.25, 4.0)]
+_log = os.open(os.path.join(os.path.dirname(__file__), "robot.log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+def _told(*words):
+    os.write(_log, (" ".join(map(str, words)) + "\\n").encode())
+
+_told("import")
+
+def start():
+    _told("start")
+
+def read_observation(size):
+    _told("read", time.monotonic())
+    return [2048.0, 0.1, 11.0]
+
+def apply_action(action):
+    _told("apply", *action)
+
+def stop():
+    _told("stop")
+
+def reset():
+    _told("reset")
+
+def reward(observation, action, next_observation):
+    return 1.0
+
+def terminated(observation):
+    return False
+"""
+
+
+def write_run(
+    run: Path,
+    rng: np.random.Generator,
+    step: int = 1000,
+    rows: int = 40,
+    method: str = "ds-td3",
+    env: str = "Fake-v0",
+    **about,
+) -> Path:
+    """Write RUN/checkpoint; returns RUN. SAC's actor has 4 outputs: two means, two log sigma.
+
+    `about`: what else its networks' metadata has.
+    """
     sizes = (*SIZES[:-1], 4) if method.endswith("sac") else SIZES
     folder = run / "checkpoint"
     folder.mkdir(parents=True)
-    networks = write_actor(folder / f"networks-{step:09d}.safetensors", rng, sizes, method, step, 12.345678901234567)
-    best = write_actor(folder / f"best-{step // 2:09d}.safetensors", rng, sizes, method, step // 2, 23.4)
+    about = {"env": Path(env).name, "method": method, **about}
+    networks = write_actor(folder / f"networks-{step:09d}.safetensors", rng, sizes, step, 12.345678901234567, about)
+    best = write_actor(folder / f"best-{step // 2:09d}.safetensors", rng, sizes, step // 2, 23.4, about)
     record = np.dtype([("observation", "<f2", 3), ("action", "<f2", 2), ("reward", "<f4"), ("flags", "u1")])
     replay = np.zeros(rows, dtype=record)
     replay["observation"] = rng.standard_normal((rows, 3))
@@ -40,7 +92,7 @@ def write_run(run: Path, rng: np.random.Generator, step: int = 1000, rows: int =
         )
     state = {
         **STATE,
-        **{"step": step, "env": "Fake-v0", "method": method, "seed": 7, "environment": "", "networks": networks},
+        **{"step": step, "env": env, "method": method, "seed": 7, "environment": "", "networks": networks},
         "best": {**best, "step": step // 2, "evaluation_return": 23.4},
         "replay": {
             **STATE["replay"],
@@ -51,7 +103,7 @@ def write_run(run: Path, rng: np.random.Generator, step: int = 1000, rows: int =
     return run
 
 
-def write_actor(path: Path, rng: np.random.Generator, sizes, method, step, evaluation_return) -> dict:
+def write_actor(path: Path, rng: np.random.Generator, sizes, step, evaluation_return, about) -> dict:
     """Write an actor's file; returns state.json's record of it."""
     tensors = {}
     for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
@@ -62,8 +114,7 @@ def write_actor(path: Path, rng: np.random.Generator, sizes, method, step, evalu
         tensors[f"actor.{layer}.values"] = rng.standard_normal(nnz).astype(np.float32)
         tensors[f"actor.{layer}.bias"] = rng.standard_normal(outputs).astype(np.float32)
     about = {
-        "env": "Fake-v0",
-        "method": method,
+        **about,
         "seed": 7,
         "step": step,
         "sizes": {"actor": sizes},
@@ -87,6 +138,24 @@ def make_run(rng):
 def run(tmp_path, make_run):
     """One run folder."""
     return make_run(tmp_path / "runs" / "Fake-v0" / "ds-td3" / "s7-20260102-030405")
+
+
+@pytest.fixture(scope="session")
+def arm():
+    """The robot of `robot_run`: its file's text, bounds of its observations and of its actions."""
+    return SimpleNamespace(text=ROBOT, bounds=(ROBOT_LOW, ROBOT_HIGH), low=LOW, high=HIGH)
+
+
+@pytest.fixture
+def robot_run(tmp_path, make_run):
+    """A run that tmp_path/arm.py trained. It was stopped, so its summary has the rate."""
+    path = tmp_path / "arm.py"
+    path.write_text(ROBOT)
+    run = tmp_path / "runs" / "arm" / "ds-td3" / "s7-20260102-030405"
+    make_run(run, env=str(path), observation_low=ROBOT_LOW, observation_high=ROBOT_HIGH)
+    (run / "config.toml").write_text(f"env = {json.dumps(str(path))}\n")
+    (run / "summary.json").write_text(json.dumps({"real_time": {"rate_hz": 500.0}}))
+    return run
 
 
 @pytest.fixture
@@ -124,6 +193,8 @@ def reference():
 
 class FakeEnvironment:
     """Reward = sum of the action; ends after 5 steps; the observation counts seed and steps."""
+
+    hardware = False
 
     def __init__(self, observation_size=3):
         self.observation_size, self.action_size = observation_size, 2

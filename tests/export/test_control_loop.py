@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ from actors import difference_actor, overflowing_actor
 from study_folder import wait_until
 
 from edgedst.deploy.onnx import build_model
+from edgedst.envs.robot import Robot
 
 RUNNER = Path(__file__).parents[2] / "export" / "runner"
 
@@ -175,6 +177,96 @@ def test_a_robot_without_its_functions_is_told_before_it_starts(board):
     assert err == (
         "control_loop: robot.py has no function read_observation, apply_action, stop. Nothing was started.\n"
     )
+
+
+# What a robot.py has beside that for training; nothing of it is called.
+FOR_TRAINING = """
+RATE_HZ = 50
+EPISODE_SECONDS = 10.0
+OBSERVATION = [("angle, rad", -0.2, 0.2), ("rate, rad/s", -3.0, 3.0)]
+ACTION = {table}
+
+def reset():
+    raise SystemExit("reset was called")
+
+def reward(observation, action, next_observation):
+    raise SystemExit("reward was called")
+
+def terminated(observation):
+    raise SystemExit("terminated was called")
+"""
+
+
+def trained_robot(board, table):
+    robot(board)
+    with (board / "robot.py").open("a") as file:
+        file.write(FOR_TRAINING.format(table=table))
+
+
+@pytest.mark.parametrize(
+    ("table", "applied"),
+    [
+        ("None", [2.523188] * 5),  # 1 + 2 tanh(1)
+        ('[("force, N", -1.0, 3.0)]', [2.523188] * 5),
+        ('[("force, N", -1, 2)]', [2.0] * 5),
+        ('[("force, N", -1.0, 2.0, 0.75)]', [0.75, 1.5, 2.0, 2.0, 2.0]),  # from rest on
+        (
+            '(["force, N", 1.0, 3.0, 1],)',
+            [2.0, 2.523188, 2.523188, 2.523188, 2.523188],
+        ),  # rest is the bound nearest to 0
+    ],
+)
+def test_a_robot_that_was_written_for_training_serves_with_its_bounds_and_its_slew(table, applied, board):
+    trained_robot(board, table)
+    code, _, err = run(board, "--rate", "200", "--steps", "5")
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in log(board)] == ["import", "start", *["read", "act"] * 5, "stop"]
+    assert [float(line.split()[1]) for line in log(board) if line.startswith("act")] == pytest.approx(applied, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("[]", "ACTION is []; a list of 1 rows was expected, one for each action"),
+        ("{1: 2}", "ACTION is {1: 2}; a list of 1 rows was expected"),
+        ("0.5", "ACTION is 0.5; a list of 1 rows was expected"),
+        ('[("a", -1.0, 1.0), ("b", -1.0, 1.0)]', "a list of 1 rows was expected"),
+        *(
+            (f"[{row}]", "ACTION has the row")
+            for row in (
+                *('"abc"', '("a", -1.0)', '("a", -1.0, 1.0, 0.1, 0.1)', '("a", 1.0, 1.0)', '("a", "-1", 1.0)', "3"),
+                *('("a", -1.0, 1.0, 0.0)', '("a", -1.0, float("inf"))', '("a", float("nan"), 1.0)', '("a", None, 1.0)'),
+            )
+        ),
+    ],
+)
+def test_limits_that_are_none_start_nothing(table, said, board):
+    trained_robot(board, table)
+    code, _, err = run(board, "--rate", "100")
+    assert code == 1
+    assert err.startswith("control_loop: robot.py: ")
+    assert said in err
+    assert err.endswith(" Nothing was started.\n")
+    assert log(board) == ["import"]
+
+
+def test_actions_are_limited_as_in_training_to_the_bit(board, rng, monkeypatch):
+    low, high = np.sort(rng.uniform(-2, 2, (2, 3)), axis=0)
+    rows = [("a", low[0], high[0]), ("b", low[1], high[1], 0.1), ("c", low[2], high[2], 1e-9)]
+    trained_robot(board, [(name, *map(float, numbers)) for name, *numbers in rows])
+    monkeypatch.chdir(board)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "robot", raising=False)
+    training = Robot(str(board / "robot.py"))
+    loop = runpy.run_path(str(RUNNER / "control_loop.py"))
+    limits = loop["Limits"](sys.modules["robot"].ACTION, 3)
+    sys.modules["robot"].log.close()
+    last = training.rest()
+    for wanted in rng.uniform(-3, 3, (100, 3)).tolist():
+        taken = [*wanted]
+        training.limit(taken, last)
+        last = taken
+        assert limits.keep(wanted) == taken
 
 
 def test_a_robot_that_raises_is_stopped_and_shows_where(board):
