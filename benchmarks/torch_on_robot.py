@@ -1,0 +1,92 @@
+"""Dense SAC in PyTorch on a robot.py, in turns with acting: as many updates as fit before the next period.
+
+    python torch_on_robot.py ROBOT 256,256 SECONDS SEED
+
+What a careful user writes: it reads, acts at once, and updates only while there is time (from the longest update of the
+last fifty), so that its own updates do not make it late. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import deque
+
+import numpy as np
+
+from edgedst.envs.robot import Robot
+from edgedst.launch.settings import combined
+from edgedst.torch_learners import SAC, Replay
+
+
+def main() -> None:
+    """Command line."""
+    path, hidden, seconds, seed = sys.argv[1:]
+    config = combined(
+        {"env": path, "method": "sac", "hidden": tuple(map(int, hidden.split(","))), "seed": int(seed)}, {}, ""
+    )
+    robot = Robot(path)
+    low, high = np.array(robot.observation_low), np.array(robot.observation_high)
+    a_low, a_high = np.array(robot.action_low), np.array(robot.action_high)
+    n, m = len(low), len(a_low)
+    replay = Replay(100_000, n, m)
+    learner = SAC(config, n, m, replay)
+    rng = np.random.default_rng(int(seed))
+    raw = memoryview(bytearray(8 * n)).cast("d")
+    period = 1 / robot.rate_hz
+
+    def read() -> tuple[np.ndarray, list[float]]:
+        robot.read(raw)
+        values = np.array(raw)
+        return ((values - (low + high) / 2) / ((high - low) / 2)).astype(np.float32), values.tolist()
+
+    steps = updates = 0
+    took: deque[float] = deque([0.0], 50)
+    returns = []
+    end = time.monotonic() + float(seconds)
+    robot.start()
+    try:
+        while time.monotonic() < end:
+            robot.reset()
+            due = time.monotonic()
+            seen, values = read()
+            total = 0.0
+            for _ in range(robot.episode_steps):
+                action = rng.uniform(-1, 1, m) if steps < config.start_steps else learner.explore(seen)
+                scaled = (a_low + (np.asarray(action, float) + 1) / 2 * (a_high - a_low)).tolist()
+                robot.apply(scaled)
+                due += period
+                while steps >= config.start_steps and time.monotonic() + max(took) < due:
+                    began = time.monotonic()
+                    learner.update()
+                    took.append(time.monotonic() - began)
+                    updates += 1
+                if steps >= config.start_steps and max(took) >= period and replay.added:
+                    began = time.monotonic()
+                    learner.update()  # none ever fits: late, or never to learn
+                    took.append(time.monotonic() - began)
+                    updates += 1
+                late = time.monotonic() - due
+                if late > 0:
+                    due += -(-late // period) * period
+                time.sleep(max(0.0, due - time.monotonic()))
+                next_seen, next_values = read()
+                reward = robot.reward(values, scaled, next_values)
+                terminated = robot.terminated(next_values)
+                replay.add(seen, np.asarray(action, np.float32), next_seen, reward, terminated)
+                seen, values = next_seen, next_values
+                total += reward
+                steps += 1
+                if terminated or time.monotonic() >= end:
+                    break
+            robot.stop()
+            returns.append((steps, total))
+    finally:
+        robot.stop()
+    learning = max(1, steps - config.start_steps)
+    print(json.dumps({"returns": returns, "updates_per_step": round(updates / learning, 3)}))
+
+
+if __name__ == "__main__":
+    main()
