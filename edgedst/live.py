@@ -14,7 +14,7 @@ from edgedst.errors import EdgedstError, RobotFault, RunFolderError
 from edgedst.evaluation import log
 from edgedst.machine import Machine
 from edgedst.machine import link as fields
-from edgedst.machine.histogram import Histogram
+from edgedst.machine.kept_time import KeptTime
 from edgedst.machine.link import HEADER
 from edgedst.reserve import Reserve
 
@@ -27,6 +27,7 @@ BESIDE_SECONDS = 5.0  # between two looks at the other processes' memory
 TOLD_SECONDS = 10.0  # after which somebody is told that a reset is still awaited, and that learning falls behind
 BEHIND_STEPS = 50  # of updates that are owed before that counts as falling behind
 LEARNERS_NICE = 10
+MOST_LINES = 200  # of WEIGHTS in memory
 WEIGHTS = "weights.csv"
 
 
@@ -48,13 +49,12 @@ class LiveTraining(trainer.Training):
         self.period = 1 / self.environment.rate_hz
         self.reserve = Reserve(config, self.energy)
         self.base_step = self.step
-        self.first_iteration = self.agent.iteration
         self.owed_from = self.agent.iteration  # updates and steps that the updates a step are counted from
         self.owed_step = max(self.step, config.start_steps)
-        self.jitter_us, self.latency_us, self.age_ms = Histogram(), Histogram(), Histogram()
-        self.episode_jitter_us, self.episode_latency_us = Histogram(), Histogram()
-        self.missed = self.episode_missed = self.cut_off = self.lost = self.dropped = 0
-        self.behind = 0
+        rate_hz = self.environment.rate_hz
+        self.kept, self.kept_of_episode = KeptTime(rate_hz), KeptTime(rate_hz)
+        self.episode_began = (self.step, self.agent.iteration)
+        self.cut_off = self.lost = self.dropped = self.behind = 0
         self.returns: list[float] = []  # of the evaluation under way
         self.evaluated = 0
         self.published = -1
@@ -63,7 +63,6 @@ class LiveTraining(trainer.Training):
         self.weights: list[str] = []  # lines of WEIGHTS that are not written yet
         self.acted_with = -1
         self.acting_since = self.acted_until = 0.0
-        self.acting_steps = 0
 
     def begin_episode(self) -> None:
         """The acting side does."""
@@ -118,6 +117,7 @@ class LiveTraining(trainer.Training):
         except EdgedstError:
             self.take_steps()
             try:
+                self.folder.metric({"step": self.step, "brought_to_rest": self.environment.rested})
                 self.save()
             except RunFolderError:
                 pass  # the checkpoint before is good
@@ -133,6 +133,8 @@ class LiveTraining(trainer.Training):
         fault = self.environment.fault()
         if self.environment.rested or not fault:
             self.progress.say(f"The machine is at rest: {self.environment.rested or 'nothing had moved'}.")
+            self.progress.say(self.in_words())
+        self.folder.metric({"step": self.step, "brought_to_rest": self.environment.rested})
         # N updates a step are N of the last steps, too, as long as learning keeps up.
         most = BEHIND_STEPS * self.config.updates_per_step
         while self.updates_owed() and self.behind <= most and self.agent.replay.transitions and most:
@@ -201,16 +203,8 @@ class LiveTraining(trainer.Training):
             self.end_of(flags, length, value, buffer)
             return
         self.acted_until = monotonic()
-        self.acting_steps += 1
-        self.missed += missed
-        self.episode_missed += missed
-        for histogram in (self.jitter_us, self.episode_jitter_us):
-            histogram.add(jitter_us)
-        if latency_us:
-            if updates:
-                self.age_ms.add(age_ms)
-            for histogram in (self.latency_us, self.episode_latency_us):
-                histogram.add(latency_us)
+        for kept in (self.kept, self.kept_of_episode):
+            kept.add(missed, jitter_us, latency_us, age_ms if updates else None)
         if kind == fields.TRIED:
             return
         self.step = self.base_step + steps
@@ -222,6 +216,8 @@ class LiveTraining(trainer.Training):
         if updates != self.acted_with:
             self.acted_with = updates
             self.weights.append(f"{self.step},{updates}\n")
+            if len(self.weights) == MOST_LINES:
+                self.write_weights()
 
     def end_of(self, flags: int, length: int, total: float, buffer: int) -> None:
         """An episode is over."""
@@ -234,11 +230,13 @@ class LiveTraining(trainer.Training):
             self.environment.acknowledge(self.evaluated)
         else:
             self.episode_return, self.episode_length = total, length
-            timing = self.timing(self.episode_missed, episode=True)
-            self.end_episode(self.step, bool(flags & fields.TERMINATED), **timing)
-        self.episode_return, self.episode_length, self.episode_missed = 0.0, 0, 0
-        self.episode_jitter_us.clear()
-        self.episode_latency_us.clear()
+            step, iteration = self.episode_began
+            updates = round((self.agent.iteration - iteration) / max(1, self.step - step), 2)
+            told = {"updates_per_step": updates, **self.kept_of_episode.told()}
+            self.end_episode(self.step, bool(flags & fields.TERMINATED), **told)
+        self.episode_return, self.episode_length = 0.0, 0
+        self.episode_began = (self.step, self.agent.iteration)
+        self.kept_of_episode.clear()
         if not self.config.eval_every:
             self.progress.evaluation = f"{self.evaluations.newest[0]:,.1f} (training)"
 
@@ -256,16 +254,6 @@ class LiveTraining(trainer.Training):
         self.wish_after_evaluation(mean)
         log(self, len(self.returns))
         self.returns = []
-
-    def timing(self, missed: int, episode: bool = False) -> "dict[str, Any]":
-        """Real time in numbers: of the episode, or of all that this process saw."""
-        jitter = self.episode_jitter_us if episode else self.jitter_us
-        latency = self.episode_latency_us if episode else self.latency_us
-        told: dict[str, Any] = {"missed_periods": missed}
-        for name, histogram in (("jitter", jitter), ("observation_to_action", latency)):
-            for share, of in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
-                told[f"{name}_{share}_ms"] = round(histogram.quantile(of) / 1e3, 3)
-        return told
 
     def watch(self, evaluating: str = "") -> None:
         """As every run; and the memory of the other processes, a reset that goes on, learning that falls behind."""
@@ -297,9 +285,29 @@ class LiveTraining(trainer.Training):
 
     def save(self) -> None:
         """A checkpoint, and which weights acted when."""
-        self.folder.append(WEIGHTS, "".join(self.weights))
-        self.weights = []
+        self.write_weights()
         super().save()
+
+    def write_weights(self) -> None:
+        """What is known of which weights acted when."""
+        lines, self.weights = self.weights, []
+        self.folder.append(WEIGHTS, "".join(lines))
+
+    def in_words(self) -> str:
+        """What real time was like, for people."""
+        told = self.kept.told()
+        jitter, latency = (
+            ", ".join(f"{share} {told[f'{name}_{share}_ms']:g}" for share in ("p50", "p99", "max"))
+            for name in ("jitter", "observation_to_action")
+        )
+        periods = self.kept.periods + self.kept.missed
+        behind = f", {self.behind:,} behind" if self.behind > 0 else ""
+        return (
+            f"Rate {told['rate_kept_hz']:g} of {self.environment.rate_hz:g} Hz, {self.kept.missed:,} of {periods:,} "
+            f"periods missed; jitter {jitter} ms; observation to action {latency} ms; {self.updates_per_step():.3g} "
+            f"updates a step{behind}; weights {told['weights_age_p50_ms']:g} ms old (p50), "
+            f"{told['weights_age_max_ms']:g} at most."
+        )
 
     def more_to_tell(self) -> "dict[str, Any]":
         """What real time was like."""
@@ -309,15 +317,13 @@ class LiveTraining(trainer.Training):
         """In numbers, of this process."""
         return {
             "rate_hz": self.environment.rate_hz,
-            "steps_acted": self.acting_steps,
-            **self.timing(self.missed),
+            "steps_acted": self.kept.periods,
+            **self.kept.told(),
             "steps_not_stored": self.lost,
             "records_dropped": self.dropped,
             "episodes_cut_off": self.cut_off,
             "updates_per_step": round(self.updates_per_step(), 3),
             "updates_behind": max(0, self.behind),
-            "weights_age_p50_ms": round(self.age_ms.quantile(0.5), 1),
-            "weights_age_max_ms": round(self.age_ms.quantile(1.0), 1),
             **{f"peak_rss_bytes_{name}": size for name, size in self.environment.peaks.items()},
             "memory_beside_bytes": self.guard.beside_bytes,  # of those two, beyond what they share with this process
             "learning_share": round(self.reserve.share, 3),

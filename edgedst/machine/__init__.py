@@ -61,6 +61,8 @@ class Machine(Environment):
         self._pid = os.fork()
         if self._pid == 0:
             try:
+                # A fork closed the metrics' file by its number, if a run goes on; so will the warden's.
+                os.open(os.devnull, os.O_RDONLY)
                 for end in (reading, self._orders_end, self._alive_end):
                     os.close(end)
                 os.dup2(2, 1)  # what robot.py prints does not belong into the progress
@@ -220,7 +222,8 @@ class Machine(Environment):
         self._hear_until_the_end(REST_SECONDS)
         if not self._told.ended and self._pid:
             os.kill(self._pid, SIGKILL)
-            self._hear_until_the_end(2 * STOP_SECONDS)
+            if not self.rested:
+                self._hear_until_the_end(2 * STOP_SECONDS)
             for pid in () if self._told.ended else self._others[1:]:
                 try:
                     os.kill(pid, SIGKILL)

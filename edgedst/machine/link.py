@@ -93,9 +93,9 @@ class Pipe:
 
 
 def close_each(descriptors: "list[int]") -> None:
-    """Of pipes that a forked process must not keep open."""
-    for descriptor in descriptors:
-        os.close(descriptor)
+    """Of pipes that a forked process must not keep open. The list is empty then: what that forks has none of them."""
+    while descriptors:
+        os.close(descriptors.pop())
 
 
 def now_ms(time_ns: int) -> int:

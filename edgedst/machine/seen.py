@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgedst.machine import MOVING
-from edgedst.machine.histogram import Histogram
+from edgedst.machine.kept_time import Histogram
 from edgedst.machine.warden import STOP_SECONDS
 
 READING, SMALL, FULL = "reading", "small actions", "full range"  # phases of a trial

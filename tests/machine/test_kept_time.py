@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edgedst.machine.histogram import STEP, Histogram
+from edgedst.machine.kept_time import STEP, Histogram, KeptTime
 
 
 def test_quantiles_are_those_of_the_values_to_a_bin(rng):
@@ -30,3 +30,18 @@ def test_of_nothing_there_is_nothing_and_it_can_begin_anew():
     histogram.add(7)
     histogram.clear()
     assert (histogram.count, histogram.quantile(0.5), histogram.quantile(1)) == (0, 0, 0)
+
+
+def test_what_is_told_of_some_periods():
+    kept = KeptTime(50.0)
+    assert kept.told()["rate_kept_hz"] == 0
+    for number in range(98):
+        kept.add(0, 100.0, 50.0, 20.0 if number else None)
+    kept.add(1, 3000.0, 0.0, 20.0)  # the last of an episode: nothing was applied
+    told = kept.told()
+    assert (kept.periods, told["missed_periods"], told["rate_kept_hz"]) == (99, 1, 49.5)
+    assert told["jitter_p50_ms"] == pytest.approx(0.1, rel=0.03)
+    assert (told["jitter_max_ms"], told["observation_to_action_max_ms"]) == (3.0, 0.05)
+    assert told["weights_age_max_ms"] == 20.0
+    kept.clear()
+    assert kept.told() == KeptTime(50.0).told()
