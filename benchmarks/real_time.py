@@ -4,6 +4,7 @@
     python benchmarks/real_time.py disturbed --seconds 60                 # learner stopped or killed, disk slow or full
     python benchmarks/real_time.py board --shares 10 25 --minutes 5       # a CPU quota: sparse, dense, PyTorch
     python benchmarks/real_time.py memory --budget-mb 25                  # in a memory cgroup of that size
+    python benchmarks/real_time.py draw --read board.json --plot real-time.png
 
 The machine is examples/cartpole: a plant in a process of its own, on a wall clock, behind a pseudo-terminal. What is
 measured is taken at the robot's own calls (`probed_robot.py`), alike for every contender. `disturbed`, `board` and
@@ -26,6 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import machine
 from machine import edgedst_command, facts
 
 HERE = Path(__file__).resolve().parent
@@ -273,6 +275,7 @@ def on_board(share: int, name: str, options: tuple[str, ...], minutes: float, se
         last = [value for _, value in told["returns"][-5:]]
         return {
             "share": share,
+            "minutes": minutes,
             "contender": name,
             "seed": seed,
             "return_of_last_5": round(sum(last) / max(1, len(last)), 1),
@@ -307,10 +310,38 @@ def memory(budget_mb: float, seconds: float) -> list[dict[str, Any]]:
         ]
 
 
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Returns of `board` over wall-clock, a panel a share: each episode, and the mean of five."""
+    pyplot = machine.pyplot()
+    shares = sorted({row["share"] for row in rows})
+    figure, panels = pyplot.subplots(1, len(shares), figsize=(5.2 * len(shares), 3.9), dpi=130, sharey=True)
+    colours = dict(zip(CONTENDERS, ("#0b6e4f", "#3fa34d", "#d17a22", "#7a4fa3"), strict=True))
+    for panel, share in zip(panels if len(shares) > 1 else [panels], shares, strict=True):
+        for row in [row for row in rows if row["share"] == share and row["returns"]]:
+            last = row["returns"][-1][0]
+            minutes = [row["minutes"] * step / last for step, _ in row["returns"]]
+            values = [value for _, value in row["returns"]]
+            means = [
+                sum(values[max(0, i - 4) : i + 1]) / len(values[max(0, i - 4) : i + 1]) for i in range(len(values))
+            ]
+            name = row["contender"]
+            label = f"{name}: {row['updates_per_step']:.2g} updates a step, {100 * row['missed_share']:.2g} % missed"
+            panel.plot(minutes, values, ".", color=colours[name], markersize=3, alpha=0.35)
+            panel.plot(minutes, means, color=colours[name], linewidth=1.6, label=label)
+        panel.set_title(f"{share} % of one core", fontsize=10)
+        panel.set_xlabel("minutes of wall-clock at 50 Hz")
+        panel.set_ylim(0, 510)
+        panel.grid(color="#e4e4e4", linewidth=0.6)
+        panel.legend(fontsize=7, loc="upper left", framealpha=0.9)
+    figure.axes[0].set_ylabel("return of a training episode (500: perfect)")
+    figure.tight_layout()
+    figure.savefig(path)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("jitter", "disturbed", "board", "memory"))
+    parser.add_argument("what", choices=("jitter", "disturbed", "board", "memory", "draw"))
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--block-seconds", type=float, default=300.0)
@@ -320,7 +351,12 @@ def main() -> None:
     parser.add_argument("--hidden", default="256,256")
     parser.add_argument("--budget-mb", type=float, default=25.0)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--read", type=Path, help="figures that --json kept")
+    parser.add_argument("--plot", type=Path, help="the picture that `draw` makes of them")
     told = parser.parse_args()
+    if told.what == "draw":
+        draw(json.loads(told.read.read_text())["rows"], told.plot)
+        return
     if told.what == "jitter":
         rows = jitter(told.minutes, told.rates, told.block_seconds)
     elif told.what == "disturbed":
