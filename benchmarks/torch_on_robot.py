@@ -1,9 +1,10 @@
-"""Dense SAC in PyTorch on a robot.py, in turns with acting: as many updates as fit before the next period.
+"""Dense SAC in PyTorch on a robot.py, in one process, in the two ways that people write it.
 
-    python torch_on_robot.py ROBOT 256,256 SECONDS SEED
+    python torch_on_robot.py ROBOT 256,256 SECONDS SEED turns       # acts, then updates while there is time
+    python torch_on_robot.py ROBOT 256,256 SECONDS SEED episodes    # an update for each step, while the machine rests
 
-What a careful user writes: it reads, acts at once, and updates only while there is time (from the longest update of the
-last fifty), so that its own updates do not make it late. Prints one JSON object.
+In turns it acts first, and begins an update only where the longest one of the last fifty would still fit before the
+next period; where none ever fits, one each step, late. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from edgedst.torch_learners import SAC, Replay
 
 def main() -> None:
     """Command line."""
-    path, hidden, seconds, seed = sys.argv[1:]
+    path, hidden, seconds, seed, way = sys.argv[1:]
     config = combined(
         {"env": path, "method": "sac", "hidden": tuple(map(int, hidden.split(","))), "seed": int(seed)}, {}, ""
     )
@@ -52,17 +53,18 @@ def main() -> None:
             due = time.monotonic()
             seen, values = read()
             total = 0.0
-            for _ in range(robot.episode_steps):
+            for length in range(1, robot.episode_steps + 1):  # noqa: B007  # how long it was
                 action = rng.uniform(-1, 1, m) if steps < config.start_steps else learner.explore(seen)
                 scaled = (a_low + (np.asarray(action, float) + 1) / 2 * (a_high - a_low)).tolist()
                 robot.apply(scaled)
                 due += period
-                while steps >= config.start_steps and time.monotonic() + max(took) < due:
+                learning = way == "turns" and steps >= config.start_steps
+                while learning and time.monotonic() + max(took) < due:
                     began = time.monotonic()
                     learner.update()
                     took.append(time.monotonic() - began)
                     updates += 1
-                if steps >= config.start_steps and max(took) >= period and replay.added:
+                if learning and max(took) >= period:
                     began = time.monotonic()
                     learner.update()  # none ever fits: late, or never to learn
                     took.append(time.monotonic() - began)
@@ -82,6 +84,9 @@ def main() -> None:
                     break
             robot.stop()
             returns.append((steps, total))
+            for _ in range(length if way == "episodes" and steps >= config.start_steps else 0):
+                learner.update()
+                updates += 1
     finally:
         robot.stop()
     learning = max(1, steps - config.start_steps)

@@ -67,7 +67,6 @@ ROBOT: dict[str, dict[str, Any]] = {
         "lambda2": 16.0,
         "start_steps": 500,
         "updates_per_step": 0,
-        "evolve_every": 20_000,  # each 1,000 steps where twenty updates fit (docs/robot.md)
         **more,
     }
     for family, more in {

@@ -26,6 +26,7 @@ IDLE_SECONDS = 0.002  # at most, until the ring is looked at again
 BESIDE_SECONDS = 5.0  # between two looks at the other processes' memory
 TOLD_SECONDS = 10.0  # after which somebody is told that a reset is still awaited, and that learning falls behind
 BEHIND_STEPS = 50  # of updates that are owed before that counts as falling behind
+# The acting side may have a real-time class; the kernel's threads that carry a serial line's bytes to it have none.
 LEARNERS_NICE = 10
 MOST_LINES = 200  # of WEIGHTS in memory
 WEIGHTS = "weights.csv"
@@ -77,9 +78,11 @@ class LiveTraining(trainer.Training):
         self.progress.start(self.step)
         self.publish()
         core.release_file_pages()
+        if self.step >= config.steps or self.stop:  # there is nothing to move for
+            self.finish()
+            return
         machine.go(self.step, self.episode)
-        if machine.note:
-            os.nice(LEARNERS_NICE)  # the acting side, without a class of its own, goes first
+        os.nice(LEARNERS_NICE)
         for note in (machine.note, self.reserve.missing()):
             if note:
                 self.progress.say(note)
@@ -113,7 +116,8 @@ class LiveTraining(trainer.Training):
             RobotFault, BudgetBroken: it has ended.
         """
         try:
-            self.environment.check()
+            if not self.environment.check():
+                self.stop = True
         except EdgedstError:
             self.take_steps()
             try:

@@ -14,7 +14,7 @@ from edgedst.envs import Environment
 from edgedst.errors import EdgedstError, RobotFault
 from edgedst.files import folder_error
 from edgedst.machine.link import ACKNOWLEDGED, AT_REST, PHASE, RESETTING, WAITING, Link, Pipe, close_each
-from edgedst.machine.warden import STOP_SECONDS
+from edgedst.machine.warden import REASONS, SIGNALLED, STOP_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,20 +114,24 @@ class Machine(Environment):
         self._orders.send({"steps": steps, "episodes": episodes})
         self.note = self._answer("note")  # it is told before anything moves
 
-    def check(self) -> None:
-        """Hear what the acting side says.
+    def check(self) -> bool:
+        """Hear what the acting side says. False: it got a SIGTERM, and whoever sent that wants the run to end.
 
         Raises:
             RobotFault, BudgetBroken: it has ended; the machine is at rest, or the sentence says that it may not be.
         """
         self._hear()
-        if self._fault or ((self.rested or self._told.ended) and not self._asked):
+        signalled = self.rested == REASONS[SIGNALLED]
+        if self._fault or ((self.rested or self._told.ended) and not (self._asked or signalled)):
             self._wait()
             raise self._error()
+        return not signalled
 
     def end(self, at_once: bool = False) -> None:
         """Ask for the end, which comes with the acting side's next step; `at_once`: end what blocks, too."""
         self._asked = True
+        if self._alive_end not in self._ends:  # closed; a signal may come later, when another file has its number
+            return
         try:
             os.write(self._alive_end, b"!" if at_once else b".")
         except OSError:
@@ -166,14 +170,12 @@ class Machine(Environment):
             return
         told_before = bool(self._fault or self._moving)
         self.end()
-        for end in (self._orders_end, self._alive_end):  # the first ends a side that has not begun
-            if end in self._ends:
-                self._ends.remove(end)
-                os.close(end)
+        if self._orders_end in self._ends:
+            self._ends.remove(self._orders_end)
+            os.close(self._orders_end)  # ends a side that has not begun
         self._wait()
         self._closed = True
-        self._ends.clear()
-        os.close(self._told.descriptor)
+        close_each(self._ends)
         os.close(self._file)
         if self._moving and not told_before:
             raise RobotFault(self._moving)
