@@ -231,14 +231,14 @@ CONTENDERS = {
 }
 
 
-def board(shares: list[int], minutes: float, seeds: list[int], hidden: str) -> list[dict[str, Any]]:
+def board(shares: list[int], minutes: float, seeds: list[int], hidden: str, only: str) -> list[dict[str, Any]]:
     """A slow board, imitated by a share of one core in slices of 10 ms; the plant has all of its own.
 
     Real-time scheduling is allowed up to 5 %: the acting side takes some 1 % of a core by it.
     """
     rows = []
     for share in shares:
-        for name, options in CONTENDERS.items():
+        for name, options in [pair for pair in CONTENDERS.items() if only in pair[0]]:
             for seed in seeds:
                 rows.append(on_board(share, name, options, minutes, seed, hidden))
                 print(rows[-1], file=sys.stderr, flush=True)
@@ -253,14 +253,8 @@ def on_board(share: int, name: str, options: tuple[str, ...], minutes: float, se
         folder = Path(temporary)
         env |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PROBE_HZ": "50"}
         if "PyTorch" in name:
-            command = [
-                sys.executable,
-                str(HERE / "torch_on_robot.py"),
-                str(ROBOT),
-                hidden,
-                str(60 * minutes),
-                str(seed),
-            ]
+            command = [sys.executable, str(HERE / "torch_on_robot.py"), str(ROBOT), hidden]
+            command += [str(60 * minutes), str(seed), *options]
         else:
             command = edgedst_command("train", "--env", str(ROBOT), "--budget-mb", "60", "--steps", "10000000")
             command += ["--run-dir", str(folder / "runs"), "--stop-after", f"{60 * minutes:g}s", "--no-progress"]
@@ -355,6 +349,7 @@ def main() -> None:
     parser.add_argument("--shares", type=int, nargs="+", default=[10, 25])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--hidden", default="256,256")
+    parser.add_argument("--only", default="", help="of `board`: contenders with this in their names")
     parser.add_argument("--budget-mb", type=float, default=25.0)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--read", type=Path, nargs="+", help="figures that --json kept")
@@ -368,7 +363,7 @@ def main() -> None:
     elif told.what == "disturbed":
         rows = disturbed(told.seconds)
     elif told.what == "board":
-        rows = board(told.shares, told.minutes, told.seeds, told.hidden)
+        rows = board(told.shares, told.minutes, told.seeds, told.hidden, told.only)
     else:
         rows = memory(told.budget_mb, told.seconds)
     if told.json:

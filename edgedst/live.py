@@ -81,6 +81,8 @@ class LiveTraining(trainer.Training):
         if self.step >= config.steps or self.stop:  # there is nothing to move for
             self.finish()
             return
+        if self.saved_step < 0:
+            self.save()  # of step 0, as every run's first one: `runs/find.py` knows what a kill leaves of that
         machine.go(self.step, self.episode)
         os.nice(LEARNERS_NICE)
         for note in (machine.note, self.reserve.missing()):

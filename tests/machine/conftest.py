@@ -1,0 +1,3 @@
+import pytest
+
+pytest.register_assert_rewrite("machine.runs")  # imported by tests: a failure says what differs
