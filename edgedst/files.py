@@ -231,6 +231,12 @@ def folder_error(error: OSError, path: str, option: str = "--run-dir") -> RunFol
     return RunFolderError(f"`{path}` cannot be written: {error.strerror or error}. {advice}")
 
 
+def close_each(descriptors: "list[int]") -> None:
+    """What a forked process must not keep open. The list is empty then: what that forks has none of them."""
+    while descriptors:
+        os.close(descriptors.pop())
+
+
 def is_robot_file(env: str) -> bool:
     """Whether an environment's name is the path of a robot.py, rather than an id."""
     return env.endswith(".py") and ":" not in os.path.basename(env)

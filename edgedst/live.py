@@ -6,7 +6,7 @@ everything that is written. The acting side never waits for it; what it waits fo
 
 import os
 import sys
-from _signal import SIGINT  # type: ignore[import-not-found]  # `signal` imports enum
+from _signal import SIGINT, SIGTSTP, signal  # type: ignore[import-not-found]  # `signal` imports enum
 from time import monotonic, monotonic_ns, sleep
 
 from edgedst import core, saving, trainer
@@ -46,6 +46,7 @@ class LiveTraining(trainer.Training):
         """As every run; then what is particular to a machine."""
         self.guard.beside_bytes = self.environment.memory_beside()
         super().prepare(lines, state)
+        signal(SIGTSTP, self.request_stop)  # Ctrl-Z: who reads "Stopped" must not find the machine moving
         config = self.config
         self.period = 1 / self.environment.rate_hz
         self.reserve = Reserve(config, self.energy)
@@ -74,7 +75,7 @@ class LiveTraining(trainer.Training):
 
     def loop(self) -> None:
         """Take, learn, hand over, save."""
-        config, machine, agent = self.config, self.environment, self.agent
+        config, machine = self.config, self.environment
         self.progress.start(self.step)
         self.publish()
         core.release_file_pages()
@@ -83,19 +84,30 @@ class LiveTraining(trainer.Training):
             return
         if self.saved_step < 0:
             self.save()  # of step 0, as every run's first one: `runs/find.py` knows what a kill leaves of that
-        machine.go(self.step, self.episode)
+        machine.go(self.step, self.episode, self.plan.budget_bytes - self.plan.planned_bytes)
         os.nice(LEARNERS_NICE)
         for note in (machine.note, self.reserve.missing()):
             if note:
                 self.progress.say(note)
         self.acting_since = monotonic()
+        try:
+            self.learn_beside()
+        except BaseException:
+            machine.end()  # first the machine, then what there is to say
+            raise
+        self.finish()
+
+    def learn_beside(self) -> None:
+        """Until the last step, or a signal."""
+        config, agent = self.config, self.agent
         saved_at = self.step // config.checkpoint_every
         while True:
             self.hear()
+            done = self.environment.done  # what it put before that is in the ring, unless that was full
             if self.take_steps():
                 self.publish()
-            if self.stop or self.step >= config.steps:
-                break
+            if self.stop or done:  # behind the last step an evaluation may be due
+                return
             if self.step // config.checkpoint_every > saved_at:
                 saved_at = self.step // config.checkpoint_every
                 self.guard.check()
@@ -109,7 +121,6 @@ class LiveTraining(trainer.Training):
                 self.publish()
                 sleep(min(IDLE_SECONDS, self.period / 4))
             self.watch()
-        self.finish()
 
     def hear(self) -> None:
         """What the acting side says. When it has failed, what it has done until then is saved first.
@@ -214,6 +225,7 @@ class LiveTraining(trainer.Training):
         if kind == fields.TRIED:
             return
         self.step = self.base_step + steps
+        self.agent.frozen = self.step > self.config.steps - (self.config.topology_stop_steps or 0)
         self.unsaved = True
         if kind == fields.STEP:
             self.remember(replay.add, link.action, value, link.observation, terminated, truncated)
@@ -229,7 +241,8 @@ class LiveTraining(trainer.Training):
         """An episode is over."""
         self.cut_off += bool(flags & fields.CUT_OFF)
         if flags & fields.EVALUATION:
-            self.returns.append(total)
+            if not flags & fields.CUT_OFF:
+                self.returns.append(total)
             self.evaluated += 1
             if len(self.returns) == self.config.eval_episodes:
                 self.count_evaluation(buffer)
@@ -239,6 +252,8 @@ class LiveTraining(trainer.Training):
             step, iteration = self.episode_began
             updates = round((self.agent.iteration - iteration) / max(1, self.step - step), 2)
             told = {"updates_per_step": updates, **self.kept_of_episode.told()}
+            if flags & fields.CUT_OFF:
+                told["cut_off"] = True
             self.end_episode(self.step, bool(flags & fields.TERMINATED), **told)
         self.episode_return, self.episode_length = 0.0, 0
         self.episode_began = (self.step, self.agent.iteration)
@@ -267,12 +282,12 @@ class LiveTraining(trainer.Training):
         if now >= self.next_beside:
             self.next_beside = now + BESIDE_SECONDS
             self.guard.beside_bytes = max(self.guard.beside_bytes, self.environment.memory_beside())
-        resetting = self.environment.resetting
-        self.waiting_since = (self.waiting_since or now) if resetting else 0.0
+        preparing = self.environment.preparing
+        self.waiting_since = (self.waiting_since or now) if preparing else 0.0
         if now >= self.next_word:
             self.next_word = now + TOLD_SECONDS
-            if resetting and now - self.waiting_since >= TOLD_SECONDS:
-                self.progress.say(f"Waiting for reset() for {now - self.waiting_since:.0f} s; learning goes on.")
+            if preparing and now - self.waiting_since >= TOLD_SECONDS:
+                self.progress.say(f"Waiting for {preparing}() for {now - self.waiting_since:.0f} s; learning goes on.")
             if self.behind > BEHIND_STEPS * self.config.updates_per_step:
                 self.progress.say(
                     f"Learning is {self.behind:,} updates behind {self.config.updates_per_step} a step: "
@@ -308,11 +323,13 @@ class LiveTraining(trainer.Training):
         )
         periods = self.kept.periods + self.kept.missed
         behind = f", {self.behind:,} behind" if self.behind > 0 else ""
+        more = f" {self.cut_off:,} episodes were cut off for missed periods." if self.cut_off else ""
+        more += f" {self.dropped:,} records found the ring full." if self.dropped else ""
         return (
             f"Rate {told['rate_kept_hz']:g} of {self.environment.rate_hz:g} Hz, {self.kept.missed:,} of {periods:,} "
             f"periods missed; jitter {jitter} ms; observation to action {latency} ms; {self.updates_per_step():.3g} "
             f"updates a step{behind}; weights {told['weights_age_p50_ms']:g} ms old (p50), "
-            f"{told['weights_age_max_ms']:g} at most."
+            f"{told['weights_age_max_ms']:g} at most.{more}"
         )
 
     def more_to_tell(self) -> "dict[str, Any]":

@@ -40,6 +40,7 @@ def about(run: "Training", *names: str) -> "dict[str, Any]":
         observation_bounds = {
             "observation_low": environment.observation_low,
             "observation_high": environment.observation_high,
+            "step_seconds": environment.step_seconds,
         }
     return {
         "env": told_name(run.config.env),
@@ -103,6 +104,12 @@ def _check_bounds(run: "Training") -> None:
         CheckpointError: they are not those of the run.
     """
     environment, about = run.environment, run.checkpoints.about
+    seconds = about.get("step_seconds")
+    if environment.observation_low is not None and seconds and seconds != environment.step_seconds:
+        raise CheckpointError(
+            f"`{environment.name}` makes {1 / (environment.step_seconds or 1):g} steps a second, and the run was "
+            f"trained with {1 / seconds:g}: its replay has steps of another length. Set RATE_HZ back, or train anew."
+        )
     for name in ("observation_low", "observation_high", "action_low", "action_high") if about else ():
         now = getattr(environment, name)
         if environment.observation_low is not None and name in about and list(now) != list(about[name]):

@@ -364,7 +364,7 @@ class Training:
         }
         self.folder.metric({**line, **told})
         if not self.config.eval_every:
-            self.evaluations.add(step, [self.episode_return])
+            self.wish_after_evaluation(self.evaluations.add(step, [self.episode_return])[0])
         self.episode += 1
 
     def remember(self, into_replay: "Callable[..., None]", *row: object) -> None:

@@ -130,6 +130,8 @@ class ActorCritic:
         self.workspace = workspace_for(arena, [(actor_sizes, actor_nnz), (critic_sizes, critic_nnz)], averaged)
 
         self.iteration = 0  # gradient steps taken
+        # Whether the topology stays, where the count of gradient steps does not tell how far the run is.
+        self.frozen: bool | None = None
         self.critic_loss = self.actor_loss = self.mean_q = 0.0
         self.connections_moved = 0  # by the last evolution
 
@@ -193,9 +195,9 @@ class ActorCritic:
     def evolution_is_due(self) -> bool:
         """Every e gradient steps, until `topology_stop_steps` before the end."""
         config = self.config
-        updates = config.updates_per_step or config.max_updates_per_step
-        last = (config.steps - config.start_steps - (config.topology_stop_steps or 0)) * updates
-        return evolves(config) and self.iteration % config.evolve_every == 0 and self.iteration <= last
+        last = (config.steps - config.start_steps - (config.topology_stop_steps or 0)) * config.updates_per_step
+        due = evolves(config) and self.iteration % config.evolve_every == 0
+        return due and (self.iteration <= last if self.frozen is None else not self.frozen)
 
     def evolve(self, *networks: core.Network) -> int:
         """Algorithm 2: drop the weights nearest zero, grow as many at random; returns how many."""

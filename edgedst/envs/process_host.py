@@ -12,7 +12,7 @@ from time import monotonic, sleep
 
 from edgedst import errors
 from edgedst.envs import Environment
-from edgedst.files import write_all
+from edgedst.files import close_each, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,9 +180,10 @@ def serve(
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
     # Processes that the environment starts must not keep the pipes open.
-    for pipe in (requests, replies):
+    held = [requests, replies]
+    for pipe in held:
         os.set_inheritable(pipe, False)
-        os.register_at_fork(after_in_child=lambda pipe=pipe: os.close(pipe))
+    os.register_at_fork(after_in_child=lambda: close_each(held))
     while (spare := os.open(os.devnull, os.O_RDWR)) < 3:  # a standard stream is missing: its port would become one
         pass
     os.close(spare)

@@ -12,6 +12,7 @@ from time import monotonic_ns, sleep
 
 from edgedst.envs import Environment
 from edgedst.errors import RobotFault
+from edgedst.files import locked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +64,16 @@ class Robot:
         self.action_high = tuple([high for _, _, high, *_ in rows])
         # Most change of an action in one step, in its units; the whole range where none is given.
         self.slew = tuple([row[3] if len(row) == 4 else row[2] - row[1] for row in rows])
+
+    def claim(self) -> None:
+        """Keep the machine to this process and those that it forks from now on: two must not move it.
+
+        Raises:
+            RobotFault: another process of edgedst has it.
+        """
+        self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        if not locked(self._file):
+            raise RobotFault(f"The machine of `{self.path}` is in use by another edgedst. Wait for it, or end it.")
 
     # What the machine does. Each call is the user's code: what it raises is a RobotFault that names the place.
 
@@ -252,6 +263,8 @@ class RobotEnvironment(Environment):
     def reset(self, seed: int) -> None:
         """Start the machine, once; then bring it to rest and to the start of an episode. The seed is not its to use."""
         if not self._started:
+            self.robot.claim()
+            self._guard = _guard(self.robot)
             self._started = True  # a start that failed half-way has to be stopped, too
             self.robot.start()
         else:
@@ -285,6 +298,27 @@ class RobotEnvironment(Environment):
         if self._started:
             self._started = False
             self.robot.stop()
+            os.write(self._guard, b".")
+            os.close(self._guard)
+
+
+def _guard(robot: Robot) -> int:
+    """Fork a process that calls `stop` when this one is gone without having said that the machine is at rest.
+
+    Returns:
+        The end of a pipe: a byte says so.
+    """
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(reading)
+        return writing
+    try:
+        os.close(writing)
+        os.setsid()  # what a terminal sends is not for this one
+        if not os.read(reading, 1):
+            robot.stop()
+    finally:
+        os._exit(0)
 
 
 def describe(environment: Environment, robot: Robot, max_episode_steps: "int | None") -> None:
@@ -333,9 +367,14 @@ def _single(value: float) -> float:
 
 
 def _words(error: BaseException) -> str:
-    """An error's class and its own text, on one line."""
+    """An error's class, its own text and where it was raised, on one line."""
     text = " ".join(str(error).split())[:_LONGEST_WORDS].rstrip(".")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    file = os.path.basename(frame.tb_frame.f_code.co_filename) if frame else ""
+    where = f" ({file}, line {frame.tb_lineno})" if frame and file != os.path.basename(__file__) else ""
+    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
 
 
 def _kind(value: object) -> str:

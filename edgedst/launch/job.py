@@ -17,6 +17,7 @@ import edgedst
 from edgedst import errors, parse
 from edgedst.boards import Board
 from edgedst.budget.guard import memory
+from edgedst.child import tied
 from edgedst.config import TrainConfig
 from edgedst.density import DENSE_METHODS
 from edgedst.envs import registry
@@ -127,7 +128,8 @@ def run_trainer(
 ) -> tuple[int, bytes, str]:
     """Start the trainer as a child and wait for it: (exit code, standard output, its last line on standard error).
 
-    Other lines that it writes there are passed on. It is ended when the wait is: by SIGTERM, at which it checkpoints.
+    Other lines that it writes there are passed on. It is ended when the wait is, and when this process is gone: by
+    SIGTERM, at which it checkpoints.
 
     Args:
         arguments: of `command`.
@@ -141,7 +143,7 @@ def run_trainer(
     with tempfile.TemporaryFile() as out_file, tempfile.TemporaryFile() as err_file:
         with signals_held_back():
             process = subprocess.Popen(
-                arguments, env=variables, stdout=out_file if printed else None, stderr=err_file, **options
+                tied(arguments), env=variables, stdout=out_file if printed else None, stderr=err_file, **options
             )
         try:
             process.wait()

@@ -12,15 +12,16 @@ from time import monotonic, sleep
 from edgedst import core, errors
 from edgedst.envs import Environment
 from edgedst.errors import EdgedstError, RobotFault
-from edgedst.files import folder_error
-from edgedst.machine.link import ACKNOWLEDGED, AT_REST, PHASE, RESETTING, WAITING, Link, Pipe, close_each
+from edgedst.files import close_each, folder_error
+from edgedst.machine.link import ACKNOWLEDGED, AT_REST, PHASE, RESETTING, STARTING, WAITING, Link, Pipe
 from edgedst.machine.warden import REASONS, SIGNALLED, STOP_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-GROWTH_BYTES = 1_300_000  # of the acting side and the warden once they are planned: docs/robot.md
+ACTING_GROWTH_BYTES = 1_000_000  # that robot.py may take as it runs, beyond what importing it took
+GROWTH_BYTES = 1_300_000  # the same, and what the warden takes: planned for both
 REST_SECONDS = 10.0  # that the machine has to come to rest before the learning side kills what hangs
 MOVING = "THE MACHINE MAY STILL BE MOVING: switch it off by hand."
 
@@ -61,8 +62,6 @@ class Machine(Environment):
         self._pid = os.fork()
         if self._pid == 0:
             try:
-                # A fork closed the metrics' file by its number, if a run goes on; so will the warden's.
-                os.open(os.devnull, os.O_RDONLY)
                 for end in (reading, self._orders_end, self._alive_end):
                     os.close(end)
                 os.dup2(2, 1)  # what robot.py prints does not belong into the progress
@@ -104,14 +103,16 @@ class Machine(Environment):
         self._orders.send({"link": self.link.bytes})
         self._others = self._answer("ready")
 
-    def go(self, steps: int, episodes: int) -> None:
+    def go(self, steps: int, episodes: int, spare_bytes: int) -> None:
         """Let the acting side start the machine; an actor has been handed over.
 
         Args:
             steps: of training, done before.
             episodes: likewise.
+            spare_bytes: of the budget, which nothing was planned for: robot.py may have them.
         """
-        self._orders.send({"steps": steps, "episodes": episodes})
+        growth_bytes = ACTING_GROWTH_BYTES + max(0, spare_bytes)
+        self._orders.send({"steps": steps, "episodes": episodes, "growth_bytes": growth_bytes})
         self.note = self._answer("note")  # it is told before anything moves
 
     def check(self) -> bool:
@@ -142,9 +143,14 @@ class Machine(Environment):
         self.link.cells[ACKNOWLEDGED] = evaluations & 0xFFFFFFFF
 
     @property
-    def resetting(self) -> bool:
-        """Whether robot.py's reset() is under way."""
-        return self.link.cells[PHASE] == RESETTING
+    def preparing(self) -> str:
+        """The call of robot.py that may take its time and is under way: start, reset, or "" for none."""
+        return {STARTING: "start", RESETTING: "reset"}.get(self.link.cells[PHASE], "")
+
+    @property
+    def done(self) -> bool:
+        """Whether the machine is at rest for good."""
+        return self.link.cells[PHASE] == AT_REST
 
     def memory_beside(self) -> int:
         """Bytes that the other two processes take beyond what they share with this one.
@@ -214,7 +220,7 @@ class Machine(Environment):
     def _take(self, said: "dict[str, Any]") -> None:
         if "error" in said:
             name, sentence = said["error"]
-            self._fault = (name, sentence)
+            self._fault = self._fault or (name, sentence)
         self.rested = said.get("rest", self.rested)
         if "moving" in said:
             self._moving = f"{said['moving']} {MOVING}"

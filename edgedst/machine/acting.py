@@ -25,10 +25,11 @@ from time import monotonic_ns, sleep
 from edgedst import core
 from edgedst.agents import agent_class
 from edgedst.budget.guard import memory
-from edgedst.envs.robot import Robot
+from edgedst.envs.robot import LARGEST, Robot
 from edgedst.errors import EdgedstError, RobotFault
+from edgedst.files import close_each
 from edgedst.machine import link as fields
-from edgedst.machine.link import HEADER, Link, Pipe, close_each, now_ms
+from edgedst.machine.link import HEADER, Link, Pipe, now_ms
 from edgedst.machine.warden import HUNG, REASONS, SIGNALLED, WARDEN_GONE, guard
 
 TYPE_CHECKING = False
@@ -37,9 +38,12 @@ if TYPE_CHECKING:
 
 ACTING_STREAM = 500_000  # of random numbers; each start of a run takes one of its own, by its step
 LOOK_NS = 50_000_000  # between two looks for the end, while a slow machine's period goes on
-GROWTH_BYTES = 1_000_000  # that the process may grow by once it is planned: the user's code as it runs
 STACK_BYTES = 131_072  # of a thread that robot.py starts: the usual 8 MB count, though they are hardly touched
+LARGEST_FLOAT16 = 65_504.0
 PRIORITY = 10  # of the real-time scheduling class; the warden is above it
+
+
+_OVER = fields.TERMINATED | fields.TRUNCATED  # an episode is
 
 
 class Interrupted(KeyboardInterrupt):
@@ -74,8 +78,8 @@ def main(spec: "dict[str, Any]", config: "Any", file: int, told: Pipe, orders: P
             {
                 "error": [
                     "BudgetBroken",
-                    f"`{spec['env']}` took {GROWTH_BYTES / 1e6:g} MB more than when it had been imported, and wanted "
-                    "more: what it needs later it should make while it is imported, so that it is planned.",
+                    f"`{spec['env']}` wanted more memory than was left when it had been imported: what it needs later "
+                    "it should make while it is imported, so that it is planned; or give it a larger budget.",
                 ]
             }
         )
@@ -84,6 +88,10 @@ def main(spec: "dict[str, Any]", config: "Any", file: int, told: Pipe, orders: P
     except BaseException as error:
         told.send({"error": ["RobotFault", f"The acting side failed: {type(error).__name__}: {error}"]})
     finally:
+        if processes := sys.modules.get("multiprocessing.process"):  # `os._exit` leaves out what ends them
+            for process in processes.active_children():
+                if process.daemon:
+                    process.terminate()
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
@@ -129,6 +137,7 @@ class Acting:
         self.half = [(b - a) / 2 for a, b in zip(low, high, strict=True)]
         self.raw, self.raw_before = _doubles(n), _doubles(n)  # observations in the robot's units
         self.seen, self.seen_before = _doubles(n), _doubles(n)  # as the networks see them: the bounds are [-1, 1]
+        self.largest = LARGEST_FLOAT16 if config.replay_dtype == "float16" else LARGEST
         self.action = memoryview(bytearray(4 * m)).cast("f")  # in [-1, 1]; the newest one
         self.action_before = memoryview(bytearray(4 * m)).cast("f")
         self._make_policy(m)
@@ -138,10 +147,11 @@ class Acting:
         order = orders.wait()
         if not order:
             return 0
+        robot.claim()
         self.steps, self.episodes = order["steps"], order["episodes"]
         self.first_step = self.steps
         self.policy.random = core.Random(config.seed, ACTING_STREAM + self.steps)
-        self.told.send({"note": self._claim()})
+        self.told.send({"note": self._claim(order["growth_bytes"])})
         return self._act()
 
     def _make_policy(self, m: int) -> None:
@@ -158,11 +168,11 @@ class Acting:
         gc.freeze()  # a collection looks at what comes from now on, and hardly takes time
         core.release_file_pages()  # of importing robot.py
 
-    def _claim(self) -> str:
+    def _claim(self, growth_bytes: int) -> str:
         """Take what keeps the rate, where this process may; returns what would help where it may not, or ""."""
         _, _, data = memory()
         stack_size(STACK_BYTES)
-        resource.setrlimit(resource.RLIMIT_DATA, (data + GROWTH_BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+        resource.setrlimit(resource.RLIMIT_DATA, (data + growth_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
         missing = []
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
@@ -187,13 +197,18 @@ class Acting:
             cells[fields.PHASE] = fields.STARTING
             self.interruptible = True
             robot.start()
-            while not self._ended():
-                self._play(evaluation=False)
+            while not self._ended() and self.steps < config.steps:
+                if not self._play(evaluation=False):
+                    continue
                 self.episodes += 1
                 if config.eval_every and self.episodes % config.eval_every == 0:
                     for _ in range(config.eval_episodes):
                         if not self._ended():
                             self._play(evaluation=True)
+            if not self._ended():  # all steps are done and the machine is at rest: the learning side says the end
+                cells[fields.PHASE] = fields.AT_REST
+            while not self._ended():
+                sleep(LOOK_NS / 1e9)
             why = REASONS[self._ended()]
         except Interrupted:
             why = REASONS[self._ended() or HUNG]
@@ -202,22 +217,25 @@ class Acting:
             raise
         except EdgedstError as error:
             why = str(error)
+            self.told.send({"error": [type(error).__name__, why]})  # the first cause, should `stop` fail, too
             raise
         finally:
             self._stop()
             cells[fields.PHASE] = fields.AT_REST
             self.told.send({"rest": why, "by": "acting"})
         if self._ended() == HUNG:
-            raise RobotFault(f"`{robot.path}`: a call took more than {2 * config.max_missed} periods, and was ended.")
+            raise RobotFault(
+                f"`{robot.path}`: for {2 * config.max_missed} periods nothing came back: a call that hangs was ended."
+            )
         return 0
 
-    def _play(self, evaluation: bool) -> None:
-        """One episode, from its reset to rest."""
+    def _play(self, evaluation: bool) -> bool:
+        """One episode, from its reset to rest; returns whether it came to an end of its own."""
         robot, cells = self.robot, self.cells
         cells[fields.PHASE] = fields.RESETTING
         robot.reset()
         if self._ended():
-            return
+            return False
         if not evaluation:
             self._take_actor()
         self.kind = fields.TRIED if evaluation else fields.STEP
@@ -231,7 +249,7 @@ class Acting:
         self.jitter_ns = 0
         self._read()
         while True:
-            before, over = taken, self.flags & (fields.TERMINATED | fields.TRUNCATED)
+            before, over = taken, self.flags & _OVER
             if over:
                 self._stop()
             else:
@@ -248,13 +266,16 @@ class Acting:
             self.raw_before[:], self.seen_before[:] = self.raw, self.seen
             self._wait()
             if self._ended():
-                return
+                return False
             self._step(evaluation)
+        if self.length < self.steps_of_episode and not self.flags & (fields.TERMINATED | fields.CUT_OFF):
+            return False  # the run's last step cut it: its return is none to compare
         self.kind = fields.OVER
         # Of an evaluation that found no room in the ring the learning side never hears: it would not take note of it.
         if self._put(self.total, 0.0, acted_ns, self.seen) and evaluation:
             self.held = True
             self.evaluated += 1
+        return True
 
     def _step(self, evaluation: bool) -> None:
         """Read what the last action led to, and decide whether that ends the episode."""
@@ -269,7 +290,7 @@ class Acting:
             self.kind = fields.STEP if held else fields.LOST
         if self.robot.terminated(self.raw):
             self.flags |= fields.TERMINATED
-        if self.length >= self.steps_of_episode:
+        if self.length >= self.steps_of_episode or (self.steps >= self.config.steps and not evaluation):
             self.flags |= fields.TRUNCATED
         if self.in_a_row >= self.config.max_missed:
             self.flags |= fields.TRUNCATED | fields.CUT_OFF
@@ -278,7 +299,14 @@ class Acting:
         self.robot.read(self.raw)
         self.read_ns = monotonic_ns()
         for i, value in enumerate(self.raw):
-            self.seen[i] = (value - self.middle[i]) / self.half[i]
+            self.seen[i] = seen = (value - self.middle[i]) / self.half[i]
+            if abs(seen) > self.largest:
+                robot = self.robot
+                raise RobotFault(
+                    f"`{robot.path}`: read_observation gave {value:g} as `{robot.observation_names[i]}`, so far from "
+                    f"its bounds {robot.observation_low[i]:g} to {robot.observation_high[i]:g} that the replay cannot "
+                    "hold it. Was it a glitch, clip it in read_observation()."
+                )
 
     def _choose(self, last: "list[float]", evaluation: bool) -> "list[float]":
         """The action for what was seen, in the robot's units and inside its bounds; `self.action` is it in [-1, 1]."""
@@ -369,7 +397,7 @@ class Acting:
             float(age_ms),
         )
         # While the episode goes on, the newest action is that of the step to come.
-        over = self.flags & (fields.TERMINATED | fields.TRUNCATED)
+        over = self.flags & _OVER
         link.action[:] = self.action if over else self.action_before
         link.observation[:] = observation
         if not link.ring.put(link.record):
@@ -410,6 +438,8 @@ def _be_foreign(ends: "list[int]") -> None:
     close_each(ends)
     for number in (SIGTERM, SIGUSR1):
         signal(number, SIG_DFL)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))  # the limit is the acting side's own
 
 
 def _doubles(count: int) -> "memoryview[float]":

@@ -144,6 +144,8 @@ class Check:
                         f"The process that ran `{self.path}` was ended by signal {os.WTERMSIG(status)}, last in "
                         f"{self._calling()}()."
                     )
+                elif not found and not killed:
+                    killed = f"The process that ran `{self.path}` ended by itself, last in {self._calling()}()."
                 break
             if self._signal and not asked_at:
                 asked_at = monotonic()

@@ -92,12 +92,6 @@ class Pipe:
         return [loads(line.decode()) for line in lines]
 
 
-def close_each(descriptors: "list[int]") -> None:
-    """Of pipes that a forked process must not keep open. The list is empty then: what that forks has none of them."""
-    while descriptors:
-        os.close(descriptors.pop())
-
-
 def now_ms(time_ns: int) -> int:
     """A monotonic time in ms, as a cell holds it."""
     return (time_ns // 1_000_000) & 0xFFFFFFFF

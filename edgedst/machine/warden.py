@@ -41,6 +41,7 @@ REASONS = {
 }
 STOP_SECONDS = 2.0  # that `stop` may take before it is tried from here
 MOST_LOOK_SECONDS = 0.5  # between two looks while the machine moves: a period, of a slow one a part of it
+LEAST_HANG_SECONDS = 0.1  # a busy machine without real-time scheduling stands still for some of it
 IDLE_MS = 50  # between two looks while the machine does not move in steps
 PRIORITY = 11  # of the real-time scheduling class: above the acting side, should that not leave the CPU
 
@@ -89,7 +90,7 @@ class _Warden:
         period = robot.period_ns / 1e9
         self.look_seconds = min(period, MOST_LOOK_SECONDS)
         self.patience = min(2 * period, STOP_SECONDS)
-        self.most_looks = round(2 * max_missed * period / self.look_seconds)
+        self.most_looks = round(max(2 * max_missed * period, LEAST_HANG_SECONDS) / self.look_seconds)
         self.looks = 0  # since the last beat
         self.beat = -1
         self.ended_at = self.signalled_at = self.stopping_since = 0.0  # 0: not yet

@@ -9,7 +9,17 @@ import time
 from binascii import crc32
 
 from edgedst.errors import CheckpointError, RunFolderError
-from edgedst.files import folder_error, is_robot_file, locked, make_folder, sync, told_name, write_all, write_whole
+from edgedst.files import (
+    close_each,
+    folder_error,
+    is_robot_file,
+    locked,
+    make_folder,
+    sync,
+    told_name,
+    write_all,
+    write_whole,
+)
 from edgedst.plain_json import dumps, pretty
 
 ORDER = "order"  # in the folder of the runs: theirs, one a line, in the order in which they began
@@ -110,7 +120,8 @@ class RunFolder:
                 f"`{self.path}` is being trained by another process. Wait for it, or end it with Ctrl-C and resume."
             )
         # A process that the environment forks would hold the lock as long as it lives.
-        os.register_at_fork(after_in_child=lambda descriptor=self._metrics: os.close(descriptor))
+        held = [self._metrics]
+        os.register_at_fork(after_in_child=lambda: close_each(held))
 
     def keep_metrics(self, size: int, expected_crc32: "int | None") -> None:
         """Go on behind the first `size` bytes: what was written after the checkpoint is cut off.

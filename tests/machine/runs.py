@@ -40,7 +40,8 @@ class Run:
         if not (folder / "robot.py").exists():
             shutil.copy(ROBOT, folder / "robot.py")
         self.before = len(self.log_bytes())
-        environment = {**os.environ, "ROBOT_LOG": str(self.log_file), **(variables or {})}
+        self.variables = variables or {}
+        environment = {**os.environ, "ROBOT_LOG": str(self.log_file), **self.variables}
         self.process = start(folder, *arguments, env=environment, **options)
 
     def log_bytes(self):

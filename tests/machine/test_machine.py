@@ -43,7 +43,8 @@ def run(tmp_path):
 def goes_on(before):
     """Resume that run until it has moved a little, and stop it; its replay is the log's, old rows and new ones."""
     step = saved_step(before.run)
-    again = Run(before.folder, "--resume", str(before.run), "--no-progress")
+    variables = {**before.variables, "ROBOT_FAULT": ""}
+    again = Run(before.folder, "--resume", str(before.run), "--no-progress", variables=variables)
     try:
         again.until("apply", EPISODE + 5).send(signal.SIGTERM)
         out, err = again.ended()
@@ -123,7 +124,7 @@ def test_metrics_and_summary_tell_what_real_time_was_like(whole):
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
-    arguments = ("--steps", "210", "--eval-every", "2", "--eval-episodes", "2", "--method", "ds-sac")
+    arguments = ("--steps", "160", "--eval-every", "2", "--eval-episodes", "2", "--method", "ds-sac")
     run = Run(tmp_path_factory.mktemp("evaluated"), *SMALL, *arguments)
     run.printed, _ = run.ended()
     return run
@@ -140,12 +141,12 @@ def episodes_of(run):
     return found
 
 
-def test_evaluations_come_between_training_episodes_and_none_at_step_0(evaluated):
+def test_evaluations_come_behind_training_episodes_the_last_one_too_and_none_at_step_0(evaluated):
     lines = [
         ("evaluation" if "evaluation_return" in line else line["episode"], line["step"]) for line in evaluated.metrics
     ]
-    assert lines == [(0, 40), (1, 80), ("evaluation", 80), (2, 120), (3, 160), ("evaluation", 160), (4, 200)]
-    assert len(episodes_of(evaluated)) == 5 + 2 * 2 + 1  # the last one was not finished
+    assert lines == [(0, 40), (1, 80), ("evaluation", 80), (2, 120), (3, 160), ("evaluation", 160)]
+    assert len(episodes_of(evaluated)) == 4 + 2 * 2
     assert evaluated.summary["evaluations"] == 2
     assert evaluated.summary["returns_of"] == "evaluations"
     assert "(mean of the last 2 evaluations)" in evaluated.printed
@@ -309,10 +310,10 @@ FAULTS = [
     ),
     (f"reward nan {LATER}", 1, "reward() gave nan; a finite number was expected, at most 3.4e+38."),
     (f"read_observation size {LATER}", 1, "read_observation(3) gave 2 numbers and OBSERVATION names 3."),
-    (f"read_observation block {LATER}", 1, "a call took more than 40 periods, and was ended."),
+    (f"read_observation block {LATER}", 1, "for 40 periods nothing came back: a call that hangs was ended."),
     (f"read_observation swallow {LATER}", 1, "was ended by signal 9. The machine was brought to rest."),
     ("stop block 2", 1, "was ended by signal 9. The machine was brought to rest."),
-    (f"apply_action leak {LATER}", 3, "took 1 MB more than when it had been imported"),
+    (f"apply_action leak {LATER}", 3, "wanted more memory than was left when it had been imported"),
 ]
 
 
@@ -331,7 +332,7 @@ def test_whatever_robot_py_does_it_is_one_sentence_and_the_machine_is_at_rest(fa
 
 def test_what_the_replay_cannot_hold_ends_at_rest(run):
     one = run(*SMALL, "--replay-dtype", "float16", "--steps", "200", fault=f"read_observation far {LATER}")
-    assert "observation 2 is 1e+30 and float16 holds at most 65504" in one.sentence()
+    assert "read_observation gave 1e+30 as `last action 0`, so far from its bounds -1 to 1 that the" in one.sentence()
     assert one.at_rest
 
 
@@ -487,6 +488,19 @@ def test_a_ring_that_overflows_loses_whole_steps_and_newer_actors_are_taken_afte
     lines = (one.run / "weights.csv").read_text(encoding="utf-8").split()
     changes = [int(line.split(",")[0]) for line in lines]
     assert sum(change > one.summary["step"] - 100 for change in changes) > 10
+
+
+def test_a_run_whose_last_steps_found_no_room_ends_all_the_same(run):
+    arguments = (*SMALL, "--steps", "400", "--budget-mb", "60")
+    one = run(*arguments, variables={"ROBOT_FILLERS": "1000"}).until("apply", 20)
+    one.send(signal.SIGSTOP)
+    one.until("apply", 400).until("stop", 10)
+    one.send(signal.SIGCONT)
+    out, err = one.ended()
+    assert err == ""
+    assert one.summary["step"] < 400
+    assert stored(one.run, one.calls, fillers=1000)
+    assert "To go on: edgedst train --resume" in out
 
 
 def test_a_limit_of_the_processor_slows_learning_and_not_acting(tmp_path):

@@ -1,0 +1,104 @@
+"""A machine and those beside the run that trains it: a second one, an evaluation, a caller, a shell's Ctrl-Z."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from machine.runs import ENDLESS, LONGEST_SECONDS, Run, family
+from training import edgedst
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Begins `edgedst train` of tests/machine/robot.py."""
+    made = []
+
+    def begin(*arguments, variables=None):
+        made.append(Run(tmp_path, *(arguments or ENDLESS), variables=variables))
+        return made[-1]
+
+    yield begin
+    for one in made:
+        one.kill_all()
+
+
+def rests(one):
+    """Wait until the newest call is a stop and no process of the run is left."""
+    one.wait_for_nobody()
+    assert one.at_rest
+
+
+def test_ctrl_z_ends_a_run_instead_of_stopping_half_of_it(run):
+    one = run().until("apply", 60)
+    one.send(signal.SIGTSTP)
+    out, _ = one.ended()
+    assert "The machine is at rest" in out
+    assert one.at_rest
+
+
+def test_a_second_run_on_the_same_machine_is_refused_and_the_first_goes_on(run):
+    one = run().until("apply", 20)
+    applied = one.count("apply")
+    folder = one.folder / "other"
+    folder.mkdir()
+    os.link(one.folder / "robot.py", folder / "robot.py")  # the same file, by another path
+    other = Run(folder, *ENDLESS)
+    try:
+        assert "is in use by another edgedst. Wait for it, or end it." in other.sentence()
+        assert other.count("start") == 0
+    finally:
+        other.kill_all()
+    one.until("apply", applied + 20).send(signal.SIGTERM)
+    one.ended()
+
+
+def test_a_run_does_not_go_on_at_another_rate(run):
+    one = run().until("apply", 60)
+    one.send(signal.SIGTERM)
+    one.ended()
+    again = run("--resume", str(one.run), variables={"ROBOT_RATE": "50"})
+    assert "makes 50 steps a second, and the run was trained with 200" in again.sentence()
+    assert again.count("start") == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_evaluation_that_is_killed_leaves_the_machine_at_rest(run, number):
+    one = run().until("apply", 60)
+    one.send(signal.SIGTERM)
+    one.ended()
+    one.before = len(one.log_bytes())
+    command = edgedst("evaluate", one.run, "--env", "robot.py", "--episodes", "1000")
+    variables = {**os.environ, "ROBOT_LOG": str(one.log_file)}
+    with subprocess.Popen(command, cwd=one.folder, env=variables, stdout=subprocess.DEVNULL) as playing:
+        deadline = time.monotonic() + LONGEST_SECONDS
+        while one.count("apply") < 20:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        playing.send_signal(number)
+    rests(one)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_program_that_trains_and_is_gone_leaves_the_machine_at_rest(run, number):
+    one = run().until("apply", 5)  # only for robot.py and its log
+    one.send(signal.SIGTERM)
+    one.ended()
+    one.before = len(one.log_bytes())
+    settings = "env='robot.py', budget_mb=25, hidden=(16,), steps=1000000, eval_every=0, start_steps=40"
+    program = f"import edgedst; edgedst.train({settings})"
+    variables = {**os.environ, "ROBOT_LOG": str(one.log_file)}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", program], cwd=one.folder, env=variables, **quiet) as caller:
+        deadline = time.monotonic() + LONGEST_SECONDS
+        while one.count("apply") < 20:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        caller.send_signal(number)
+    deadline = time.monotonic() + LONGEST_SECONDS
+    while family(one.log_file):
+        assert time.monotonic() < deadline, "processes of the run are left"
+        time.sleep(0.01)
+    assert one.at_rest
