@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -222,6 +223,7 @@ def joined(group: Path, command: list[str]) -> list[str]:
     return ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh", *command]
 
 
+_TOLD = ("updates_per_step", "missed_share")
 CONTENDERS = {
     "sparse 90 %": ("--method", "ds-sac", "--lambda1", "2.2", "--lambda2", "12.8"),
     "sparse 50 %": ("--method", "ds-sac", "--lambda1", "2.2", "--lambda2", "64"),
@@ -314,25 +316,27 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Returns of `board` over wall-clock, a panel a share: each episode, and the mean of five."""
     pyplot = machine.pyplot()
     shares = sorted({row["share"] for row in rows})
-    figure, panels = pyplot.subplots(1, len(shares), figsize=(5.2 * len(shares), 3.9), dpi=130, sharey=True)
+    figure, panels = pyplot.subplots(1, len(shares), figsize=(5.2 * len(shares), 4.9), dpi=130, sharey=True)
     colours = dict(zip(CONTENDERS, ("#0b6e4f", "#3fa34d", "#d17a22", "#7a4fa3", "#c04a6b"), strict=True))
     for panel, share in zip(panels if len(shares) > 1 else [panels], shares, strict=True):
-        for row in [row for row in rows if row["share"] == share and row["returns"]]:
-            last = row["returns"][-1][0]
-            minutes = [row["minutes"] * step / last for step, _ in row["returns"]]
-            values = [value for _, value in row["returns"]]
-            means = [
-                sum(values[max(0, i - 4) : i + 1]) / len(values[max(0, i - 4) : i + 1]) for i in range(len(values))
-            ]
-            name = row["contender"]
-            label = f"{name}: {row['updates_per_step']:.2g} updates a step, {100 * row['missed_share']:.2g} % missed"
-            panel.plot(minutes, values, ".", color=colours[name], markersize=3, alpha=0.35)
-            panel.plot(minutes, means, color=colours[name], linewidth=1.6, label=label)
+        for name, colour in colours.items():
+            runs = [row for row in rows if row["share"] == share and row["contender"] == name and row["returns"]]
+            for row in runs:
+                last = row["returns"][-1][0]
+                minutes = [row["minutes"] * step / last for step, _ in row["returns"]]
+                values = [value for _, value in row["returns"]]
+                fives = [values[max(0, i - 4) : i + 1] for i in range(len(values))]
+                label = None
+                if row is runs[0]:
+                    updates, missed = (statistics.mean(run[key] for run in runs) for key in _TOLD)
+                    label = f"{name}: {updates:.2g} updates a step, {100 * missed:.2g} % missed"
+                panel.plot(minutes, values, ".", color=colour, markersize=2.5, alpha=0.3)
+                panel.plot(minutes, [sum(five) / len(five) for five in fives], color=colour, linewidth=1.5, label=label)
         panel.set_title(f"{share} % of one core", fontsize=10)
         panel.set_xlabel("minutes of wall-clock at 50 Hz")
         panel.set_ylim(0, 510)
         panel.grid(color="#e4e4e4", linewidth=0.6)
-        panel.legend(fontsize=7, loc="upper left", framealpha=0.9)
+        panel.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.15), frameon=False)
     figure.axes[0].set_ylabel("return of a training episode (500: perfect)")
     figure.tight_layout()
     figure.savefig(path)
