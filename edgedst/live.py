@@ -102,8 +102,8 @@ class LiveTraining(trainer.Training):
         config, agent = self.config, self.agent
         saved_at = self.step // config.checkpoint_every
         while True:
+            done = self.environment.done  # what was said and done before that is there, unless the ring was full
             self.hear()
-            done = self.environment.done  # what it put before that is in the ring, unless that was full
             if self.take_steps():
                 self.publish()
             if self.stop or done:  # behind the last step an evaluation may be due

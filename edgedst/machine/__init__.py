@@ -149,7 +149,7 @@ class Machine(Environment):
 
     @property
     def done(self) -> bool:
-        """Whether the machine is at rest for good."""
+        """Whether the machine is at rest for good. If it was brought there before its last step, `check` knows."""
         return self.link.cells[PHASE] == AT_REST
 
     def memory_beside(self) -> int:

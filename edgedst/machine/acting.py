@@ -221,8 +221,8 @@ class Acting:
             raise
         finally:
             self._stop()
+            self.told.send({"rest": why, "by": "acting"})  # who sees the phase finds the word
             cells[fields.PHASE] = fields.AT_REST
-            self.told.send({"rest": why, "by": "acting"})
         if self._ended() == HUNG:
             raise RobotFault(
                 f"`{robot.path}`: for {2 * config.max_missed} periods nothing came back: a call that hangs was ended."

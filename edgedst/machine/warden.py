@@ -168,8 +168,8 @@ class _Warden:
         why = REASONS[self.cells[END]] if self.cells[END] else "the acting side is gone"
         try:
             self.robot.stop()
-            self.cells[PHASE] = AT_REST
             self.told.send({"rest": why, "by": "warden"})
+            self.cells[PHASE] = AT_REST
         except BaseException as error:  # no memory, too
             told = str(error) if isinstance(error, EdgedstError) else f"stop() raised {type(error).__name__}."
             self.told.send({"moving": told})
