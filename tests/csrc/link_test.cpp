@@ -134,7 +134,7 @@ void check_ring_refusals() {
 
 // Large records of an odd size, so that copying one takes its time; all bytes of one are the same.
 void check_ring_under_load() {
-  constexpr int kRecords = 30000, kSize = 4093;
+  constexpr int kRecords = 15000, kSize = 4093;
   Shared shared;
   Ring writer(*shared.one, "ring", 8, kSize), reader(*shared.two, "ring", 8, kSize);
   std::thread thread([&] {
@@ -193,7 +193,7 @@ struct Buffer {
 };
 
 void check_no_half_buffer_is_ever_seen() {
-  constexpr uint32_t kLast = 60000;
+  constexpr uint32_t kLast = 25000;
   Shared shared;
   Mailbox writer(*shared.one, "mailbox", true), reader(*shared.two, "mailbox", false);
   std::unique_ptr<Buffer[]> buffers(new Buffer[3]);
