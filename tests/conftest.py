@@ -13,6 +13,8 @@ pytest.register_assert_rewrite("training")  # imported by tests: a failure says 
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 
+pytest.register_assert_rewrite("machine.runs")  # imported by tests: a failure says what differs
+
 # A board is slow and shared: a deadline there would test the machine. derandomize: a red test stays red.
 settings.register_profile("edgedst", deadline=None, derandomize=True)
 settings.load_profile("edgedst")
