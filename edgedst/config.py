@@ -57,23 +57,17 @@ PRESETS: dict[str, dict[str, tuple[float, float]]] = {
 
 # What a robot.py gets where nothing else is said, by family of the method: learning in minutes (docs/robot.md).
 ROBOT_METHOD = "ds-sac"
-ROBOT: dict[str, dict[str, Any]] = {
-    family: {
-        "steps": 30_000,
-        "eval_every": 5,
-        "eval_episodes": 1,
-        "checkpoint_every": 2_500,
-        "hidden": (64, 64),
-        "lambda2": 16.0,
-        "start_steps": 500,
-        "updates_per_step": 0,
-        **more,
-    }
-    for family, more in {
-        "td3": {},
-        "sac": {"target_update": "soft", "alpha_tuning": "automatic"},
-    }.items()
+_ROBOT: dict[str, Any] = {
+    "steps": 30_000,
+    "eval_every": 5,
+    "eval_episodes": 1,
+    "checkpoint_every": 2_500,
+    "hidden": (64, 64),
+    "lambda2": 16.0,
+    "start_steps": 500,
+    "updates_per_step": 0,
 }
+ROBOT = {"td3": _ROBOT, "sac": {**_ROBOT, "target_update": "soft", "alpha_tuning": "automatic"}}
 
 
 def preset(method: str, env: str) -> tuple[float, float] | None:

@@ -110,7 +110,7 @@ def _check_bounds(run: "Training") -> None:
             f"`{environment.name}` makes {1 / (environment.step_seconds or 1):g} steps a second, and the run was "
             f"trained with {1 / seconds:g}: its replay has steps of another length. Set RATE_HZ back, or train anew."
         )
-    for name in ("observation_low", "observation_high", "action_low", "action_high") if about else ():
+    for name in ("observation_low", "observation_high", "action_low", "action_high"):
         now = getattr(environment, name)
         if environment.observation_low is not None and name in about and list(now) != list(about[name]):
             raise CheckpointError(

@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-pytest.register_assert_rewrite("training")  # imported by tests: a failure says what differs
+pytest.register_assert_rewrite("training", "machine.runs")  # imported by tests: a failure says what differs
 
 # Under nohup SIGHUP is ignored, and a child would begin so: behind a handler it begins with the default.
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
-
-pytest.register_assert_rewrite("machine.runs")  # imported by tests: a failure says what differs
 
 # A board is slow and shared: a deadline there would test the machine. derandomize: a red test stays red.
 settings.register_profile("edgedst", deadline=None, derandomize=True)

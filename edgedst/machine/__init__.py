@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ACTING_GROWTH_BYTES = 1_000_000  # that robot.py may take as it runs, beyond what importing it took
 GROWTH_BYTES = 1_300_000  # the same, and what the warden takes: planned for both
 REST_SECONDS = 10.0  # that the machine has to come to rest before the learning side kills what hangs
+_PREPARING = {STARTING: "start", RESETTING: "reset"}
 MOVING = "THE MACHINE MAY STILL BE MOVING: switch it off by hand."
 
 
@@ -145,7 +146,7 @@ class Machine(Environment):
     @property
     def preparing(self) -> str:
         """The call of robot.py that may take its time and is under way: start, reset, or "" for none."""
-        return {STARTING: "start", RESETTING: "reset"}.get(self.link.cells[PHASE], "")
+        return _PREPARING.get(self.link.cells[PHASE], "")
 
     @property
     def done(self) -> bool:

@@ -20,7 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Cells. PHASE, BEAT and ENDED are set by the acting side, END and ASKED_AT by the warden, the others by the learner.
+# Cells. PHASE and BEAT are set by the acting side, and PHASE by the warden behind it; END by the warden, the others by
+# the learning side.
 PHASE, BEAT, END, ACKNOWLEDGED = 0, 1, 2, 3
 UPDATES_OF, PUBLISHED_AT = 4, 7  # of each of the three actors: updates that made it, when it was handed over (ms)
 CELLS = 10
@@ -51,10 +52,16 @@ class Pipe:
         self.descriptor = descriptor
         self.ended = False  # the other end is closed
         self._unread = b""
+        self._blocking = True
+
+    def _block(self, blocking: bool) -> None:
+        if blocking != self._blocking:  # the loops that listen do so after every update
+            os.set_blocking(self.descriptor, blocking)
+            self._blocking = blocking
 
     def send(self, message: "dict[str, Any]") -> None:
         """A short message; nobody waits for a reader that is stopped or gone."""
-        os.set_blocking(self.descriptor, False)
+        self._block(False)
         try:
             os.write(self.descriptor, dumps(message).encode(errors="backslashreplace") + b"\n")
         except OSError:
@@ -62,19 +69,19 @@ class Pipe:
 
     def send_whole(self, message: "dict[str, Any]") -> None:
         """A message of any length, to a reader that waits for it."""
-        os.set_blocking(self.descriptor, True)
+        self._block(True)
         write_all(self.descriptor, dumps(message).encode(errors="backslashreplace") + b"\n")
 
     def wait(self) -> "dict[str, Any]":
         """The next message; {}: there will be none."""
-        os.set_blocking(self.descriptor, True)
+        self._block(True)
         while b"\n" not in self._unread and not self.ended:
             self._read()
         return next(iter(self._lines(1)), {})
 
     def received(self) -> "list[dict[str, Any]]":
         """The messages that are there."""
-        os.set_blocking(self.descriptor, False)
+        self._block(False)
         try:
             while not self.ended:
                 self._read()

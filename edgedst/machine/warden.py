@@ -32,7 +32,6 @@ from edgedst.machine.link import AT_REST, BEAT, END, PHASE, RUNNING, STOPPING, W
 # Why the machine was brought to rest, as a cell holds it.
 ASKED, LEARNER_GONE, HUNG, WARDEN_GONE, SIGNALLED = 1, 2, 3, 4, 5
 REASONS = {
-    0: "an episode ended",
     ASKED: "the run ended",
     LEARNER_GONE: "the learning side is gone",
     HUNG: "a call of robot.py did not return in time",
@@ -164,8 +163,7 @@ class _Warden:
             return
         signal(SIGALRM, SIG_DFL)
         setitimer(ITIMER_REAL, STOP_SECONDS)  # should `stop` hang here, too
-        self.end(self.cells[END])
-        why = REASONS[self.cells[END]] if self.cells[END] else "the acting side is gone"
+        why = REASONS.get(self.cells[END], "the acting side is gone")
         try:
             self.robot.stop()
             self.told.send({"rest": why, "by": "warden"})

@@ -43,15 +43,18 @@ def agents(config):
     return new_agents(config)
 
 
-@pytest.fixture
-def both(config):
+def both_sides(config):
     """The learning side and the acting side of new memory."""
     file = os.memfd_create("link")
     try:
-        learning = Link(config, N, M, RATE_HZ, learning=True, file=file)
-        yield learning, Link(config, N, M, RATE_HZ, learning=False, file=file)
+        return tuple(Link(config, N, M, RATE_HZ, learning=learning, file=file) for learning in (True, False))
     finally:
-        os.close(file)
+        os.close(file)  # what is mapped stays
+
+
+@pytest.fixture
+def both(config):
+    return both_sides(config)
 
 
 @contextmanager
@@ -159,10 +162,7 @@ def test_only_whole_actors_are_ever_seen_with_the_number_of_their_updates(config
 def test_a_writer_killed_at_any_moment_leaves_a_whole_actor(config, acts, expected):
     draw = random.Random(1)
     for _ in range(KILLS):
-        file = os.memfd_create("link")
-        learning = Link(config, N, M, RATE_HZ, learning=True, file=file)
-        acting = Link(config, N, M, RATE_HZ, learning=False, file=file)
-        os.close(file)
+        learning, acting = both_sides(config)
         with another_process(lambda link=learning: publish_for_ever(link, config)) as pid:
             while acting.mailbox.take() < 0:
                 assert os.waitpid(pid, os.WNOHANG) == (0, 0)
@@ -188,10 +188,7 @@ def test_records_of_another_process_come_whole_and_in_order(both):
 def test_a_writer_killed_at_any_moment_leaves_whole_records(config):
     draw = random.Random(2)
     for _ in range(KILLS):
-        file = os.memfd_create("link")
-        learning = Link(config, N, M, RATE_HZ, learning=True, file=file)
-        acting = Link(config, N, M, RATE_HZ, learning=False, file=file)
-        os.close(file)
+        learning, acting = both_sides(config)
         numbers = []
         with another_process(lambda link=acting: put_for_ever(link)):
             enough = draw.randrange(1, 3 * learning.ring.capacity)
