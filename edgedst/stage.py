@@ -10,7 +10,7 @@ from edgedst.agents import agent_class
 from edgedst.agents.networks import evolves
 from edgedst.budget.guard import START_BYTES, Guard, memory
 from edgedst.budget.plan import Plan, make_plan
-from edgedst.envs import EPISODE_STEPS, registry
+from edgedst.envs import EPISODE_STEPS, LARGEST_FLOAT16, registry
 from edgedst.errors import BudgetExceeded, CheckpointError, EdgedstError, EnvironmentFault, UnsupportedSpace
 from edgedst.plain_json import loads
 from edgedst.runs.state import read_state
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 WARM_UP_STEPS = 50
 TIMED_UPDATES = 15
-LARGEST_FLOAT16 = 65_504.0
 FRONT_END_BYTES = 16_500_000  # peak of the command that becomes the trainer; a plan alone cannot measure it
 METER_SAMPLES = 64  # remembered: the trainer asks for windows since its first step only
 

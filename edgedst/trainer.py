@@ -26,6 +26,7 @@ from edgedst import summary as words
 from edgedst.agents import agent_class
 from edgedst.budget.guard import Guard
 from edgedst.budget.plan import budget_bytes_of
+from edgedst.envs import LARGEST_FLOAT32
 from edgedst.errors import BudgetBroken, BudgetExceeded, EdgedstError, EnvironmentFault, TrainingDiverged
 from edgedst.evaluation import Evaluations, evaluate
 from edgedst.files import write_all, write_whole
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
 
 Settings: "Any" = type(sys.implementation)  # types.SimpleNamespace
 STOPPING = (SIGTERM, SIGHUP, SIGINT)  # at each of them a run checkpoints and ends; a SIGHUP under nohup stays ignored
-LARGEST_REWARD = 3.4e38
 CHECK_SECONDS = 0.5  # between two looks at the memory
 
 
@@ -340,10 +340,10 @@ class Training:
         self.scale_action()
         self.record.record(self.scaled_action)
         reward, terminated, truncated = self.environment.step(self.scaled_action)
-        if abs(reward) > LARGEST_REWARD:
+        if abs(reward) > LARGEST_FLOAT32:
             raise ReplayFault(
                 f"{self.config.env} gave a reward of {reward:g}, and the replay keeps it as float32, "
-                f"which holds at most {LARGEST_REWARD:g}. Give a smaller one."
+                f"which holds at most {LARGEST_FLOAT32:g}. Give a smaller one."
             )
         observation = self.environment.observation
         self.remember(self.agent.replay.add, self.action, reward, observation, terminated, truncated)

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from edgedst.envs import LARGEST_FLOAT16
 from edgedst.errors import ConfigError, ExportError
 from edgedst.runs.actor import ActorLayer, ActorWeights, FloatArray
 
 DTYPES = ("fp32", "fp16", "int8")
 ENCODINGS = ("gaps", "bitmask")
 LARGEST_GAP = 255
-LARGEST_FLOAT16 = 65504.0
 Values = npt.NDArray[np.float32] | npt.NDArray[np.float16] | npt.NDArray[np.int8]
 
 

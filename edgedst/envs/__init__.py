@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+# The most that float16 and float32 hold, in which a replay keeps observations and rewards.
+LARGEST_FLOAT16, LARGEST_FLOAT32 = 65_504.0, 3.4e38
+
+
 class Environment:
     """What a host offers the trainer. `observation` is the host's own buffer: the next reset or step overwrites it."""
 

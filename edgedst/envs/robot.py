@@ -10,7 +10,7 @@ import os
 import sys
 from time import monotonic_ns, sleep
 
-from edgedst.envs import Environment
+from edgedst.envs import LARGEST_FLOAT32, Environment
 from edgedst.errors import RobotFault
 from edgedst.files import locked
 
@@ -24,7 +24,6 @@ FUNCTIONS = ("start", "read_observation", "apply_action", "stop", "reset", "rewa
 NUMBERS = ("RATE_HZ", "EPISODE_SECONDS", "OBSERVATION", "ACTION")
 SLOWEST_HZ, FASTEST_HZ = 0.01, 10_000.0
 MOST_STEPS = 2**31 - 1  # an episode's
-LARGEST = 3.4e38  # that float32 holds
 _LONGEST_WORDS = 500  # characters of an error's own text in a sentence
 
 
@@ -187,9 +186,9 @@ class Robot:
             value = float(given)
         except (TypeError, ValueError, OverflowError) as error:
             raise RobotFault(f"`{self.path}`: {name}() gave {_kind(given)}; one number was expected.") from error
-        if not abs(value) <= LARGEST:
+        if not abs(value) <= LARGEST_FLOAT32:
             raise RobotFault(
-                f"`{self.path}`: {name}() gave {value:g}; a finite number was expected, at most {LARGEST:g}."
+                f"`{self.path}`: {name}() gave {value:g}; a finite number was expected, at most {LARGEST_FLOAT32:g}."
             )
         return value
 
@@ -216,7 +215,7 @@ class Robot:
                 raise RobotFault(f"{where} is {_kind(row)}; {form} was expected, as in {example}.")
             values = []
             for what, value in zip(("low", "high", "slew"), row[1:], strict=False):
-                if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+                if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_FLOAT32:
                     raise RobotFault(
                         f"{where}, `{row[0]}`, has {_kind(value)} as {what}; a finite number was expected. Say the "
                         "largest that the machine can give or take."

@@ -25,7 +25,8 @@ from time import monotonic_ns, sleep
 from edgedst import core
 from edgedst.agents import agent_class
 from edgedst.budget.guard import memory
-from edgedst.envs.robot import LARGEST, Robot
+from edgedst.envs import LARGEST_FLOAT16, LARGEST_FLOAT32
+from edgedst.envs.robot import Robot
 from edgedst.errors import EdgedstError, RobotFault
 from edgedst.files import close_each
 from edgedst.machine import link as fields
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 ACTING_STREAM = 500_000  # of random numbers; each start of a run takes one of its own, by its step
 LOOK_NS = 50_000_000  # between two looks for the end, while a slow machine's period goes on
 STACK_BYTES = 131_072  # of a thread that robot.py starts: the usual 8 MB count, though they are hardly touched
-LARGEST_FLOAT16 = 65_504.0
 PRIORITY = 10  # of the real-time scheduling class; the warden is above it
 
 
@@ -137,7 +137,7 @@ class Acting:
         self.half = [(b - a) / 2 for a, b in zip(low, high, strict=True)]
         self.raw, self.raw_before = _doubles(n), _doubles(n)  # observations in the robot's units
         self.seen, self.seen_before = _doubles(n), _doubles(n)  # as the networks see them: the bounds are [-1, 1]
-        self.largest = LARGEST_FLOAT16 if config.replay_dtype == "float16" else LARGEST
+        self.largest = LARGEST_FLOAT16 if config.replay_dtype == "float16" else LARGEST_FLOAT32
         self.action = memoryview(bytearray(4 * m)).cast("f")  # in [-1, 1]; the newest one
         self.action_before = memoryview(bytearray(4 * m)).cast("f")
         self._make_policy(m)
