@@ -66,6 +66,7 @@ _ROBOT: dict[str, Any] = {
     "lambda2": 16.0,
     "start_steps": 500,
     "updates_per_step": 0,
+    "normalize_observations": True,
 }
 ROBOT = {"td3": _ROBOT, "sac": {**_ROBOT, "target_update": "soft", "alpha_tuning": "automatic"}}
 
@@ -110,6 +111,15 @@ class TrainConfig:
         "Threads of the core; results are the same for every number; see --device.",
         1, unit="threads", at_least=1, at_most=256)
     env_process: bool = setting("Host the environment in a process of its own, outside the budget.", False)
+    action_delay: str = setting(
+        "Steps that an action waits for before a simulator gets it: 2, or 0..3, drawn an episode at a time.", "0",
+        unit="STEPS")
+    observation_noise: tuple[float, ...] = setting(
+        "Sigma of the noise on a simulator's observations, in their units; one number stands for all.", (0.0,),
+        at_least=0)
+    randomize: str | None = setting(
+        "What a native task multiplies, drawn an episode at a time: friction=0.5..1.5,mass=0.8..1.2,gain=0.9..1.1.",
+        unit="RANGES", usual="nothing")
     hardware: bool = setting(
         "The environment stands for a machine: made once, never moved to be measured, nothing played again.", False)
     max_missed: int = setting(
@@ -127,6 +137,20 @@ class TrainConfig:
         "Meter the run's energy: auto, rapl, ina3221, ina238, pi5-pmic, hwmon, battery, csv:FILE, model or none.",
         "none", one_of=(*ENERGY_SOURCES, "hwmon:NAME", "csv:FILE"))
 
+    init_from: str | None = setting(
+        "Run, or checkpoint folder, whose networks it begins with.", unit="RUN", usual="random weights")
+    with_replay: bool = setting("Take over that run's replay, too.", False)
+    prefill: str | None = setting(
+        "Log that fills the replay before the first step: FILE.csv, FILE.parquet, minari:ID or lerobot:FOLDER.",
+        unit="LOG", usual="none")
+    demo_share: float = setting(
+        "Share of each batch that comes from that log, which then stays in the replay.", 0.0, at_least=0, at_most=1)
+
+    normalize_observations: bool = setting(
+        "Let the networks see observations less their running mean, divided by their standard deviation.", False)
+    history: int = setting(
+        "How many of the last observations and actions the networks see; 0: the last observation alone.", 0,
+        unit="steps", at_least=0, at_most=64)
     replay_dtype: str = setting(
         "Precision of stored observations and actions: float16 or float32.", "float16", one_of=("float16", "float32"))
     # At least the open row, the last observation of an episode, and a transition to sample.
@@ -141,6 +165,9 @@ class TrainConfig:
         "Density factor of layer 1: it stores lambda1 * (in + out) weights.", above=0,
         usual="the task's preset, else layer 2's density")
     lambda2: float = setting("Density factor of the layers behind it, likewise.", above=0, td3=64.0, sac=64.0)
+    sparsity: float | None = setting(
+        "Share of the weights that each network leaves out, instead of lambda1 and lambda2.", at_least=0, at_most=1,
+        usual="what lambda1 and lambda2 give")
     eta: float = setting(
         "Share of a layer's weights that an evolution drops and grows anew.", at_least=0, at_most=1, td3=0.05, sac=0.1)
     evolve_every: int = setting("Updates between two evolutions.", 1_000, unit="updates", at_least=1)
@@ -150,6 +177,8 @@ class TrainConfig:
     start_steps: int = setting(
         "Uniformly random steps before the first update.", unit="steps", at_least=0, td3=25_000, sac=10_000,
         also="learning_starts start_timesteps")
+    critic_warmup: int = setting(
+        "Steps behind those in which the critics learn and the actor stays as it is.", 0, unit="steps", at_least=0)
     updates_per_step: int = setting(
         "Updates for each step behind those; auto (0): on a machine, as many as fit.", 1, unit="updates", at_least=0,
         at_most=10_000, also="utd_ratio gradient_steps")
@@ -244,7 +273,8 @@ class TrainConfig:
     def settings(self) -> dict[str, Any]:
         """Names and plain values, JSON-able; the lean trainer's `config`."""
         values = {name: getattr(self, name) for name in SETTINGS}
-        return {**values, "hidden": list(self.hidden), "env_kwargs": json.loads(self.env_kwargs)}
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return {**values, "env_kwargs": json.loads(self.env_kwargs)}
 
     def settings_by_default(self) -> list[str]:
         """Names of the settings that depend on method or task and have the very values that these two give."""

@@ -58,6 +58,7 @@ _KINDS = {
     "bool": "true or false",
     "str": "a text",
     "tuple[int, ...]": "a list of whole numbers, for example [256, 256]",
+    "tuple[float, ...]": "a list of finite numbers, for example [0.01, 0.1]",
 }
 
 
@@ -74,14 +75,18 @@ def typed(row: Field[Any], value: Any) -> Any:
         return _json(row.name, value)
     if wanted == "tuple[int, ...]" and isinstance(value, (list, tuple)):
         value = tuple(_whole(item) for item in value)
+    if wanted == "tuple[float, ...]":
+        several = value if isinstance(value, (list, tuple)) else (value,)
+        value = tuple(float(item) if _is_finite(item) else item for item in several)
     if wanted == "int":
         value = _whole(value)
     right = {
         "int": _is_whole(value),
-        "float": isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
+        "float": _is_finite(value),
         "bool": isinstance(value, bool),
         "str": isinstance(value, str),
         "tuple[int, ...]": isinstance(value, tuple) and all(map(_is_whole, value)),
+        "tuple[float, ...]": isinstance(value, tuple) and bool(value) and all(map(_is_finite, value)),
     }[wanted]
     if not right:
         raise ConfigError(f"`{row.name}` must be {_KINDS[wanted]} and is {one_line(repr(value))}.")
@@ -115,6 +120,8 @@ def check_range(row: Field[Any], value: Any) -> None:
         ConfigError: it is out of it.
     """
     low, high = row.metadata["low"], row.metadata["high"]
+    if row.type == "tuple[float, ...]":
+        value = min(value)
     if not isinstance(value, (int, float)) or low < value <= high or (value == low and not row.metadata["open"]):
         return
     lowest = f"above {low:g}" if row.metadata["open"] else f"at least {low:g}"
@@ -138,6 +145,10 @@ def toml(value: Any) -> str:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _whole(value: Any) -> Any:

@@ -350,6 +350,7 @@ def row_of(name):
     row, about = SETTINGS[name], SETTINGS[name].metadata
     kind = str(row.type).split(" | ")[0]
     takes = {"int": "whole number", "float": "number", "bool": "true, false", "tuple[int, ...]": "whole numbers"}
+    takes["tuple[float, ...]"] = "numbers"
     words = [", ".join(about["one_of"]) or takes.get(kind, "JSON" if kind == "Json" else "text")]
     if about["low"] > -float("inf"):
         words.append(f"{'above' if about['open'] else 'from'} {about['low']:g}")

@@ -12,7 +12,7 @@ import typer
 
 from edgedst.config import SETTINGS
 from edgedst.errors import ConfigError
-from edgedst.launch.settings import flags, read_typed
+from edgedst.launch.settings import flags, read_typed, switches
 
 Progress = Annotated[
     bool | None,
@@ -34,7 +34,7 @@ Device = Annotated[
     ),
 ]
 
-_KINDS = {"int": "N", "float": "X", "str": "TEXT", "tuple[int, ...]": "N,N"}  # what help shows where no unit does
+_KINDS = {"int": "N", "float": "X", "str": "TEXT", "tuple[int, ...]": "N,N", "tuple[float, ...]": "X,X"}  # what help shows where no unit does
 
 
 def training_options(function: Callable[..., None], without: tuple[str, ...] = ()) -> Callable[..., None]:
@@ -55,7 +55,7 @@ def training_options(function: Callable[..., None], without: tuple[str, ...] = (
 
     @functools.wraps(function)
     def verb(several: list[str] | None, **values: Any) -> None:
-        given = {name: value for name in names if (value := values.pop(name)) not in (None, False)}
+        given = {name: value for name in names if (value := values.pop(name)) is not None}
         typed = read_typed(given, several or ())
         for name in typed:
             if name in without:
@@ -76,7 +76,8 @@ def _option(name: str) -> tuple[Any, Any]:
         told = f"Of {owners[0]}: {told[0].lower()}{told[1:]}"
     text = f"{told} {shown_default(name)}".strip()
     if kind == "bool":
-        return Annotated[bool, typer.Option(*flags(name), help=text, show_default=False)], False
+        option = typer.Option("/".join(switches(name)), help=text, show_default=False)
+        return Annotated[bool | None, option], None
     metavar = about["unit"].upper() or _KINDS[kind]
     return Annotated[str | None, typer.Option(*flags(name), metavar=metavar, help=text, show_default=False)], None
 

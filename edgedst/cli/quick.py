@@ -11,7 +11,7 @@ from typing import Any
 
 from edgedst.config import SETTINGS
 from edgedst.launch.job import start_training
-from edgedst.launch.settings import flags, read_typed, seconds_of
+from edgedst.launch.settings import flags, read_typed, seconds_of, switches
 
 
 def train(arguments: list[str]) -> None:
@@ -23,26 +23,31 @@ def train(arguments: list[str]) -> None:
 
 def parse(arguments: list[str]) -> dict[str, Any] | None:
     """The arguments of `start_training`, or None."""
-    names = {flag: name for name in SETTINGS for flag in flags(name)}
+    names = {flag: name for name in SETTINGS if SETTINGS[name].type != "bool" for flag in flags(name)}
+    of_settings = {
+        flag: (name, state)
+        for name in SETTINGS
+        if SETTINGS[name].type == "bool"
+        for flag, state in zip(switches(name), (True, False), strict=True)
+    }
     texts: dict[str, Any] = {}
     pairs: list[str] = []
     own: dict[str, Any] = {"config": None, "device": None, "run_dir": "runs", "resume": None}
     own |= {"progress": None, "debug": False, "stop_at_return": None, "stop_after_seconds": None}
-    switches = {"--progress": ("progress", True), "--no-progress": ("progress", False), "--debug": ("debug", True)}
+    own_switches = {"--progress": ("progress", True), "--no-progress": ("progress", False), "--debug": ("debug", True)}
     rest = list(arguments)
     while rest:
         flag, equals, value = rest.pop(0).partition("=")
         name = names.get(flag, "")
         if equals and not flag.startswith("--"):
             return None
-        if flag in switches and not equals:
-            own_name, state = switches[flag]
+        if flag in own_switches and not equals:
+            own_name, state = own_switches[flag]
             own[own_name] = state
             continue
-        if name and SETTINGS[name].type == "bool":
-            if equals:
-                return None
-            texts[name] = True
+        if flag in of_settings and not equals:
+            name, state = of_settings[flag]
+            texts[name] = state
             continue
         if not equals:
             if not rest or rest[0].startswith("-"):

@@ -23,6 +23,12 @@ def flags(name: str) -> list[str]:
     return [other if other[0] == "-" else "--" + other.replace("_", "-") for other in names]
 
 
+def switches(name: str) -> tuple[str, str]:
+    """The options that turn a setting on and off: `--hardware`, `--no-hardware`."""
+    on = flags(name)[0]
+    return on, f"--no-{on[2:]}"
+
+
 def read_typed(options: dict[str, Any], pairs: Iterable[str] = ()) -> dict[str, Any]:
     """What was typed, by name of setting: options, then `--set name=value`, which override them.
 
@@ -51,6 +57,8 @@ def _value(name: str, text: Any) -> Any:
             return _number(text)
         if kind == "float":
             return float(text)
+        if kind == "tuple[float, ...]":
+            return [float(part) for part in text.split(",")]
         if kind == "tuple[int, ...]":
             widths = [_number(part) for part in text.strip("[]() ").replace(",", " ").split()]
             return (widths * 2 if len(widths) == 1 else widths) or text
