@@ -174,6 +174,10 @@ class Network:
         """Adam with L2 weight decay in the gradient (torch.optim.Adam's weight_decay); `step` counts from 1."""
     def evolve(self, random: Random, drop_fraction: float, workspace: TopologyWorkspace) -> int:
         """Algorithm 2 on every sparse layer; returns how many connections moved."""
+    def act_on(
+        self, history: History, normalizer: Normalizer | None, action: Buffer, activations: Activations
+    ) -> None:
+        """As `act`, on what an episode's history holds."""
     def act(self, observation: Buffer, action: Buffer, activations: Activations) -> None:
         """One observation (n,) float64 to one output (m,) float32, batch size 1. `activations`: columns = 1."""
     def positions(self, layer: int) -> list[int]:
@@ -245,6 +249,51 @@ def mse_loss(q: Batch, y: Batch, dq: Batch) -> float:
 def mean(q: Batch) -> float:
     """Mean over the real columns of a one-row batch."""
 
+class Normalizer:
+    """Running mean and variance of observations; networks see clip((x - mean) / scale, -clip, clip).
+
+    Source: Welford 1962. A feature that has not moved, but for float32's rounding, has a scale of 1.
+    """
+
+    def __init__(self, arena: Arena, name: str, size: int, clip: float) -> None: ...
+    size: int
+    clip: float
+    @property
+    def count(self) -> int:
+        """Observations so far."""
+    @property
+    def mean(self) -> list[float]: ...
+    @property
+    def scale(self) -> list[float]:
+        """Standard deviations."""
+    @property
+    def state(self) -> memoryview[float]:
+        """Format 'd': the count, then each feature's mean, then its sum of squared deviations."""
+    def add(self, observation: Buffer) -> None:
+        """Count one in (float64)."""
+    def copy_from(self, other: Normalizer) -> None: ...
+
+class History:
+    """What networks take of an episode: the last observation, or with a history of K the last K and as many actions.
+
+    Newest first, observations before actions. Before an episode its first observation is repeated, and actions are 0.
+    """
+
+    def __init__(
+        self, arena: Arena, name: str, observation_size: int, action_size: int, history: int
+    ) -> None: ...
+    @staticmethod
+    def input_size(observation_size: int, action_size: int, history: int) -> int:
+        """Features that the networks take."""
+    size: int
+    @property
+    def state(self) -> memoryview[float]:
+        """Format 'd': what it holds, `size` numbers, as the observations came."""
+    def begin(self, observation: Buffer) -> None:
+        """An episode begins with this observation (float64)."""
+    def add(self, action: Buffer, observation: Buffer) -> None:
+        """A step: its action (float32, in [-1, 1]) and what it led to (float64)."""
+
 class Replay:
     """Ring of transitions, each observation stored once: the next observation of a row is the next row.
 
@@ -261,11 +310,13 @@ class Replay:
         action_size: int,
         dtype: str,
         constants: list[tuple[int, float]] = ...,
+        history: int = 0,
     ) -> None:
         """A ring on `arena`.
 
         `constants` are (index, value) of observations that never move, ascending: rows do not store them, samples have
-        them, and `add` raises ValueError when one moves.
+        them, and `add` raises ValueError when one moves. `history`: samples have that many observations and actions,
+        as `History` has.
         """
     @staticmethod
     def row_bytes(stored_size: int, action_size: int, dtype: str) -> int:
@@ -283,13 +334,32 @@ class Replay:
         """Put a reset's observation (float64) into the open row. Raises ValueError when float16 cannot hold it."""
     def add(self, action: Buffer, reward: float, next_observation: Buffer, terminated: bool, truncated: bool) -> None:
         """Close the open row with `action` (float32, in [-1, 1]), open the next with `next_observation` (float64)."""
+    @property
+    def offset(self) -> list[float]:
+        """What rows hold observations less of; empty: nothing."""
+    def set_offset(self, offset: Buffer) -> None:
+        """Set it (float64), before the first row."""
+    pinned: int
+    demonstrations: int
+    def pin(self) -> None:
+        """All rows so far stay, `pinned` in number, `demonstrations` of them transitions. The episode is over."""
+    def set_pinned(self, rows: int) -> None:
+        """So many rows, the first to be written, stay (resume)."""
     def sample(
-        self, random: Random, critic_input: Batch, next_critic_input: Batch, reward: Batch, terminated: Batch
+        self,
+        random: Random,
+        critic_input: Batch,
+        next_critic_input: Batch,
+        reward: Batch,
+        terminated: Batch,
+        normalizer: Normalizer | None = None,
+        demonstrations: int = 0,
     ) -> None:
-        """Draw transitions uniformly, with replacement.
+        """Draw transitions uniformly, with replacement; the first `demonstrations` columns from the pinned rows.
 
-        Writes observation and action rows of `critic_input` (n + m, B), the first n rows of `next_critic_input`,
-        `reward` and `terminated` (1, B). Raises ValueError when there is no transition.
+        Writes what the networks take of the observation (N rows) and the action (m) to `critic_input` (N + m, B), the
+        first N rows of `next_critic_input`, `reward` and `terminated` (1, B). Raises ValueError when there is no
+        transition.
         """
     def read_rows(self, start: int, count: int, out: Buffer) -> None:
         """Copy closed rows [start, start + count), which must still be in the ring, as records of row_bytes."""

@@ -13,6 +13,11 @@ def family(method: str) -> str:
     return method.rpartition("-")[2]
 
 
+def input_size(observation_size: int, action_size: int, history: int) -> int:
+    """Features that the networks take of a state: an observation, or with a history of K that many, and K actions."""
+    return history * (observation_size + action_size) if history else observation_size
+
+
 def nnz_per_layer(sizes: "Sequence[int]", config: "Any") -> list[int]:
     """Stored weights per layer of a network with these feature counts at its layer boundaries.
 

@@ -75,18 +75,21 @@ def evaluate(run: "Training") -> None:
     """Episodes without noise. A signal ends it: resumed, the whole evaluation is made again."""
     environment, episodes = run.evaluation_environment, run.config.eval_episodes
     seeds = core.Random(run.config.seed, SEED_STREAM + run.evaluations.count)
+    seen = run.agent.seen_in_evaluation
     returns = []
     for number in range(episodes):
         environment.reset(run.seed_of_episode(seeds))
+        seen.begin(environment.observation)
         total = 0.0
         for steps in range(episode_limit(environment)):
             if run.stop:
                 return
             if monotonic() >= run.next_check:
                 run.watch(f"under way, episode {number + 1} of {episodes}, {steps:,} steps")
-            run.agent.act(environment.observation, run.action)
+            run.agent.act(seen, run.action)
             run.scale_action()
             reward, terminated, truncated = environment.step(run.scaled_action)
+            seen.add(run.action, environment.observation)
             total += reward
             if terminated or truncated:
                 break

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edgedst.config import TrainConfig
-from edgedst.density import family, nnz_per_layer
+from edgedst.density import family, input_size, nnz_per_layer
 
 MULTIPLY_ADD_FLOPS = 2
 
@@ -28,7 +28,7 @@ NOT_OF_AN_UPDATE = ("acting", "evaluation")  # parts of `work_done` that belong 
 class Workload:
     """What the count depends on. The defaults are the paper's for TD3; `Workload.of_sac` has SAC's."""
 
-    observation_size: int
+    observation_size: int  # all that the networks take of a state
     action_size: int
     actor_nnz: Sequence[int]  # stored weights per layer
     critic_nnz: Sequence[int]  # the same, of one of the two critics
@@ -56,10 +56,11 @@ class Workload:
     def of(config: TrainConfig, observation_size: int, action_size: int, **rest: int) -> Workload:
         """What these settings come to; an evaluation is not counted unless `rest` says so."""
         of_sac = family(config.method) == "sac"
-        actor = [observation_size, *config.hidden, 2 * action_size if of_sac else action_size]
-        critic = [observation_size + action_size, *config.hidden, 1]
+        features = input_size(observation_size, action_size, config.history)
+        actor = [features, *config.hidden, 2 * action_size if of_sac else action_size]
+        critic = [features + action_size, *config.hidden, 1]
         return Workload(
-            observation_size,
+            features,
             action_size,
             nnz_per_layer(actor, config),
             nnz_per_layer(critic, config),

@@ -183,7 +183,7 @@ class LiveTraining(trainer.Training):
         agent = self.agent
         if agent.iteration != self.published:
             self.published = agent.iteration
-            self.environment.link.publish(agent.actor, agent.workspace, agent.iteration, monotonic_ns())
+            self.environment.link.publish(agent, monotonic_ns())
 
     def take_steps(self) -> int:
         """Everything that the ring holds; returns how many records that was."""
@@ -210,11 +210,11 @@ class LiveTraining(trainer.Training):
         age_ms: float,
     ) -> None:
         """One record: see `link.HEADER`."""
-        link, replay = self.environment.link, self.agent.replay
+        link, agent = self.environment.link, self.agent
         terminated, truncated = bool(flags & fields.TERMINATED), bool(flags & fields.TRUNCATED)
         self.dropped = dropped
         if kind == fields.BEGIN:
-            self.remember(replay.begin_episode, link.observation)
+            self.remember(agent.begin_episode, link.observation)
             return
         if kind == fields.OVER:
             self.end_of(flags, length, value, buffer)
@@ -228,7 +228,7 @@ class LiveTraining(trainer.Training):
         self.agent.frozen = self.step > self.config.steps - (self.config.topology_stop_steps or 0)
         self.unsaved = True
         if kind == fields.STEP:
-            self.remember(replay.add, link.action, value, link.observation, terminated, truncated)
+            self.remember(agent.remember, link.action, value, link.observation, terminated, truncated)
         else:
             self.lost += 1
         if updates != self.acted_with:
@@ -269,7 +269,8 @@ class LiveTraining(trainer.Training):
             networks = self.checkpoints.networks
             self.checkpoints.networks = {**networks, "actor": self.environment.link.actors[buffer]}
             try:
-                self.checkpoints.save_best(saving.about(self, "actor"))
+                normalizer = self.environment.link.normalizers[buffer]
+                self.checkpoints.save_best(saving.about(self, "actor", normalizer=normalizer))
             finally:
                 self.checkpoints.networks = networks
         self.wish_after_evaluation(mean)

@@ -25,22 +25,43 @@ def facts(run: "Training") -> "dict[str, Any]":
         "agent": run.agent.state(),
         "environment": run.record.saved(),
         "episode": [run.episode, run.episode_return, run.episode_length],
+        **_seen(run),
         "evaluations": run.evaluations.state(),
         "seconds": run.seconds_before + run.progress.seconds,
         "energy": run.energy.total() if run.energy else None,
     }
 
 
-def about(run: "Training", *names: str) -> "dict[str, Any]":
-    """Metadata of a file with these networks."""
+def _seen(run: "Training") -> "dict[str, str]":
+    """Where they are in use: the statistics of observations, and what was seen of the episode under way."""
+    told = {}
+    if run.agent.normalizer is not None:
+        told["normalizer"] = run.agent.normalizer.state.hex()
+    if run.config.history and not run.environment.hardware:
+        told["seen"] = run.agent.seen.state.hex()
+    return told
+
+
+def about(run: "Training", *names: str, normalizer: "core.Normalizer | None" = None) -> "dict[str, Any]":
+    """Metadata of a file with these networks; `normalizer`: what they saw observations through, where not the newest."""
     mean, sd = run.evaluations.newest
     environment = run.environment
-    observation_bounds = {}
+    seen: dict[str, Any] = {}  # how the networks see observations
     if environment.observation_low is not None:  # what the networks see as -1 and 1
-        observation_bounds = {
+        seen = {
             "observation_low": environment.observation_low,
             "observation_high": environment.observation_high,
             "step_seconds": environment.step_seconds,
+        }
+    if run.config.history:
+        seen |= {"history": run.config.history, "observation_size": environment.observation_size}
+    normalizer = normalizer or run.agent.normalizer
+    if normalizer is not None and normalizer.count:
+        seen["normalizer"] = {
+            "count": normalizer.count,
+            "mean": normalizer.mean,
+            "scale": normalizer.scale,
+            "clip": normalizer.clip,
         }
     return {
         "env": told_name(run.config.env),
@@ -50,7 +71,7 @@ def about(run: "Training", *names: str) -> "dict[str, Any]":
         "sizes": {name: list(run.agent.networks[name].sizes) for name in names},
         "action_low": run.environment.action_low,
         "action_high": run.environment.action_high,
-        **observation_bounds,
+        **seen,
         "evaluation_return": mean,
         "evaluation_sd": sd,
     }
@@ -77,7 +98,13 @@ def restore(run: "Training", state: "dict[str, Any]") -> str:
         run.seconds_before = state["seconds"]
         if run.energy:
             run.energy.take_over(state.get("energy"))
+        if run.agent.normalizer is not None:
+            run.agent.normalizer.state.cast("B")[:] = bytes.fromhex(state["normalizer"])
         broken_off: str = run.record.restore(state["environment"], lambda: run.stop)
+        if not broken_off:
+            run.agent.seen.begin(run.environment.observation)
+            if run.config.history:
+                run.agent.seen.state.cast("B")[:] = bytes.fromhex(state["seen"])
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, EdgedstError):
             raise

@@ -275,10 +275,10 @@ def rehearse(config: "Any", environment: "Environment") -> None:
     small = type(config)(**{**vars(config), "hidden": [32] * len(config.hidden), "start_steps": 0})
     agent, action = _made_to_try(small, environment), floats(environment.action_size)
     for _ in range(4):
-        agent.explore(environment.observation, action)
-        agent.replay.add(action, 0.0, environment.observation, False, False)
+        agent.explore(agent.seen, action)
+        agent.remember(action, 0.0, environment.observation, False, False)
         agent.update()
-    agent.act(environment.observation, action)
+    agent.act(agent.seen, action)
     if evolves(config):
         agent.evolve(agent.actor)
 
@@ -286,7 +286,7 @@ def rehearse(config: "Any", environment: "Environment") -> None:
 def update_seconds(config: "Any", environment: "Environment") -> float:
     """Seconds of an update of these networks on this machine, now: the median of some."""
     agent = _made_to_try(config, environment)
-    agent.replay.add(floats(environment.action_size), 0.0, environment.observation, False, False)
+    agent.remember(floats(environment.action_size), 0.0, environment.observation, False, False)
     times = []
     for _ in range(TIMED_UPDATES):
         began = monotonic()
@@ -301,14 +301,14 @@ def _made_to_try(config: "Any", environment: "Environment") -> "Any":
 
     def make(arena: core.Arena) -> "Any":
         agent = agent_class(config.method)(arena, config, n, m)
-        agent.replay = core.Replay(arena, "replay", 8, n, m, config.replay_dtype, environment.constants)
+        agent.replay = core.Replay(arena, "replay", 8, n, m, config.replay_dtype, environment.constants, config.history)
         return agent
 
     measured = core.Arena(None)
     make(measured)
     agent = make(core.Arena(measured.used_bytes))
     agent.initialise()
-    agent.replay.begin_episode(environment.observation)
+    agent.begin_episode(environment.observation)
     return agent
 
 

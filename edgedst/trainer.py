@@ -210,7 +210,14 @@ class Training:
         self.arena = core.Arena(self.plan.arena_bytes)
         self.agent = agent_class(config.method)(self.arena, config, n, m)
         self.agent.replay = core.Replay(
-            self.arena, "replay", self.plan.replay_rows, n, m, config.replay_dtype, environment.constants
+            self.arena,
+            "replay",
+            self.plan.replay_rows,
+            n,
+            m,
+            config.replay_dtype,
+            environment.constants,
+            config.history,
         )
         self.guard.enforce(self.plan.headroom_bytes, files_bytes)
         self.checkpoints = Checkpoints(
@@ -311,7 +318,7 @@ class Training:
                 agent.random_action(self.action)
                 self.act()
             else:
-                agent.explore(self.environment.observation, self.action)
+                agent.explore(agent.seen, self.action)
                 self.act()
                 for _ in range(config.updates_per_step):
                     agent.update()
@@ -346,7 +353,7 @@ class Training:
                 f"which holds at most {LARGEST_FLOAT32:g}. Give a smaller one."
             )
         observation = self.environment.observation
-        self.remember(self.agent.replay.add, self.action, reward, observation, terminated, truncated)
+        self.remember(self.agent.remember, self.action, reward, observation, terminated, truncated)
         self.episode_return += reward
         self.episode_length += 1
         if terminated or truncated:
@@ -367,10 +374,10 @@ class Training:
             self.wish_after_evaluation(self.evaluations.add(step, [self.episode_return])[0])
         self.episode += 1
 
-    def remember(self, into_replay: "Callable[..., None]", *row: object) -> None:
-        """Call a method of the replay, which refuses what its precision cannot hold."""
+    def remember(self, method: "Callable[..., None]", *row: object) -> None:
+        """Call a method of the agent, whose replay refuses what its precision cannot hold."""
         try:
-            into_replay(*row)
+            method(*row)
         except ValueError as error:
             half = self.config.replay_dtype == "float16" and "float16" in str(error)
             advice = " Train anew with `--replay-dtype float32`: a run keeps its precision." if half else ""
@@ -380,7 +387,7 @@ class Training:
         """Reset the training environment with a seed of this episode's own."""
         self.record.begin(self.step, self.seed_of_episode(self.agent.random))
         self.episode_return, self.episode_length = 0.0, 0
-        self.remember(self.agent.replay.begin_episode, self.environment.observation)
+        self.remember(self.agent.begin_episode, self.environment.observation)
 
     def seed_of_episode(self, random: core.Random) -> int:
         """The next seed; one that a C int holds where it leaves this process's code."""

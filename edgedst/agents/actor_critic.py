@@ -7,7 +7,7 @@ from math import isfinite
 
 from edgedst import core
 from edgedst.agents.networks import evolves, workspace_for
-from edgedst.density import nnz_per_layer
+from edgedst.density import input_size, nnz_per_layer
 from edgedst.errors import TrainingDiverged
 
 TYPE_CHECKING = False
@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from edgedst.config import TrainConfig
 
 NETWORKS = ("actor", "critic_1", "critic_2")  # that learn; a target follows one of them
+CLIP = 10.0  # of normalised observations, in standard deviations
 
 
 class Transitions:
-    """A mini-batch, feature-major. Observation and action rows lie together: they are the critics' input as it is."""
+    """A mini-batch, feature-major. Observation and action rows lie together: they are the critics' input as it is.
 
-    def __init__(self, arena: core.Arena, observation_size: int, action_size: int, batch_size: int) -> None:
-        rows, n = observation_size + action_size, observation_size
+    An observation here is all that the networks take of one state: N features, `density.input_size`.
+    """
+
+    def __init__(self, arena: core.Arena, features: int, action_size: int, batch_size: int) -> None:
+        rows, n = features + action_size, features
         self.critic_input = core.Batch(arena, "batch.critic_input", rows, batch_size)
         self.observation = self.critic_input.slice(0, n)
         self.action = self.critic_input.slice(n, rows)
@@ -53,6 +57,7 @@ class Policy:
         self.config = config
         self.actor = actor
         self.random = random
+        self.normalizer: core.Normalizer | None = None  # of what it sees
         self.act_pass = core.Activations(arena, "activations.act", actor.sizes, 1)
 
     @staticmethod
@@ -60,11 +65,11 @@ class Policy:
         """Outputs of the actor for m actions."""
         return action_size
 
-    def act(self, observation: "Buffer", action: "memoryview[float]") -> None:
-        """The policy without noise: `observation` (n,) float64 to `action` (m,) float32 in [-1, 1]."""
+    def act(self, seen: core.History, action: "memoryview[float]") -> None:
+        """The policy without noise: what was seen of an episode to `action` (m,) float32 in [-1, 1]."""
         raise NotImplementedError
 
-    def explore(self, observation: "Buffer", action: "memoryview[float]") -> None:
+    def explore(self, seen: core.History, action: "memoryview[float]") -> None:
         """The action to train with."""
         raise NotImplementedError
 
@@ -93,8 +98,9 @@ class ActorCritic:
         self.observation_size = observation_size
         self.action_size = action_size
         hidden = list(config.hidden)
-        actor_sizes = [observation_size, *hidden, self.POLICY.head_size(action_size)]
-        critic_sizes = [observation_size + action_size, *hidden, 1]
+        self.input_size = features = input_size(observation_size, action_size, config.history)
+        actor_sizes = [features, *hidden, self.POLICY.head_size(action_size)]
+        critic_sizes = [features + action_size, *hidden, 1]
         actor_nnz = nnz_per_layer(actor_sizes, config)
         critic_nnz = nnz_per_layer(critic_sizes, config)
 
@@ -115,11 +121,19 @@ class ActorCritic:
         self.connections = sum(actor_nnz) + 2 * sum(critic_nnz)
 
         size = config.batch_size
-        self.batch = Transitions(arena, observation_size, action_size, size)
+        self.batch = Transitions(arena, features, action_size, size)
+        self.demonstrations = round(config.demo_share * size)  # of a mini-batch
         self.actor_pass = core.Activations(arena, "activations.actor", actor_sizes, size)
         self.critic_pass = core.Activations(arena, "activations.critic", critic_sizes, size)
         self.random = core.Random(config.seed)
         self.policy = self.POLICY(arena, config, self.actor, action_size, self.random)
+        self.normalizer = None
+        if config.normalize_observations:
+            self.normalizer = self.policy.normalizer = core.Normalizer(arena, "normalizer", observation_size, CLIP)
+        self.seen, self.seen_in_evaluation = [
+            core.History(arena, f"history.{name}", observation_size, action_size, config.history)
+            for name in ("training", "evaluation")
+        ]
         self.act, self.explore = self.policy.act, self.policy.explore
         self.random_action = self.policy.random_action
         self.q_1, self.q_2 = core.Batch(arena, "batch.q_1", 1, size), core.Batch(arena, "batch.q_2", 1, size)
@@ -151,6 +165,33 @@ class ActorCritic:
         """The network that a target follows."""
         return self.networks[target.removesuffix("_target")]
 
+    def begin_episode(self, observation: "Buffer") -> None:
+        """Take note of the first observation of an episode to train with, (n,) float64.
+
+        Raises:
+            ValueError: the replay cannot hold it. Nothing is taken note of then.
+        """
+        if self.normalizer is not None and not self.replay.offset:
+            # What float16 keeps is relative to the distance from 0: a reading of 300 would lose its hundredths.
+            self.replay.set_offset(observation)
+        self.replay.begin_episode(observation)
+        self.seen.begin(observation)
+        if self.normalizer is not None:
+            self.normalizer.add(observation)
+
+    def remember(
+        self, action: "Buffer", reward: float, observation: "Buffer", terminated: bool, truncated: bool
+    ) -> None:
+        """Take note of a step: the action (m,) float32 in [-1, 1], and the observation that it led to, (n,) float64.
+
+        Raises:
+            ValueError: the replay cannot hold it. Nothing is taken note of then.
+        """
+        self.replay.add(action, reward, observation, terminated, truncated)
+        self.seen.add(action, observation)
+        if self.normalizer is not None:
+            self.normalizer.add(observation)
+
     def update(self) -> None:
         """One gradient step on a mini-batch of the replay.
 
@@ -167,9 +208,17 @@ class ActorCritic:
             )
 
     def sample(self) -> None:
-        """A uniform mini-batch."""
+        """A uniform mini-batch; a share of it from the demonstrations, where there are some."""
         batch = self.batch
-        self.replay.sample(self.random, batch.critic_input, batch.next_critic_input, batch.reward, batch.terminated)
+        self.replay.sample(
+            self.random,
+            batch.critic_input,
+            batch.next_critic_input,
+            batch.reward,
+            batch.terminated,
+            self.normalizer,
+            self.demonstrations,
+        )
 
     def learn(self) -> None:
         """One gradient step on what the batch holds."""

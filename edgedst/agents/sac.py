@@ -12,8 +12,6 @@ from edgedst.agents.actor_critic import NETWORKS, ActorCritic, Policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
     from edgedst.config import TrainConfig
 
 NAMES = (*NETWORKS, "critic_1_target", "critic_2_target")
@@ -33,14 +31,14 @@ class SACPolicy(Policy):
         """Outputs of the actor for m actions."""
         return 2 * action_size
 
-    def act(self, observation: "Buffer", action: "memoryview[float]") -> None:
-        """The policy without noise, tanh of the mean: `observation` (n,) float64 to `action` (m,) float32."""
-        self.actor.act(observation, self.head, self.act_pass)
+    def act(self, seen: core.History, action: "memoryview[float]") -> None:
+        """The policy without noise, tanh of the mean: what was seen of an episode to `action` (m,) float32."""
+        self.actor.act_on(seen, self.normalizer, self.head, self.act_pass)
         core.mean_action(self.head, action)
 
-    def explore(self, observation: "Buffer", action: "memoryview[float]") -> None:
+    def explore(self, seen: core.History, action: "memoryview[float]") -> None:
         """Line 8: an action from the policy."""
-        self.actor.act(observation, self.head, self.act_pass)
+        self.actor.act_on(seen, self.normalizer, self.head, self.act_pass)
         core.sample_action(self.head, self.random, action)
 
 
@@ -130,7 +128,7 @@ class SAC(ActorCritic):
             (self.critic_2, self.critic_2_pass, self.q_2, self.dq_2, self.d_action_2),
         ):
             critic.backward(
-                batch.critic_input, activations, q, dq, self.workspace, None, d_action, self.observation_size
+                batch.critic_input, activations, q, dq, self.workspace, None, d_action, self.input_size
             )
         core.squashed_gradient(
             self.head, self.noise, batch.action, self.d_action, self.d_action_2, self.alpha / size, self.d_head

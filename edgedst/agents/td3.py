@@ -10,8 +10,6 @@ from edgedst.agents.actor_critic import NETWORKS, ActorCritic, Policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
     from edgedst.config import TrainConfig
 
 NAMES = (*NETWORKS, "actor_target", "critic_1_target", "critic_2_target")
@@ -28,13 +26,13 @@ class TD3Policy(Policy):
         super().__init__(arena, config, actor, action_size, random)
         self.noise = memoryview(bytearray(4 * action_size)).cast("f")  # not `array`: its import takes 0.4 MB
 
-    def act(self, observation: "Buffer", action: "memoryview[float]") -> None:
-        """The policy without noise: `observation` (n,) float64 to `action` (m,) float32 in [-1, 1]."""
-        self.actor.act(observation, action, self.act_pass)
+    def act(self, seen: core.History, action: "memoryview[float]") -> None:
+        """The policy without noise: what was seen of an episode to `action` (m,) float32 in [-1, 1]."""
+        self.actor.act_on(seen, self.normalizer, action, self.act_pass)
 
-    def explore(self, observation: "Buffer", action: "memoryview[float]") -> None:
+    def explore(self, seen: core.History, action: "memoryview[float]") -> None:
         """Lines 8-9: the policy's action with exploration noise N(0, sigma), clipped to [-1, 1]."""
-        self.act(observation, action)
+        self.act(seen, action)
         self.random.normal(self.noise, self.config.exploration_noise)
         for i, noise in enumerate(self.noise):
             action[i] = max(-1.0, min(1.0, action[i] + noise))
@@ -99,7 +97,7 @@ class TD3(ActorCritic):
             self.workspace,
             None,
             self.d_action,
-            self.observation_size,
+            self.input_size,
         )
         self.actor.backward(
             batch.observation, self.actor_pass, batch.action, self.d_action, self.workspace, self.gradients

@@ -183,7 +183,7 @@ def ledger_lines(regions: "list[tuple[str, int]]") -> "list[tuple[str, int]]":
             line = f"{_GROUPS[head]}: {_PARTS.get(rest.rpartition('.')[2], _OTHER_PART)}"
         elif head.endswith("_target"):
             line = "target networks"
-        elif head in ("batch", "activations", "gradients"):
+        elif head in ("batch", "activations", "gradients", "history", "normalizer"):
             line = "batch, activations and gradients"
         else:
             line = head

@@ -140,7 +140,7 @@ class Acting:
         self.largest = LARGEST_FLOAT16 if config.replay_dtype == "float16" else LARGEST_FLOAT32
         self.action = memoryview(bytearray(4 * m)).cast("f")  # in [-1, 1]; the newest one
         self.action_before = memoryview(bytearray(4 * m)).cast("f")
-        self._make_policy(m)
+        self._make_policy(n, m)
         self._rehearse()
         self.warden = guard(self.cells, robot, self.told, learner, self.ends, config.max_missed)
         self.told.send({"ready": [os.getpid(), self.warden]})
@@ -154,16 +154,20 @@ class Acting:
         self.told.send({"note": self._claim(order["growth_bytes"])})
         return self._act()
 
-    def _make_policy(self, m: int) -> None:
+    def _make_policy(self, n: int, m: int) -> None:
         kind, random = agent_class(self.config.method).POLICY, core.Random(self.config.seed, ACTING_STREAM)
         measured = core.Arena(None)
         kind(measured, self.config, self.link.actors[0], m, random)
-        self.policy = kind(core.Arena(measured.used_bytes), self.config, self.link.actors[0], m, random)
+        core.History(measured, "history", n, m, self.config.history)
+        arena = core.Arena(measured.used_bytes)
+        self.policy = kind(arena, self.config, self.link.actors[0], m, random)
+        self.policy.normalizer = self.link.normalizers[0]
+        self.history = core.History(arena, "history", n, m, self.config.history)  # of the episode, as `seen`
 
     def _rehearse(self) -> None:
         """Let what acts run once without the machine, so that its memory is there when it is counted."""
         for choose in (self.policy.act, self.policy.explore):
-            choose(self.seen, self.action)
+            choose(self.history, self.action)
         self.policy.random_action(self.action)
         gc.freeze()  # a collection looks at what comes from now on, and hardly takes time
         core.release_file_pages()  # of importing robot.py
@@ -248,6 +252,7 @@ class Acting:
         self.due_ns = self.read_ns = monotonic_ns()
         self.jitter_ns = 0
         self._read()
+        self.history.begin(self.seen)
         while True:
             before, over = taken, self.flags & _OVER
             if over:
@@ -281,6 +286,7 @@ class Acting:
         """Read what the last action led to, and decide whether that ends the episode."""
         before_ns = self.read_ns
         self._read()
+        self.history.add(self.action, self.seen)
         self.length += 1
         period_ns = self.robot.period_ns
         if not evaluation:
@@ -316,11 +322,11 @@ class Acting:
         action = self.action_before
         self.action_before, self.action = self.action, action
         if evaluation:
-            self.policy.act(self.seen, action)
+            self.policy.act(self.history, action)
         elif self.steps < self.config.start_steps:
             self.policy.random_action(action)
         else:
-            self.policy.explore(self.seen, action)
+            self.policy.explore(self.history, action)
         bounds = zip(action, robot.action_low, robot.action_high, strict=True)
         scaled = [low + (a + 1.0) / 2.0 * (high - low) for a, low, high in bounds]
         if robot.limit(scaled, last):  # what is stored is what is done
@@ -337,6 +343,7 @@ class Acting:
         if index >= 0:
             self.actor_index = index
             self.policy.actor = self.link.actors[index]
+            self.policy.normalizer = self.link.normalizers[index]
 
     def _wait(self) -> None:
         """Until the next period, or the end. One that begins more than half of it late, or never, was missed."""

@@ -12,7 +12,8 @@ import struct
 
 from edgedst import core
 from edgedst.agents import agent_class
-from edgedst.density import nnz_per_layer
+from edgedst.agents.actor_critic import CLIP
+from edgedst.density import input_size, nnz_per_layer
 from edgedst.files import write_all
 from edgedst.plain_json import dumps, loads
 
@@ -136,7 +137,7 @@ class Link:
     def _lay_out(self, arena: core.Arena) -> None:
         config, n, m, rate_hz, learning = self._shape
         policy = agent_class(config.method).POLICY
-        sizes = [n, *config.hidden, policy.head_size(m)]
+        sizes = [input_size(n, m, config.history), *config.hidden, policy.head_size(m)]
         nnz = nnz_per_layer(sizes, config)
         self.record_bytes = HEADER.size + 4 * m + 8 * n
         records = max(LEAST_RECORDS, min(int(rate_hz * RING_SECONDS), MOST_RING_BYTES // self.record_bytes))
@@ -147,11 +148,18 @@ class Link:
             core.Network(arena, f"link.actor_{i}", sizes, nnz, policy.HEAD, target=True, averaged=False)
             for i in range(3)
         ]
+        self.normalizers = [
+            core.Normalizer(arena, f"link.normalizer_{i}", n, CLIP) if config.normalize_observations else None
+            for i in range(3)
+        ]
 
-    def publish(self, actor: core.Network, workspace: core.TopologyWorkspace, updates: int, time_ns: int) -> None:
-        """Of the learning side: hand over a copy of the actor, whole."""
+    def publish(self, agent: "Any", time_ns: int) -> None:
+        """Of the learning side: hand over a copy of the agent's actor, whole, and of how it sees observations."""
         mine = self.mailbox.mine
-        self.actors[mine].copy_from(actor, workspace)
-        self.cells[UPDATES_OF + mine] = updates & 0xFFFFFFFF
+        self.actors[mine].copy_from(agent.actor, agent.workspace)
+        normalizer = self.normalizers[mine]
+        if normalizer is not None:
+            normalizer.copy_from(agent.normalizer)
+        self.cells[UPDATES_OF + mine] = agent.iteration & 0xFFFFFFFF
         self.cells[PUBLISHED_AT + mine] = now_ms(time_ns)
         self.mailbox.publish()

@@ -89,7 +89,7 @@ class LeanTrainee:
     def act(self) -> None:
         """One action without noise, in the environment's units."""
         run = self.run
-        run.agent.act(run.environment.observation, run.action)
+        run.agent.act(run.agent.seen, run.action)
         run.scale_action()
 
     def advance(self) -> None:

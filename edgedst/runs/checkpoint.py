@@ -89,6 +89,8 @@ class Checkpoints:
                 "dtype": self.dtype,
                 "row_bytes": self.row_bytes,
                 "constants": [list(constant) for constant in self.replay.constants],
+                **({"offset": self.replay.offset} if self.replay.offset else {}),
+                **({"pinned": self.replay.pinned} if self.replay.pinned else {}),
                 "rows_closed": self.replay.rows_closed,
                 "capacity": self.replay.capacity,
                 "segment_rows": SEGMENT_ROWS,
@@ -264,15 +266,19 @@ class Checkpoints:
 
     def _append_rows(self) -> "list[dict[str, Any]]":
         """Write the rows closed since the last checkpoint; returns the segments that the ring still needs."""
-        closed, capacity = self.replay.rows_closed, self.replay.capacity
-        oldest = max(0, closed - (capacity - 1))
-        segments = [dict(segment) for segment in self.segments if segment["first"] + segment["rows"] > oldest]
-        row = segments[-1]["first"] + segments[-1]["rows"] if segments else oldest
+        closed, pinned = self.replay.rows_closed, self.replay.pinned
+        oldest = max(pinned, closed - (self.replay.capacity - pinned - 1))
+        segments = [dict(one) for one in self.segments if one["first"] < pinned or one["first"] + one["rows"] > oldest]
+        row = segments[-1]["first"] + segments[-1]["rows"] if segments else 0
         while row < closed:
-            if not segments or segments[-1]["rows"] >= SEGMENT_ROWS:
+            last = segments[-1] if segments else {"first": -1, "rows": 0}
+            if row >= pinned:  # rows that stay have segments of their own
+                row = max(row, oldest)
+            whole = last["rows"] >= SEGMENT_ROWS or last["first"] < pinned <= row
+            if whole or last["first"] + last["rows"] != row:
                 segments.append({"file": f"replay-{row:010d}.rows", "first": row, "rows": 0, "crc32": 0})
-            segment = segments[-1]
-            row = self._append_to(segment, min(closed, segment["first"] + SEGMENT_ROWS))
+            first = segments[-1]["first"]
+            row = self._append_to(segments[-1], min(closed, first + SEGMENT_ROWS, pinned if row < pinned else closed))
         return segments
 
     def _append_to(self, segment: "dict[str, Any]", stop: int) -> int:
@@ -301,6 +307,13 @@ class Checkpoints:
             raise ValueError(f"its replay rows have {record['row_bytes']} bytes of {record['dtype']}")
         if record.get("constants", []) != [list(constant) for constant in self.replay.constants]:
             raise ValueError("its replay left out other constants than this environment has")
+        if "offset" in record:
+            offset = memoryview(bytearray(8 * len(record["offset"]))).cast("d")
+            for i, value in enumerate(record["offset"]):
+                offset[i] = value
+            self.replay.set_offset(offset)
+        if "pinned" in record:
+            self.replay.set_pinned(record["pinned"])
         for segment in record["segments"]:
             path = os.path.join(self.folder, segment["file"])
             with open(path, "rb", buffering=0) as file:

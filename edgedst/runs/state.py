@@ -149,6 +149,8 @@ _COMMON = {
         "log_alpha?": ["number"],
     },
     "episode": ["count", "number", "count"],  # its number, return, length
+    "normalizer?": "coded",  # float64: count, then each observation's mean, then its sum of squared deviations
+    "seen?": "coded",  # float64: the observations and actions that the networks see
     "seconds": "number",
     "networks": {"file": "name", "bytes": "count", "crc32": "count"},
     "best?": (_BEST, "null"),
@@ -156,6 +158,8 @@ _COMMON = {
         "dtype": "dtype",
         "row_bytes": "count",
         "constants?": [["count", "number"]],
+        "offset?": ["number"],
+        "pinned?": "count",
         "rows_closed": "count",
         "capacity": "count",
         "segment_rows": "count",

@@ -7,6 +7,7 @@ namespace nb = nanobind;
 void bind_system(nb::module_& m);
 void bind_kernels(nb::module_& m);
 void bind_memory(nb::module_& m);
+void bind_history(nb::module_& m);
 void bind_replay(nb::module_& m);
 void bind_losses(nb::module_& m);
 void bind_gaussian(nb::module_& m);
@@ -19,6 +20,7 @@ NB_MODULE(_core, m) {
   bind_system(m);
   bind_kernels(m);
   bind_memory(m);
+  bind_history(m);
   bind_replay(m);
   bind_losses(m);
   bind_gaussian(m);

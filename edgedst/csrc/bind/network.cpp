@@ -7,6 +7,7 @@
 
 #include "bind/buffers.h"
 #include "bind/checks.h"
+#include "rl/history.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -50,6 +51,19 @@ void act(const Network& network, nb::handle observation, nb::handle action,
   const BufferView<const double> seen(observation, "act", "observation", network.sizes.front());
   const BufferView<float> done(action, "act", "action", network.sizes.back());
   network.act(seen.data(), done.data(), activations);
+}
+
+void act_on(const Network& network, const History& history, const Normalizer* normalizer,
+            nb::handle action, Activations& activations) {
+  check(activations.sizes == network.sizes && activations.sample,
+        "act_on: activations must have the sizes of " + network.name + " and columns=1.");
+  check(history.size() == network.sizes.front() && history.state(),
+        "act_on: the history must have the " + std::to_string(network.sizes.front()) +
+            " features that " + network.name + " takes, and memory.");
+  check(!normalizer || (normalizer->size() == history.observation_size() && normalizer->state()),
+        "act_on: the normalizer must have the history's observations, and memory.");
+  const BufferView<float> done(action, "act_on", "action", network.sizes.back());
+  network.act(history.see(normalizer), done.data(), activations);
 }
 
 }  // namespace
@@ -96,7 +110,8 @@ void bind_network(nb::module_& m) {
           },
           "gradients"_a, "step"_a, "learning_rate"_a, "weight_decay"_a, "beta_1"_a = 0.9,
           "beta_2"_a = 0.999, "epsilon"_a = 1e-8)
-      .def("act", act, "observation"_a, "action"_a, "activations"_a);
+      .def("act", act, "observation"_a, "action"_a, "activations"_a)
+      .def("act_on", act_on, "history"_a, "normalizer"_a.none(), "action"_a, "activations"_a);
   bind_layers(network);
   bind_topology(m, network);
 }

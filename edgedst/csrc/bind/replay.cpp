@@ -29,9 +29,10 @@ void bind_replay(nb::module_& m) {
   using namespace edgedst;
   nb::class_<Replay>(m, "Replay")
       .def(nb::init<Arena&, const std::string&, int, int, int, const std::string&,
-                    const std::vector<std::pair<int, double>>&>(),
+                    const std::vector<std::pair<int, double>>&, int>(),
            "arena"_a, "name"_a, "capacity"_a, "observation_size"_a, "action_size"_a, "dtype"_a,
-           "constants"_a = std::vector<std::pair<int, double>>(), nb::keep_alive<1, 2>())
+           "constants"_a = std::vector<std::pair<int, double>>(), "history"_a = 0,
+           nb::keep_alive<1, 2>())
       .def_static("row_bytes", nb::overload_cast<int, int, const std::string&>(&Replay::row_bytes),
                   "stored_size"_a, "action_size"_a, "dtype"_a)
       .def_prop_ro("capacity", &Replay::capacity)
@@ -56,8 +57,21 @@ void bind_replay(nb::module_& m) {
             self.add(taken.data(), static_cast<float>(reward), next.data(), terminated, truncated);
           },
           "action"_a, "reward"_a, "next_observation"_a, "terminated"_a, "truncated"_a)
+      .def_prop_ro("offset", &Replay::offset)
+      .def(
+          "set_offset",
+          [](Replay& self, nb::handle offset) {
+            self.set_offset(
+                BufferView<const double>(offset, "set_offset", "offset", self.observation_size())
+                    .data());
+          },
+          "offset"_a)
+      .def_prop_ro("pinned", &Replay::pinned)
+      .def_prop_ro("demonstrations", &Replay::demonstrations)
+      .def("pin", &Replay::pin)
+      .def("set_pinned", &Replay::set_pinned, "rows"_a)
       .def("sample", &Replay::sample, "random"_a, "critic_input"_a, "next_critic_input"_a,
-           "reward"_a, "terminated"_a)
+           "reward"_a, "terminated"_a, "normalizer"_a.none() = nb::none(), "demonstrations"_a = 0)
       .def(
           "read_rows",
           [](const Replay& self, uint64_t start, uint64_t count, nb::handle out) {

@@ -61,15 +61,17 @@ void require_rows(const char* name, const Batch& batch, int least, int columns) 
 
 Replay::Replay(Arena& arena, const std::string& name, int capacity, int observation_size,
                int action_size, const std::string& dtype,
-               const std::vector<std::pair<int, double>>& constants)
+               const std::vector<std::pair<int, double>>& constants, int history)
     : capacity_(capacity),
       observation_size_(observation_size),
       action_size_(action_size),
+      history_(history),
       half_(element_bytes(dtype) == 2) {
   if (capacity < 2)
     throw std::invalid_argument("Replay `" + name + "`: capacity is " + std::to_string(capacity) +
                                 ", expected at least 2 rows: a transition and the open row");
-  row_bytes(observation_size, action_size, dtype);  // the sizes are checked there
+  History::input_size(observation_size, action_size, history);  // checked there
+  row_bytes(observation_size, action_size, dtype);              // the sizes are checked there
   int next = 0;
   for (const auto& [feature, value] : constants) {
     if (feature < next || feature >= observation_size)
@@ -89,6 +91,8 @@ Replay::Replay(Arena& arena, const std::string& name, int capacity, int observat
   actions_ = arena.take<uint8_t>(name + ".actions", rows * action_size * element);
   rewards_ = arena.take<float>(name + ".rewards", rows);
   flags_ = arena.take<uint8_t>(name + ".flags", rows);
+  gains_.assign(observation_size, 1);
+  shifts_.assign(observation_size, 0);
 }
 
 size_t Replay::row_bytes(int stored_size, int action_size, const std::string& dtype) {
@@ -140,62 +144,134 @@ void Replay::add(const float* action, float reward, const double* next_observati
 }
 
 void Replay::sample(Random& random, const Batch& critic_input, const Batch& next_critic_input,
-                    const Batch& reward, const Batch& terminated) const {
+                    const Batch& reward, const Batch& terminated, const Normalizer* normalizer,
+                    int demonstrations) const {
   const int columns = reward.columns;
-  require_rows("critic_input", critic_input, observation_size_ + action_size_, columns);
-  require_rows("next_critic_input", next_critic_input, observation_size_, columns);
+  const int size = History::input_size(observation_size_, action_size_, history_);
+  require_rows("critic_input", critic_input, size + action_size_, columns);
+  require_rows("next_critic_input", next_critic_input, size, columns);
   require_rows("reward", reward, 1, columns);
   require_rows("terminated", terminated, 1, columns);
   if (transitions() == 0) throw std::invalid_argument("sample: the replay holds no transition");
-  const uint64_t first = oldest();
-  const uint32_t candidates = static_cast<uint32_t>(rows_closed_ - first) - (dangling() ? 1 : 0);
-  const size_t first_slot = slot(first);
+  if (normalizer && normalizer->size() != observation_size_)
+    throw std::invalid_argument("sample: the normalizer is of " +
+                                std::to_string(normalizer->size()) + " observations, expected " +
+                                std::to_string(observation_size_));
+  if (transitions() == pinned_transitions_) demonstrations = columns;
+  if (pinned_transitions_ == 0) demonstrations = 0;
+  for (int i = 0; i < observation_size_; ++i) {
+    const double offset = offset_.empty() ? 0 : offset_[i];
+    const double scale = normalizer ? normalizer->scale(i) : 1;
+    gains_[i] = static_cast<float>(1 / scale);
+    shifts_[i] = static_cast<float>((offset - (normalizer ? normalizer->mean(i) : 0)) / scale);
+  }
   for (const Constant& constant : constants_)
-    for (const Batch* batch : {&critic_input, &next_critic_input})
-      std::fill_n(batch->row(constant.feature), columns, constant.sampled);
-  const auto gather_all = [&](const auto* observations, const auto* actions) {
-    // Sixteen samples at a time: each feature's share of them is one cache line of the batch.
-    for (int b = 0; b < columns; b += kColumnAlignment) {
-      const int width = std::min(kColumnAlignment, columns - b);
-      size_t slots[kColumnAlignment];
-      for (int c = 0; c < width; ++c) {
-        size_t s;
-        do {
-          s = first_slot + random.below(candidates);
-          if (s >= static_cast<size_t>(capacity_)) s -= capacity_;
-        } while (!(flags_[s] & kTransition));
-        slots[c] = s;
-        reward.data[b + c] = rewards_[s];
-        terminated.data[b + c] = flags_[s] & kTerminated ? 1 : 0;
-      }
-      gather(observations, stored_size_, stored_.data(), slots, width, 0, critic_input.data + b,
-             critic_input.stride);
-      gather(actions, action_size_, nullptr, slots, width, 0,
-             critic_input.row(observation_size_) + b, critic_input.stride);
-      gather(observations, stored_size_, stored_.data(), slots, width, 1,
-             next_critic_input.data + b, next_critic_input.stride);
-    }
-  };
+    for (int frame = 0; frame < std::max(1, history_); ++frame)
+      std::fill_n(critic_input.row(frame * observation_size_ + constant.feature), columns,
+                  constant.sampled);
+  for (const Constant& constant : constants_)
+    std::fill_n(next_critic_input.row(constant.feature), columns, constant.sampled);
   if (half_)
-    gather_all(reinterpret_cast<const uint16_t*>(observations_),
-               reinterpret_cast<const uint16_t*>(actions_));
+    gather_batch(random, reinterpret_cast<const uint16_t*>(observations_),
+                 reinterpret_cast<const uint16_t*>(actions_), demonstrations, critic_input,
+                 next_critic_input, reward, terminated, normalizer);
   else
-    gather_all(reinterpret_cast<const float*>(observations_),
-               reinterpret_cast<const float*>(actions_));
+    gather_batch(random, reinterpret_cast<const float*>(observations_),
+                 reinterpret_cast<const float*>(actions_), demonstrations, critic_input,
+                 next_critic_input, reward, terminated, normalizer);
 }
 
-// out[features[j]][c] = rows[slots[c] + step][j]: widened feature by feature, then turned, a tile
-// at a time. Without `features`, j stands for itself.
+// Sixteen samples at a time: each feature's share of them is one cache line of the batch.
+template <class T>
+void Replay::gather_batch(Random& random, const T* observations, const T* actions,
+                          int demonstrations, const Batch& critic_input,
+                          const Batch& next_critic_input, const Batch& reward,
+                          const Batch& terminated, const Normalizer* normalizer) const {
+  const int n = observation_size_, m = action_size_, frames = std::max(1, history_);
+  const int past = frames * n, taken = History::input_size(n, m, history_);  // rows of a batch
+  const int columns = reward.columns, stride = critic_input.stride;
+  uint64_t first = oldest();
+  uint32_t candidates = static_cast<uint32_t>(rows_closed_ - first) - (dangling() ? 1 : 0);
+  // Where the rows before the oldest are gone, the first ones have no history. (Of two rows one is
+  // a transition.)
+  if (first > static_cast<uint64_t>(pinned_) && candidates > static_cast<uint32_t>(history_) + 1) {
+    first += history_;
+    candidates -= history_;
+  }
+  const bool scaled = normalizer || !offset_.empty();
+  const float clip = normalizer ? static_cast<float>(normalizer->clip()) : FLT_MAX;
+  for (int b = 0; b < columns; b += kColumnAlignment) {
+    const int width = std::min(kColumnAlignment, columns - b);
+    uint64_t rows[kColumnAlignment];
+    size_t slots[kColumnAlignment], next[kColumnAlignment];
+    for (int c = 0; c < width; ++c) {
+      const bool demonstration = b + c < demonstrations;
+      do {
+        rows[c] = demonstration ? random.below(pinned_) : first + random.below(candidates);
+        slots[c] = slot(rows[c]);
+      } while (!(flags_[slots[c]] & kTransition));
+      next[c] = slots[c] + 1 == static_cast<size_t>(capacity_) ? static_cast<size_t>(pinned_)
+                                                               : slots[c] + 1;
+      reward.data[b + c] = rewards_[slots[c]];
+      terminated.data[b + c] = flags_[slots[c]] & kTerminated ? 1 : 0;
+    }
+    gather(observations, stored_size_, stored_.data(), slots, width, critic_input.data + b, stride);
+    gather(actions, m, nullptr, slots, width, critic_input.row(taken) + b, stride);
+    gather(observations, stored_size_, stored_.data(), next, width, next_critic_input.data + b,
+           next_critic_input.stride);
+    if (scaled) scale(critic_input, 0, b, width, clip);
+    if (scaled) scale(next_critic_input, 0, b, width, clip);
+    if (history_ == 0) continue;
+    int back[kColumnAlignment];  // rows before it in its episode, at most `history_`
+    for (int c = 0; c < width; ++c)
+      for (back[c] = 0; back[c] < history_ && same_episode(rows[c] - back[c]);) ++back[c];
+    for (int k = 1; k <= history_; ++k) {
+      for (int c = 0; c < width; ++c) slots[c] = slot(rows[c] - std::min(k, back[c]));
+      float* const done = critic_input.row(past + (k - 1) * m) + b;
+      gather(actions, m, nullptr, slots, width, done, stride);
+      for (int c = 0; c < width; ++c)
+        for (int j = 0; j < m && k > back[c]; ++j) done[static_cast<size_t>(j) * stride + c] = 0;
+      if (k == history_) break;
+      gather(observations, stored_size_, stored_.data(), slots, width, critic_input.row(k * n) + b,
+             stride);
+      if (scaled) scale(critic_input, k * n, b, width, clip);
+    }
+    // What the next step sees is one step further: all of it but the newest is in the batch.
+    const auto copy = [&](int from, int to, int count) {
+      for (int j = 0; j < count; ++j)
+        std::copy_n(critic_input.row(from + j) + b, width, next_critic_input.row(to + j) + b);
+    };
+    copy(0, n, past - n);
+    copy(taken, past, m);
+    copy(past, past + m, (history_ - 1) * m);
+  }
+}
+
+// One observation of each column: what a row holds becomes what the networks see.
+void Replay::scale(const Batch& batch, int row, int column, int width, float clip) const {
+  for (int i = 0; i < observation_size_; ++i) {
+    float* line = batch.row(row + i) + column;
+    for (int c = 0; c < width; ++c)
+      line[c] = std::min(std::max(line[c] * gains_[i] + shifts_[i], -clip), clip);
+  }
+}
+
+bool Replay::same_episode(uint64_t row) const {
+  const uint64_t first = row < static_cast<uint64_t>(pinned_) ? 0 : oldest();
+  return row > first && (flags_[slot(row - 1)] & kTransition);
+}
+
+// out[features[j]][c] = rows[slots[c]][j]: widened feature by feature, then turned, a tile at a
+// time. Without `features`, j stands for itself.
 template <class T>
 void Replay::gather(const T* rows, int size, const int* features, const size_t* slots, int columns,
-                    size_t step, float* out, int stride) const {
+                    float* out, int stride) const {
   constexpr int kTile = 32;
   float tile[kColumnAlignment][kTile];
   for (int j = 0; j < size; j += kTile) {
     const int width = std::min(kTile, size - j);
     for (int c = 0; c < columns; ++c) {
-      const size_t s = slots[c] + step;
-      const T* row = rows + (s == static_cast<size_t>(capacity_) ? 0 : s) * size + j;
+      const T* row = rows + slots[c] * size + j;
       for (int f = 0; f < width; ++f) tile[c][f] = widen(row[f]);
     }
     for (int f = 0; f < width; ++f) {
@@ -206,12 +282,39 @@ void Replay::gather(const T* rows, int size, const int* features, const size_t* 
   }
 }
 
+void Replay::set_offset(const double* offset) {
+  if (open_ || rows_closed_ != first_row_)
+    throw std::invalid_argument("set_offset: the replay is in use: only an empty one takes it");
+  offset_.assign(offset, offset + observation_size_);
+  for (const Constant& constant : constants_) offset_[constant.feature] = 0;
+}
+
+void Replay::pin() {
+  require_memory("pin");
+  if (open_ && transition_before_open()) close(0);
+  open_ = false;
+  if (pinned_ > 0 || first_row_ != 0 || rows_closed_ + 2 > static_cast<uint64_t>(capacity_))
+    throw std::invalid_argument(
+        "pin: expected a replay that holds all of its rows, and at least 2 more");
+  pinned_ = static_cast<int>(rows_closed_);
+  pinned_transitions_ = transitions_;
+}
+
+void Replay::set_pinned(int rows) {
+  if (open_ || rows_closed_ != first_row_ || rows < 0 || rows > capacity_ - 2)
+    throw std::invalid_argument("set_pinned: " + std::to_string(rows) + " rows of " +
+                                std::to_string(capacity_) + " of a replay that is not in use");
+  pinned_ = rows;
+}
+
 void Replay::read_rows(uint64_t start, uint64_t count, uint8_t* records) const {
-  if (start < oldest() || start > rows_closed_ || count > rows_closed_ - start)
+  const uint64_t pinned = static_cast<uint64_t>(pinned_);
+  const uint64_t first = start < pinned ? 0 : oldest();
+  const uint64_t stop = start < pinned && oldest() > pinned ? pinned : rows_closed_;
+  if (start < first || start > stop || count > stop - start)
     throw std::invalid_argument("read_rows: " + std::to_string(count) + " rows from row " +
                                 std::to_string(start) + " on, but the ring holds rows [" +
-                                std::to_string(oldest()) + ", " + std::to_string(rows_closed_) +
-                                ")");
+                                std::to_string(first) + ", " + std::to_string(stop) + ")");
   for (uint64_t i = 0; i < count; ++i) copy_out(slot(start + i), records + i * row_bytes());
 }
 
@@ -219,7 +322,11 @@ void Replay::write_rows(uint64_t start, uint64_t count, const uint8_t* records) 
   require_memory("write_rows");
   if (open_)
     throw std::invalid_argument("write_rows: the replay is in use: only an empty one resumes");
-  if (rows_closed_ != first_row_ && start != rows_closed_)
+  const uint64_t pinned = static_cast<uint64_t>(pinned_);
+  const bool empty = rows_closed_ == first_row_;
+  // What the ring held behind the pinned rows may be gone.
+  const bool behind_pinned = pinned > 0 && rows_closed_ == pinned && start >= pinned;
+  if ((!empty || pinned > 0) && start != rows_closed_ && !behind_pinned)
     throw std::invalid_argument("write_rows: rows from " + std::to_string(start) +
                                 " on, expected row " + std::to_string(rows_closed_) + " next");
   constexpr uint8_t kKnown = kTransition | kTerminated | kTruncated;
@@ -229,11 +336,12 @@ void Replay::write_rows(uint64_t start, uint64_t count, const uint8_t* records) 
       throw std::invalid_argument("write_rows: record " + std::to_string(i) + " has flags " +
                                   std::to_string(flags) + ", which no closed row has");
   }
-  if (count > 0 && rows_closed_ == first_row_) first_row_ = rows_closed_ = start;
+  if (count > 0 && (empty || behind_pinned)) first_row_ = rows_closed_ = start;
   for (uint64_t i = 0; i < count; ++i) {
     const uint8_t* record = records + i * row_bytes();
     copy_in(slot(rows_closed_), record);
     close(record[row_bytes() - 1]);
+    if (rows_closed_ <= pinned) pinned_transitions_ = transitions_;
   }
 }
 
@@ -258,8 +366,9 @@ void Replay::set_open_row(const uint8_t* record) {
 
 // The oldest closed row: the open row's slot held the one before it.
 uint64_t Replay::oldest() const {
-  const uint64_t most = static_cast<uint64_t>(capacity_) - 1;
-  return std::max(first_row_, rows_closed_ > most ? rows_closed_ - most : 0);
+  const uint64_t most = ring() - 1;
+  const uint64_t first = std::max(first_row_, static_cast<uint64_t>(pinned_));
+  return std::max(first, rows_closed_ > most ? rows_closed_ - most : 0);
 }
 
 bool Replay::transition_before_open() const {
@@ -282,7 +391,8 @@ void Replay::close(uint8_t flags) {
 void Replay::check_range(const double* observation) const {
   const double most = half_ ? kHalfMost : static_cast<double>(FLT_MAX);
   for (int i = 0; i < observation_size_; ++i) {
-    if (std::fabs(observation[i]) > most)
+    const double stored = observation[i] - (offset_.empty() ? 0 : offset_[i]);
+    if (std::fabs(stored) > most)
       throw std::invalid_argument(
           "observation " + std::to_string(i) + " is " + number(observation[i]) + " and " +
           (half_ ? "float16" : "float32") + " holds at most " + (half_ ? "65504" : number(most)));
@@ -303,7 +413,10 @@ void Replay::require_memory(const char* method) const {
 void Replay::put_observation(const double* observation) {
   const size_t element = half_ ? 2 : 4;
   uint8_t* row = observations_ + slot(rows_closed_) * stored_size_ * element;
-  for (int i = 0; i < stored_size_; ++i) store(row + i * element, observation[stored_[i]], half_);
+  for (int i = 0; i < stored_size_; ++i) {
+    const double offset = offset_.empty() ? 0 : offset_[stored_[i]];
+    store(row + i * element, observation[stored_[i]] - offset, half_);
+  }
 }
 
 void Replay::copy_out(size_t slot, uint8_t* record) const {
