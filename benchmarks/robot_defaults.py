@@ -38,6 +38,9 @@ CASES: dict[str, dict[str, Any]] = {
     "dense": {"updates_per_step": 20, "method": "sac"},
     "evolution every 20,000 updates": {"updates_per_step": 20, "evolve_every": 20_000},
     "learning rate 1e-3, batch 100, 10 updates": {"updates_per_step": 10, "learning_rate": 1e-3, "batch_size": 100},
+    "normalised by bounds alone, 20 updates": {"updates_per_step": 20, "normalize_observations": False},
+    "normalised by bounds alone, 4 updates": {"updates_per_step": 4, "normalize_observations": False},
+    "a history of 2, 4 updates": {"updates_per_step": 4, "history": 2},
     "gamma 0.98": {"updates_per_step": 20, "gamma": 0.98},
     "hidden 128,128": {"updates_per_step": 20, "hidden": (128, 128)},
 }
@@ -104,16 +107,16 @@ def learn(settings: dict[str, Any], seed: int, steps: int) -> list[int]:
     agent.initialise()
     action = memoryview(array("f", [0.0]))
     seen = task.reset()
-    agent.replay.begin_episode(seen)
+    agent.begin_episode(seen)
     returns = []
     for step in range(1, steps + 1):
         choose = agent.explore if step > config.start_steps else lambda _, a: agent.random_action(a)
-        choose(seen, action)
+        choose(agent.seen, action)
         seen, reward, terminated, truncated = task.step(action[0])
-        agent.replay.add(action, reward, seen, terminated, truncated)
+        agent.remember(action, reward, seen, terminated, truncated)
         if terminated or truncated:
             seen = task.reset()
-            agent.replay.begin_episode(seen)
+            agent.begin_episode(seen)
         for _ in range(config.updates_per_step if step > config.start_steps else 0):
             agent.update()
         if step % 1000 == 0:
@@ -123,10 +126,12 @@ def learn(settings: dict[str, Any], seed: int, steps: int) -> list[int]:
 
 def episode(task: Task, agent: Any, action: memoryview) -> float:
     """Return of an episode without noise."""
-    seen, total, over = task.reset(), 0.0, False
+    seen, total, over = agent.seen_in_evaluation, 0.0, False
+    seen.begin(task.reset())
     while not over:
         agent.act(seen, action)
-        seen, reward, terminated, truncated = task.step(action[0])
+        observation, reward, terminated, truncated = task.step(action[0])
+        seen.add(action, observation)
         total += reward
         over = terminated or truncated
     return total

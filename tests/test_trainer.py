@@ -211,6 +211,9 @@ def test_the_config_of_a_run_repeats_it(finished, tmp_path):
         ("HalfCheetah-v4", ("--method", "ds-sac", "--batch-size", "64")),
         # A target is on the union; the temperature has its moments.
         ("Hopper-v5", ("--method", "ds-sac", "--target-update", "soft", "--alpha-tuning", "automatic")),
+        # What was seen of the episode under way, and the statistics of observations.
+        ("Hopper-v4", ("--history", "3", "--normalize-observations")),
+        ("Pendulum-v1", ("--history", "2", "--normalize-observations", "--replay-dtype", "float32")),
     ],
 )
 def test_a_run_killed_at_random_moments_and_resumed_is_the_same_run(env, method, tmp_path, rng):

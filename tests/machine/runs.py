@@ -221,6 +221,7 @@ def stored(run, calls, bounds=((-1.0, 1.0),), fillers=0):
     m = len(bounds)
     low, high = np.array(bounds).T
     rows = replay_rows(run, 2 + m + fillers, m)
+    offset = np.array(state_of(run)["replay"]["offset"])[: 2 + m]  # what rows hold observations less of
     log = [call for call in calls if call.name in ("read", "apply")]
     place = {call.numbers[0]: index for index, call in enumerate(log) if call.name == "read"}
     found = []
@@ -228,12 +229,12 @@ def stored(run, calls, bounds=((-1.0, 1.0),), fillers=0):
     def seen(read):
         number, episodes, *last = read.numbers
         scaled = (np.array(last) - (low + high) / 2) / ((high - low) / 2)
-        return np.array([number / READS, episodes / READS, *scaled]).astype(np.float32).tolist()
+        return (np.array([number / READS, episodes / READS, *scaled]) - offset).astype(np.float32).tolist()
 
     for row, after in zip(rows, rows[1:], strict=False):
         if not row["flags"] & TRANSITION:
             continue
-        number = round(float(row["observation"][0]) * READS)
+        number = round((float(row["observation"][0]) + offset[0]) * READS)
         before, apply, behind = log[place[number] : place[number] + 3]
         assert (before.name, apply.name, behind.name) == ("read", "apply", "read"), number
         assert behind.numbers[0] == number + 1

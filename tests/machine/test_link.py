@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from array import array
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from edgedst.machine.link import HEADER, Link, Pipe
 
 N, M, RATE_HZ = 3, 2, 50.0
 ACTORS = 4
-SETTINGS = {"hidden": (32, 32), "batch_size": 8, "lambda1": 3.0, "lambda2": 4.0}
+SETTINGS = {"hidden": (32, 32), "batch_size": 8, "lambda1": 3.0, "lambda2": 4.0, "normalize_observations": True}
 KILLS = 30
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child runs the core alone
 
@@ -34,6 +35,8 @@ def new_agents(config):
         own = SimpleNamespace(**{**vars(config), "seed": seed})
         agent = agent_class(config.method)(core.Arena(1_000_000), own, N, M)
         agent.initialise()
+        for number in range(seed + 2):  # each sees observations through other statistics
+            agent.normalizer.add(memoryview(array("d", [number, seed, number * seed])))
         made.append(agent)
     return made
 
@@ -78,17 +81,17 @@ class Acts:
 
     def __init__(self, config, actor):
         policy = agent_class(config.method).POLICY
-        self.policy = policy(core.Arena(100_000), config, actor, M, core.Random(0))
-        self.observations = [memoryview(bytearray(8 * N)).cast("d") for _ in range(3)]
-        for k, observation in enumerate(self.observations):
-            observation[k] = 1.0
+        arena = core.Arena(100_000)
+        self.policy = policy(arena, config, actor, M, core.Random(0))
+        self.seen = core.History(arena, "history", N, M, config.history)
 
-    def __call__(self, actor):
-        self.policy.actor = actor
+    def __call__(self, actor, normalizer):
+        self.policy.actor, self.policy.normalizer = actor, normalizer
         action = memoryview(bytearray(4 * M)).cast("f")
         taken = []
-        for observation in self.observations:
-            self.policy.act(observation, action)
+        for k in range(3):
+            self.seen.begin(memoryview(array("d", [float(i == k) for i in range(N)])))
+            self.policy.act(self.seen, action)
             taken += action.tolist()
         return taken
 
@@ -101,7 +104,7 @@ def acts(config, agents):
 @pytest.fixture
 def expected(agents, acts):
     """Of each agent's actor; all differ."""
-    found = [acts(agent.actor) for agent in agents]
+    found = [acts(agent.actor, agent.normalizer) for agent in agents]
     assert len({tuple(actions) for actions in found}) == ACTORS
     return found
 
@@ -110,7 +113,8 @@ def publish_for_ever(link, config):
     agents = new_agents(config)  # a forked process has no arena of its parent's
     for number in range(2**32):
         agent = agents[number % ACTORS]
-        link.publish(agent.actor, agent.workspace, number, time.monotonic_ns())
+        agent.iteration = number
+        link.publish(agent, time.monotonic_ns())
 
 
 def put_for_ever(link, waiting=True):
@@ -154,7 +158,7 @@ def test_only_whole_actors_are_ever_seen_with_the_number_of_their_updates(config
             index = acting.mailbox.take()
             if index >= 0:
                 number = acting.cells[fields.UPDATES_OF + index]
-                assert acts(acting.actors[index]) == expected[number % ACTORS]
+                assert acts(acting.actors[index], acting.normalizers[index]) == expected[number % ACTORS]
                 seen.add(number)
     assert len(seen) == 300
 
@@ -168,7 +172,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_actor(config, acts, expect
                 assert os.waitpid(pid, os.WNOHANG) == (0, 0)
             time.sleep(draw.uniform(0, 0.003))  # some twenty actors
         index = acting.mailbox.take()
-        assert acts(acting.actors[index]) == expected[acting.cells[fields.UPDATES_OF + index] % ACTORS]
+        assert acts(acting.actors[index], acting.normalizers[index]) == expected[acting.cells[fields.UPDATES_OF + index] % ACTORS]
         assert acting.mailbox.take() == index
 
 
@@ -215,7 +219,8 @@ def test_ages_of_actors_go_across_the_end_of_a_cell(both, agents):
     learning, acting = both
     agent = agents[0]
     published_ns = (2**32 - 5) * 1_000_000  # 49 days after the board was switched on
-    learning.publish(agent.actor, agent.workspace, 2**32 + 7, published_ns)
+    agent.iteration = 2**32 + 7
+    learning.publish(agent, published_ns)
     index = acting.mailbox.take()
     assert acting.cells[fields.UPDATES_OF + index] == 7
     now_ms = fields.now_ms(published_ns + 12_000_000)
