@@ -61,13 +61,18 @@ class Contender:
         return torch_command(self.config, goal) if self.name == TORCH else start(self.config, goal, folder)
 
 
+_OF_A_BEGINNING = ("init_from", "prefill", "critic_warmup")
+_NOT_OF_PYTORCH = ("normalize_observations", "history")
+
+
 def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tuple[list[Contender], list[str]]:
     """The contenders in their order, and sentences on those that are missing.
 
     Where the user `named` whom it is held against, a missing PyTorch is an error.
 
     Raises:
-        ConfigError: the task is a machine, the method is dense, or `against` names something else.
+        ConfigError: the task is a machine, the method is dense, `against` names something else, or a setting is not all
+            contenders'.
         ProfileError: PyTorch was asked for and is not installed.
     """
     if is_robot_file(config.env) or config.hardware:
@@ -94,6 +99,15 @@ def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tupl
             raise ConfigError(f"`--against` must be of {', '.join(BASELINES)} and has `{name}`.")
     if not against:
         raise ConfigError(f"`--against` names nobody to be measured against: name {' or '.join(BASELINES)}, or both.")
+    for name in _OF_A_BEGINNING:
+        if getattr(config, name) not in (None, 0):
+            raise ConfigError(f"In a profile each contender trains from nothing: leave `{name}` out.")
+    for name in _NOT_OF_PYTORCH:
+        if TORCH in against and getattr(config, name):
+            raise ConfigError(
+                f"`{name}` is edgedst's own, and PyTorch's contender does without: leave it out, or add "
+                f"`--against {DENSE}`."
+            )
     dense = replace(config, method=kind)
     made = [Contender(SPARSE, f"edgedst {_upper(config.method)}", config)]
     missing = []

@@ -221,7 +221,8 @@ def stored(run, calls, bounds=((-1.0, 1.0),), fillers=0):
     m = len(bounds)
     low, high = np.array(bounds).T
     rows = replay_rows(run, 2 + m + fillers, m)
-    offset = np.array(state_of(run)["replay"]["offset"])[: 2 + m]  # what rows hold observations less of
+    # What rows hold observations less of; as long as there is none, there is no row.
+    offset = np.array(state_of(run)["replay"].get("offset", np.zeros(2 + m)))[: 2 + m]
     log = [call for call in calls if call.name in ("read", "apply")]
     place = {call.numbers[0]: index for index, call in enumerate(log) if call.name == "read"}
     found = []

@@ -62,6 +62,20 @@ def test_contenders_that_make_no_comparison_are_refused(method, against, words):
         contenders(resolved(method), against, named=True)
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"init_from": "runs/x"}, "trains from nothing: leave `init_from` out"),
+        ({"critic_warmup": 100}, "trains from nothing: leave `critic_warmup` out"),
+        ({"history": 2}, "`history` is edgedst's own.*`--against dense`"),
+        ({"normalize_observations": True}, "`normalize_observations` is edgedst's own"),
+    ],
+)
+def test_what_a_contender_does_without_is_refused(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        contenders(resolved("ds-td3", **settings), ["dense", "torch"], named=True)
+
+
 @pytest.mark.parametrize("settings", [{"env": "arm.py"}, {"env": "arm:Arm-v0", "hardware": True}])
 def test_a_machine_is_not_moved_contender_by_contender(settings):
     config = resolved("ds-sac", hidden=(64, 32), lambda2=16.0, **settings)
