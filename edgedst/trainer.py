@@ -313,11 +313,25 @@ class Training:
             else:
                 agent.explore(self.environment.observation, self.action)
                 self.act()
-                for _ in range(config.updates_per_step):
-                    agent.update()
+                self.learn()
             self.step += 1
             self.unsaved = True
             self.watch()
+
+    def learn(self) -> None:
+        """The updates of a step."""
+        self.agent.at_step(self.step)
+        if self.can_learn():
+            for _ in range(self.config.updates_per_step):
+                self.agent.update()
+
+    def can_learn(self) -> bool:
+        """Networks that another run has trained wait for a whole batch: the same few transitions again and again in
+        each would spoil them.
+        """
+        replay = self.agent.replay
+        least = min(self.config.batch_size, replay.capacity // 4) if self.config.init_from else 0
+        return bool(replay.transitions >= least)
 
     def watch(self, evaluating: str = "") -> None:
         """Now and then: the memory against the budget, and the line of progress when it is due.
