@@ -12,6 +12,8 @@ from edgedst.errors import TrainingDiverged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Buffer
 
     from edgedst.config import TrainConfig
@@ -194,7 +196,7 @@ class ActorCritic:
         network.adam_step(self.gradients, step, self.config.learning_rate, self.config.weight_decay)
 
     def at_step(self, step: int) -> None:
-        """What the updates of this step of the run leave alone: the last ones the topology, the first ones the actor."""
+        """What the updates of this step of the run leave alone: the first ones the actor, the last ones topologies."""
         config = self.config
         self.frozen = step >= config.steps - (config.topology_stop_steps or 0)
         self.actor_waits = step < config.start_steps + config.critic_warmup
@@ -212,6 +214,24 @@ class ActorCritic:
         for name, target in self.targets.items():
             if not (self.actor_waits and name == "actor_target"):
                 core.polyak_update(self.source_of(name), target, tau, self.workspace)
+
+    def take_over(self, state: "dict[str, object]", names: "Sequence[str]", moments: bool) -> None:
+        """Go on with networks that another run trained, once they have been packed, as a new run.
+
+        Args:
+            state: of that run's agent.
+            names: of the networks that were packed; a target that is not among them becomes a copy.
+            moments: whether they have Adam's. Without them the counts of updates, which tell their age, begin anew.
+        """
+        if moments:
+            self.iteration = state["iteration"]  # type: ignore[assignment]
+            self.actor_iteration = state.get("actor_iteration", self.iteration)  # type: ignore[assignment]
+        for name, target in self.targets.items():
+            if name in names:
+                linked = state["linked"].get(name, False)  # type: ignore[attr-defined]
+                target.link(self.source_of(name), linked, self.workspace)
+            else:
+                target.copy_from(self.source_of(name), self.workspace)
 
     def losses(self) -> dict[str, float]:
         """METRICS of the last update."""

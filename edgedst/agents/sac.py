@@ -12,6 +12,8 @@ from edgedst.agents.actor_critic import NETWORKS, ActorCritic, Policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Buffer
 
     from edgedst.config import TrainConfig
@@ -160,6 +162,15 @@ class SAC(ActorCritic):
             return
         for name, target in self.targets.items():
             target.copy_from(self.source_of(name), self.workspace)
+
+    def take_over(self, state: "dict[str, object]", names: "Sequence[str]", moments: bool) -> None:
+        """As every agent; an automatic temperature goes on from where it was, a fixed one is a setting."""
+        super().take_over(state, names, moments)
+        if self.config.alpha_tuning == "automatic" and "log_alpha" in state:
+            self.log_alpha = state["log_alpha"]  # type: ignore[assignment]
+            if not moments:
+                self.log_alpha = [self.log_alpha[0], 0.0, 0.0]
+            self.alpha = exp(self.log_alpha[0])
 
     def state(self) -> dict[str, object]:
         """What a checkpoint needs beside the networks' tensors and the replay; JSON-able."""
