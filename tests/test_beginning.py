@@ -222,8 +222,8 @@ def test_networks_without_moments_begin_with_a_new_adam(source, tmp_path):
     [
         (("--env", "Hopper-v5"), r"takes 4 observations and gives 1 actions, and Hopper-v5 has 11 and 3"),
         (("--history", "2"), r"see a history of 0 steps and `history` is 2\. Give `--history 0`"),
-        (("--hidden", "16"), r"layers of 32, 32 features and these .* 16, 16\. .*`--hidden 32,32 --lambda1 5.0 --lambda"),
-        (("--lambda2", "3"), r"stores .* in its layers and these settings give .*`--hidden 32,32 --lambda1 5.0 --lambda"),
+        (("--hidden", "16"), r"layers of 32, 32 features and these .* 16, 16\. .*`--hidden 32,32 --lambda1 5.0 --"),
+        (("--lambda2", "3"), r"stores .* in its layers and these settings give .*`--hidden 32,32 --lambda1 5.0 --"),
         (("--method", "ds-sac"), r"was trained by ds-td3 and `method` is ds-sac.*`--method ds-td3`"),
         (("--with-replay", "--replay-dtype", "float32"), r"has rows of dtype = float16, .*--replay-dtype float16"),
     ],
