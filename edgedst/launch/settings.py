@@ -102,7 +102,7 @@ def combined(
 ) -> TrainConfig:
     """`configured` of the settings of a file, `source`, that was read already."""
     # What the file leaves open it does not speak of: task, method and length are then those that were typed.
-    context: dict[str, Any] = {name: typed[name] for name in ("env", "method", "steps") if name in typed}
+    context: dict[str, Any] = {name: typed[name] for name in ("env", "method", "steps", "init_from") if name in typed}
     TrainConfig.from_settings(context, "The command line")
     base = TrainConfig.from_settings({**context, **settings}, source) if settings else TrainConfig()
     if settings:
@@ -115,7 +115,31 @@ def combined(
         settings = {name: value for name, value in settings.items() if name not in stale}
     usual = dict(usual or {})
     given = {**settings, **typed}
+    of_source = _shapes(str(given["init_from"]), given) if given.get("init_from") is not None else {}
     if is_robot_file(str(given.get("env", ""))):
-        usual["method"] = given.get("method", ROBOT_METHOD)
+        usual["method"] = given.get("method", of_source.get("method", ROBOT_METHOD))
         usual |= ROBOT.get(family(str(usual["method"])), {})
+    if given.get("init_from") is not None:
+        usual |= {**of_source, "start_steps": 0}  # its actor explores better than random actions do
     return TrainConfig.from_settings({**usual, **given}, "The command line").resolved()
+
+
+# Settings that decide what networks take, and how many connections each layer has.
+_SHAPES = ("method", "hidden", "lambda1", "lambda2", "sparsity", "history", "normalize_observations")
+
+
+def _shapes(init_from: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Those of the run that another one begins with, where it has a config.toml: the usual ones then.
+
+    Args:
+        init_from: the run's folder, or its checkpoint's.
+        given: settings that are given, and so need no usual one; nor does what says the same in another way.
+    """
+    for folder in (Path(init_from), Path(init_from).parent):
+        if (folder / "checkpoint" / "state.json").is_file() and (folder / "config.toml").is_file():
+            path = folder / "config.toml"
+            source = TrainConfig.from_settings(TrainConfig.load(path, pipe=False), f"`{path}`").resolved().settings()
+            other = {"sparsity": ("lambda1", "lambda2"), "lambda1": ("sparsity",), "lambda2": ("sparsity",)}
+            left_out = {name for one in given for name in other.get(one, ())}
+            return {name: source[name] for name in _SHAPES if source[name] is not None and name not in left_out}
+    return {}
