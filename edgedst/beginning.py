@@ -125,6 +125,11 @@ class Source:
             )
         if config.normalize_observations and len(self.state["normalizer"]) != 2 * 8 * (1 + 2 * n):
             raise ValueError(f"its normalizer is not of {n} observations")
+        if config.normalize_observations and not any(bytes.fromhex(self.state["normalizer"])[:8]):  # the count
+            raise ConfigError(
+                f"`{self.path}` was stopped before its first observation: it has a normaliser without a single step. "
+                "Name a run that has been trained."
+            )
         sizes = about["sizes"]["actor"]
         ours = kind(Arena(None), config, n, m).networks
         if (sizes[0], sizes[-1]) != (ours["actor"].sizes[0], ours["actor"].sizes[-1]):
