@@ -7,6 +7,8 @@
 #include <map>
 #include <utility>
 
+#include "mujoco/search.h"
+
 namespace edgedst {
 namespace {
 
@@ -63,6 +65,7 @@ MujocoLibrary::MujocoLibrary(const std::string& path) {
                              std::string(why != nullptr ? why : path.c_str()));
   }
   find(handle, path, "mj_loadXML", load_xml);
+  find(handle, path, "mj_copyModel", copy_model);
   find(handle, path, "mj_deleteModel", delete_model);
   find(handle, path, "mj_makeData", make_data);
   find(handle, path, "mj_deleteData", delete_data);
@@ -74,6 +77,8 @@ MujocoLibrary::MujocoLibrary(const std::string& path) {
   find(handle, path, "mj_getState", get_state);
   find(handle, path, "mj_setState", set_state);
   find(handle, path, "mj_printFormattedData", print_formatted_data);
+  find(handle, path, "mj_printFormattedModel", print_formatted_model);
+  find(handle, path, "mj_setConst", set_const);
   find(handle, path, "mj_version", version);
   find(handle, path, "mju_user_error", user_error_);
   find(handle, path, "mju_user_warning", user_warning_);
@@ -103,6 +108,11 @@ MujocoModel::MujocoModel(const std::string& library_path, const std::string& mod
     throw std::invalid_argument("MuJoCo cannot read " + model_file + ": " + error);
   if (error[0] != '\0') warnings.add(error);  // with a model, it is a warning
 }
+
+MujocoModel::MujocoModel(const MujocoModel& other, MujocoBlocks& blocks, MujocoWarnings& warnings)
+    : library(other.library), model(blocks.note(library, warnings, [&] {
+        return library.copy_model(nullptr, other.model);
+      })) {}
 
 MujocoModel::~MujocoModel() { library.dispose(library.delete_model, model); }
 
