@@ -26,8 +26,11 @@ bool all_zero(const std::vector<double>& numbers) {
 }  // namespace
 
 MujocoFactors::MujocoFactors(const MujocoModel& original, const std::vector<std::string>& names,
-                             MujocoWarnings& warnings)
-    : model_(std::make_shared<MujocoModel>(original, blocks_, warnings)) {
+                             MujocoWarnings& warnings) {
+  const MujocoLibrary& mujoco = original.library;
+  void* const copy =
+      blocks_.note(mujoco, warnings, [&] { return mujoco.copy_model(nullptr, original.model); });
+  model_ = std::make_shared<MujocoModel>(mujoco, copy);
   const std::string text = print(warnings);
   for (size_t factor = 0; factor < names.size(); ++factor) {
     bool known = false, idle = true;

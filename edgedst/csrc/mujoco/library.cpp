@@ -7,8 +7,6 @@
 #include <map>
 #include <utility>
 
-#include "mujoco/search.h"
-
 namespace edgedst {
 namespace {
 
@@ -108,11 +106,6 @@ MujocoModel::MujocoModel(const std::string& library_path, const std::string& mod
     throw std::invalid_argument("MuJoCo cannot read " + model_file + ": " + error);
   if (error[0] != '\0') warnings.add(error);  // with a model, it is a warning
 }
-
-MujocoModel::MujocoModel(const MujocoModel& other, MujocoBlocks& blocks, MujocoWarnings& warnings)
-    : library(other.library), model(blocks.note(library, warnings, [&] {
-        return library.copy_model(nullptr, other.model);
-      })) {}
 
 MujocoModel::~MujocoModel() { library.dispose(library.delete_model, model); }
 

@@ -98,15 +98,13 @@ class MujocoLibrary {
   Handler* user_warning_;
 };
 
-class MujocoBlocks;
-
 // A compiled model and its library.
 class MujocoModel {
  public:
   MujocoModel(const std::string& library_path, const std::string& model_file,
               MujocoWarnings& warnings);
-  // A copy, which may be changed; `blocks` gets what it consists of.
-  MujocoModel(const MujocoModel& other, MujocoBlocks& blocks, MujocoWarnings& warnings);
+  // Takes over a model that the library has made.
+  MujocoModel(const MujocoLibrary& library, void* model) : library(library), model(model) {}
   ~MujocoModel();
   MujocoModel(const MujocoModel&) = delete;
   MujocoModel& operator=(const MujocoModel&) = delete;
