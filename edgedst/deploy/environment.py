@@ -163,7 +163,7 @@ def open_environment(
         What `registry.locate` and `registry.make` raise.
         SystemExit: after SIGTERM or SIGHUP, with the exit code that a shell gives them.
     """
-    spec = registry.locate(env_id, False, max_episode_steps, kwargs, disturbances)
+    spec = registry.locate(env_id, max_episode_steps=max_episode_steps, kwargs=kwargs, disturbances=disturbances)
     try:
         with _Signals() as signals:
             host = registry.make(spec)

@@ -25,7 +25,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from edgedst import disturbances, parse
+from edgedst import parse
 from edgedst.config import SETTINGS, TrainConfig, by_own_names
 from edgedst.density import DENSE_METHODS
 from edgedst.errors import StudyError
@@ -45,7 +45,6 @@ _LATER: dict[str, Any] = {
     "hardware": False,
     **{name: SETTINGS[name].default for name in ("updates_per_step", "max_updates_per_step")},
     **{name: SETTINGS[name].default for name in ("max_missed", "max_temperature", "max_watts", "max_cpu")},
-    **{name: SETTINGS[name].default for name in disturbances.NAMES},
 }
 
 # What a topology that stays as it was drawn has no use for, and what one that is full has not.
