@@ -136,7 +136,7 @@ def test_every_task_of_the_paper_stays_below_50_mb(env, rows, tmp_path):
     assert not {name.split(".")[0] for name in modules(tmp_path)} & HEAVY
 
 
-@pytest.mark.parametrize(("env", "budget_mb"), [("HalfCheetah-v4", "24"), ("Humanoid-v5", "40")])
+@pytest.mark.parametrize(("env", "budget_mb"), [("HalfCheetah-v4", "24"), ("Hopper-v5", "22"), ("Humanoid-v5", "40")])
 def test_a_disturbed_task_stays_within_a_small_budget_and_is_lean(env, budget_mb, tmp_path):
     randomize = ("--randomize", "friction=0.5..1.5,mass=0.8..1.2,gain=0.9..1.1,damping=0.5..2")
     arguments = (

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 namespace edgedst {
 namespace {
@@ -25,11 +26,12 @@ bool all_zero(const std::vector<double>& numbers) {
 
 }  // namespace
 
-MujocoFactors::MujocoFactors(const MujocoModel& original, const std::vector<std::string>& names,
-                             MujocoWarnings& warnings) {
-  const MujocoLibrary& mujoco = original.library;
+MujocoFactors::MujocoFactors(std::shared_ptr<MujocoModel> original,
+                             const std::vector<std::string>& names, MujocoWarnings& warnings)
+    : original_(std::move(original)) {
+  const MujocoLibrary& mujoco = original_->library;
   void* const copy =
-      blocks_.note(mujoco, warnings, [&] { return mujoco.copy_model(nullptr, original.model); });
+      blocks_.note(mujoco, warnings, [&] { return mujoco.copy_model(nullptr, original_->model); });
   model_ = std::make_shared<MujocoModel>(mujoco, copy);
   const std::string text = print(warnings);
   for (size_t factor = 0; factor < names.size(); ++factor) {

@@ -16,7 +16,7 @@ class MujocoFactors {
  public:
   // Copies `original`. `names`: of "friction", "mass", "gain" and "damping". Throws
   // std::invalid_argument with what is wrong: a name, or a field that cannot be told.
-  MujocoFactors(const MujocoModel& original, const std::vector<std::string>& names,
+  MujocoFactors(std::shared_ptr<MujocoModel> original, const std::vector<std::string>& names,
                 MujocoWarnings& warnings);
 
   std::shared_ptr<MujocoModel> model() const { return model_; }
@@ -38,6 +38,9 @@ class MujocoFactors {
                MujocoWarnings& warnings) const;
   std::string print(MujocoWarnings& warnings) const;
 
+  // Kept for the next environment of the task: to compile its file a second time takes 40 MB of
+  // addresses for a while, which a limit on the process counts.
+  std::shared_ptr<MujocoModel> original_;
   MujocoBlocks blocks_;
   std::shared_ptr<MujocoModel> model_;
   std::vector<Array> arrays_;

@@ -60,7 +60,7 @@ MujocoHost::MujocoHost(const std::string& library, const std::string& model_file
         ", its library is of version " + version_name(version) + "." + kReinstall);
   if (!factors.empty()) {
     try {
-      factors_.emplace(*model_, factors, warnings_);
+      factors_.emplace(model_, factors, warnings_);
     } catch (const std::runtime_error& error) {
       refuse(std::string(error.what()) + ".");
     } catch (const std::invalid_argument& error) {
