@@ -65,6 +65,8 @@ class Random:
         """Fill a float32 buffer."""
     def normal(self, values: Buffer, sigma: float) -> None:
         """Fill a float32 buffer from N(0, sigma^2)."""
+    def disturb(self, values: Buffer, sigmas: Buffer) -> None:
+        """Add noise from N(0, sigma^2) to each of float64 values; where a sigma is 0, nothing is drawn."""
 
 class Batch:
     """(rows, columns) float32, feature-major, columns padded to `stride`."""

@@ -55,10 +55,12 @@ class DisturbedEnvironment(Environment):
             "constants",
         ):
             setattr(self, name, getattr(inner, name))
-        fixed = {index for index, _ in self.constants}
-        each = list(sigmas) if len(sigmas) == n else list(sigmas) * n
-        self._noisy = [(index, sigma) for index, sigma in enumerate(each) if sigma and index not in fixed]
-        self._noise = memoryview(bytearray(4 * len(self._noisy))).cast("f")
+        self._sigmas = memoryview(bytearray(8 * n)).cast("d")
+        for i in range(n if sigmas else 0):
+            self._sigmas[i] = sigmas[i if len(sigmas) == n else 0]
+        for i, _ in self.constants:
+            self._sigmas[i] = 0.0
+        self._noisy = any(self._sigmas)
         self.observation = memoryview(bytearray(8 * n)).cast("d") if self._noisy else inner.observation
         self._low, self._high = delay
         # A ring of actions; one that arrives at once needs a place too.
@@ -89,13 +91,9 @@ class DisturbedEnvironment(Environment):
         return result
 
     def _observe(self) -> None:
-        if not self._noisy:
-            return
-        observation, noise = self.observation, self._noise
-        observation[:] = self._inner.observation
-        self._random.normal(noise, 1.0)
-        for (index, sigma), z in zip(self._noisy, noise, strict=True):
-            observation[index] += sigma * z
+        if self._noisy:
+            self.observation[:] = self._inner.observation
+            self._random.disturb(self.observation, self._sigmas)
 
     def state(self) -> "bytes | None":
         """What was drawn, the actions on their way, the noisy observation, then the inner state."""

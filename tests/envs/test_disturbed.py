@@ -146,7 +146,7 @@ def test_noise_does_not_depend_on_what_the_simulator_draws():
     random = core.Random(5, disturbed.STREAM)
     random.integer()  # the delay
     random.normal(noise, 1.0)
-    expected = [x + 0.1 * z for x, z in zip(plain.observation, noise, strict=True)]
+    expected = [x + 0.1 * z for x, z in zip(plain.observation, noise, strict=True)]  # z is float32, all else float64
     assert list(env.observation) == expected
 
 
