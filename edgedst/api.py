@@ -105,7 +105,8 @@ def evaluate(target: str | Path, **options: Any) -> Evaluation:
 
     Args:
         target: a run folder, an .onnx file or a bundle.
-        options: episodes, seed, checkpoint, env, max_episode_steps, env_kwargs.
+        options: episodes, seed, checkpoint, env, max_episode_steps, env_kwargs; action_delay, observation_noise and
+            randomize, in the place of those of a run's settings.
     """
     from edgedst.deploy.evaluate import evaluate as play
 

@@ -16,7 +16,7 @@ from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgedst import parse
+from edgedst import disturbances, parse
 from edgedst.density import DENSE_METHODS, family
 from edgedst.errors import ConfigError
 from edgedst.files import is_robot_file
@@ -314,7 +314,11 @@ def by_own_names(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
             raise ConfigError(f"{source} has an unknown setting `{one_line(written)}`. {hint}")
         if name in named:
             raise ConfigError(f"{source} has `{name}` twice, once as `{written}`. Leave one of them out.")
-        named[name] = 0 if name == "updates_per_step" and value == "auto" else value
+        if name == "updates_per_step" and value == "auto":
+            value = 0
+        elif name == "action_delay" and type(value) is int:  # it is a text for the sake of ranges
+            value = str(value)
+        named[name] = value
     begin = re.fullmatch(r"auto(?:_(.+))?", named["alpha"]) if isinstance(named.get("alpha"), str) else None
     if begin:
         if named.setdefault("alpha_tuning", "automatic") != "automatic":
@@ -338,6 +342,17 @@ def arguments(value: Any, source: str) -> dict[str, Any]:
     """
     checked: dict[str, Any] = TrainConfig.from_settings({"env_kwargs": value}, source).settings()["env_kwargs"]
     return checked
+
+
+def disturbing(settings: Mapping[str, Any], source: str = "the settings") -> dict[str, Any]:
+    """Those of a run's settings that disturb a simulator, checked, as `registry.locate` takes them.
+
+    Raises:
+        ConfigError: one of them cannot be read. `source` is what the sentence names.
+    """
+    given = {name: settings[name] for name in disturbances.NAMES if settings.get(name) is not None}
+    checked = TrainConfig.from_settings(given, source).settings()
+    return {name: checked[name] for name in given}
 
 
 def _fill_in(config: TrainConfig) -> None:
@@ -365,6 +380,12 @@ def _fill_in(config: TrainConfig) -> None:
 
 
 def _check_together(config: TrainConfig) -> None:
+    disturbed = disturbances.in_use(config.action_delay, config.observation_noise, config.randomize)
+    if disturbed and config.hardware:
+        raise ConfigError(
+            f"`{next(iter(disturbed))}` is of simulators, and `hardware` says that `{config.env}` stands for a "
+            "machine, which has a delay, a noise and a friction of its own. Leave one of the two out."
+        )
     if not is_robot_file(config.env):
         if not config.updates_per_step:
             raise ConfigError(

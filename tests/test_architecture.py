@@ -34,6 +34,7 @@ FLOORS = [
     {"reserve"},
     {"energy"},
     {"budget", "config", "boards"},
+    {"disturbances"},
     {"setting"},
     {"child", "core", "density", "files", "folders", "parse", "plain_json", "spread"},
     {"_core"},

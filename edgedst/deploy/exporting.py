@@ -11,7 +11,7 @@ from typing import Any
 from edgedst.deploy.agreement import RECORDED_ROWS, Reference, movements
 from edgedst.deploy.bundle import C_SOURCE, GOLDEN, MODEL, add_kit, bundle_place, rate_for
 from edgedst.deploy.c_source import export_c
-from edgedst.deploy.environment import chosen_arguments, chosen_environment
+from edgedst.deploy.environment import chosen_arguments, chosen_disturbances, chosen_environment
 from edgedst.deploy.onnx import Format, export_actor
 from edgedst.deploy.return_drop import ReturnDrop, check_return_drop, parse_share
 from edgedst.deploy.robot_file import robot_file
@@ -157,6 +157,7 @@ def export_bundle(request: Request, path: Path, device: str | None, rate: float 
 def _write_onnx(request: Request, path: Path, golden: Path | None) -> Written:
     actor, format = request.actor, request.format
     drops: list[ReturnDrop] = []
+    told: list[str] = []  # of how they were played
     accept = None
     if request.max_return_drop is not None:
         limit = parse_share(request.max_return_drop)
@@ -168,7 +169,9 @@ def _write_onnx(request: Request, path: Path, golden: Path | None) -> Written:
         played = chosen_environment(actor.environment, request.env, of_run=True)
 
         def accept(file: Path) -> None:
-            drops.append(check_return_drop(actor, file, limit, request.episodes, played, request.arguments))
+            disturbed, notes = chosen_disturbances(request.folder, played)
+            drops.append(check_return_drop(actor, file, limit, request.episodes, played, request.arguments, disturbed))
+            told.extend(notes)
 
     exported = export_actor(actor, path, request.recorded, format, accept, golden)
     encodings = ", ".join(layer["encoding"] for layer in exported.about["layers"])
@@ -179,7 +182,7 @@ def _write_onnx(request: Request, path: Path, golden: Path | None) -> Written:
         f"{format.weights} {format.dtype} ({encodings}), opset {format.opset}",
         *exported.parity.told,
         *_moved(actor, format.dtype, exported.parity.reference),
-        *(line for drop in drops for line in (f"return: {drop.told}", *drop.exported.notes)),
+        *(line for drop in drops for line in (f"return: {drop.told}", *told, *drop.exported.notes)),
     ]
     return Written(lines, size, exported.pairs)
 

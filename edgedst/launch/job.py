@@ -18,7 +18,7 @@ from edgedst import errors, parse
 from edgedst.boards import Board
 from edgedst.budget.guard import memory
 from edgedst.child import tied
-from edgedst.config import TrainConfig
+from edgedst.config import TrainConfig, disturbing
 from edgedst.density import DENSE_METHODS
 from edgedst.envs import registry
 from edgedst.errors import ConfigError, CoreNotBuilt, EdgedstError, EnvironmentFault
@@ -202,7 +202,9 @@ def job_for(config: TrainConfig, note: str = "", board: Board | None = None, **r
         EdgedstError: what `registry.locate` raises for an environment that cannot be.
         EnergyUnavailable: the energy source that was asked for cannot be read.
     """
-    spec = registry.locate(config.env, config.env_process, config.max_episode_steps, config.settings()["env_kwargs"])
+    settings = config.settings()
+    where = (config.env, config.env_process, config.max_episode_steps)
+    spec = registry.locate(*where, settings["env_kwargs"], disturbing(settings))
     energy, energy_note = energy_spec(config, board)
     notes = [text for text in (preset_note(config), note, energy_note) if text]
     job: dict[str, Any] = {
@@ -215,7 +217,7 @@ def job_for(config: TrainConfig, note: str = "", board: Board | None = None, **r
     }
     job |= {"stop_at_return": None, "stop_after_seconds": None, "told_to": None}
     job |= {"note": "\n".join(notes), "front_end_peak_bytes": 0, "config_toml": config.toml(), **rest}
-    return {**job, "config": config.settings(), "spec": spec, "energy": energy}
+    return {**job, "config": settings, "spec": spec, "energy": energy}
 
 
 def command(job: dict[str, Any], isa: str | None = None) -> tuple[list[str], dict[str, str]]:
