@@ -31,6 +31,7 @@ from edgedst.errors import BudgetBroken, BudgetExceeded, EdgedstError, Environme
 from edgedst.evaluation import Evaluations, evaluate
 from edgedst.files import write_all, write_whole
 from edgedst.plain_json import dumps, loads
+from edgedst.prefill import fill
 from edgedst.progress import Progress, flush_output
 from edgedst.runs.checkpoint import Checkpoints
 from edgedst.runs.episode import Episode
@@ -66,7 +67,7 @@ def main(kind: "type[Training] | None" = None) -> int:
     Keys: config (every setting), spec (of the environment, from `registry.locate`), config_toml, run_dir, resume (a
     folder or null) and config_crc32 (of its config.toml), progress (true, false, null), note (told at the start),
     energy (the meter's spec, from `energy.sources.choose`, or null), front_end_peak_bytes, plan_only, debug; and what a
-    caller wishes, or null: stop_at_return (an evaluation of so much ends the run), stop_after_seconds (of this
+    caller wishes, or null: prefill (a log that was read: `prefill.fill`), stop_at_return (an evaluation of so much ends the run), stop_after_seconds (of this
     process), told_to (a pipe that gets the run folder's path).
     """
     job = loads(sys.argv[-1])
@@ -236,6 +237,8 @@ class Training:
         self.note = ""  # of the way on
         if state is None:
             self.agent.initialise()
+            if job.get("prefill"):
+                self.progress.say(fill(self.agent.replay, job["prefill"], n, m))
             self.begin_episode()
         else:
             self.note = saving.restore(self, state)

@@ -25,8 +25,9 @@ CHANGEABLE = (
     *("threads", "checkpoint_every", "budget_mb", "energy"),
     *("max_missed", "max_temperature", "max_watts", "max_cpu", "max_updates_per_step"),
 )
-# What the first checkpoint writes before its state.json: a run that has no more than that has done nothing yet.
-_FIRST = ("networks-000000000.", "best-000000000.", "replay-0000000000.", "episode-000000000.", ".")
+# What the first checkpoint writes before its state.json: a run that has no more than that has done nothing yet. A log
+# that filled its replay may have filled several segments.
+_FIRST = ("networks-000000000.", "best-000000000.", "replay-", "episode-000000000.", ".")
 
 
 _RUN_NAME = re.compile(r"s\d+-(\d{8}-\d{6}(?:-\d+)?)")
