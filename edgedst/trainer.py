@@ -238,7 +238,7 @@ class Training:
         if state is None:
             self.agent.initialise()
             if job.get("prefill"):
-                self.progress.say(fill(self.agent.replay, job["prefill"], n, m))
+                self.note = fill(self.agent.replay, job["prefill"], n, m)
             self.begin_episode()
         else:
             self.note = saving.restore(self, state)

@@ -173,7 +173,7 @@ def make_plan(
         parts += [("headroom", headroom)]
         least_left = least - logged_rows
         fit = (budget_bytes - resident - headroom - agent_bytes - REGION_ROUNDING_BYTES) // row_bytes - least_left
-        part_of_log = f", or a part of the log: {fit:,} rows of it fit" if logged and fit > 0 else ""
+        part_of_log = f"a part of the log: {fit:,} of its rows fit" if logged and fit > 0 else ""
         raise BudgetExceeded(_sentence(config, parts, smallest, measure_agent, needed, run, part_of_log))
     if rows is None:
         left = budget_bytes - resident - agent_bytes - REGION_ROUNDING_BYTES
@@ -242,10 +242,10 @@ def _sentence(
         if needed(narrower) <= budget_bytes - DRIFT_BYTES_GYMNASIUM // 2:
             tries.append(f"`--hidden {width}` (saves {(agent_bytes - narrower) / MB:.1f} MB)")
             break
-    advice = " or ".join(tries)
+    advice = " or ".join([*tries, otherwise] if otherwise else tries)
     if len(tries) == 1 and not run:
         advice += f"; no narrower network fits {config.budget_mb:g} MB"
     return (
         f"{config.env} needs at least {smallest:.1f} MB ({ledger}) and the budget is {config.budget_mb:.1f} MB. "
-        f"The largest part is {parts[0][0]}. Try {advice}{otherwise}."
+        f"The largest part is {parts[0][0]}. Try {advice}."
     )
