@@ -56,9 +56,7 @@ def fill(
     reward = memoryview(bytearray(8)).cast("d")
     action = memoryview(bytearray(4 * action_size)).cast("f")
     observation = memoryview(bytearray(8 * observation_size)).cast("d")
-    bytes_of_reward, bytes_of_action, bytes_of_observation = (
-        view.cast("B") for view in (reward, action, observation)
-    )
+    bytes_of_reward, bytes_of_action, bytes_of_observation = (view.cast("B") for view in (reward, action, observation))
     left, checksum, episodes, total = told["rows"], 0, 0, 0.0
     os.lseek(told["descriptor"], HEADER_BYTES, os.SEEK_SET)
     while left:

@@ -67,8 +67,8 @@ def main(kind: "type[Training] | None" = None) -> int:
     Keys: config (every setting), spec (of the environment, from `registry.locate`), config_toml, run_dir, resume (a
     folder or null) and config_crc32 (of its config.toml), progress (true, false, null), note (told at the start),
     energy (the meter's spec, from `energy.sources.choose`, or null), front_end_peak_bytes, plan_only, debug; and what a
-    caller wishes, or null: prefill (a log that was read: `prefill.fill`), stop_at_return (an evaluation of so much ends the run), stop_after_seconds (of this
-    process), told_to (a pipe that gets the run folder's path).
+    caller wishes, or null: stop_at_return (an evaluation of so much ends the run), stop_after_seconds (of this
+    process), told_to (a pipe that gets the run folder's path), prefill (a log that was read; see `prefill.fill`).
     """
     job = loads(sys.argv[-1])
     for stream in (sys.stdout, sys.stderr):

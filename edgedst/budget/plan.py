@@ -147,8 +147,8 @@ def make_plan(
     agent_bytes = arena.used_bytes
     if rows is None and config.replay_rows is not None and config.replay_rows <= logged_rows:
         raise BudgetExceeded(
-            f"The log needs {logged_rows + 1:,} rows of the replay, and `replay_rows` gives {config.replay_rows:,}. Leave "
-            f"`replay_rows` out, or take a part of the log."
+            f"The log needs {logged_rows + 1:,} rows of the replay, and `replay_rows` gives {config.replay_rows:,}. "
+            "Leave `replay_rows` out, or take a part of the log."
         )
     least = smallest_useful_rows(config, logged_rows) if rows is None else rows
 

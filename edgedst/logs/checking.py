@@ -48,7 +48,7 @@ class Checker:
         if task.observation_low is not None and task.observation_high is not None:
             low, high = np.array(task.observation_low), np.array(task.observation_high)
             self._middle, self._half = (low + high) / 2, (high - low) / 2
-        self._step = 1 / task.robot.rate_hz if task.robot else 0.0  # seconds from one tick to the next; 0: not known yet
+        self._step = 1 / task.robot.rate_hz if task.robot else 0.0  # seconds between ticks; 0: not known yet
         self._step_checked = False
         self._last: Ticks | None = None  # the newest tick, whose next one is not known yet
         self._after_end = False  # it is what a flagged transition led to
@@ -65,7 +65,7 @@ class Checker:
         else:
             ticks.begins[:1] = True
         if self.log.columns.episode is None:  # an end, or an observation alone, is followed by another episode
-            alone = np.isnan(ticks.action).all(axis=1)
+            alone = _alone(ticks)
             flagged = ticks.terminated | ticks.truncated
             ticks.begins[1:] |= alone[:-1] | (flagged[:-1] & ~alone[1:])
         following = ticks.part(1)
@@ -109,8 +109,8 @@ class Checker:
             )
         if count["repeated"]:
             notes.append(
-                f"{count['repeated']:,} terminated transitions of {source} lack the observation that they led to; their "
-                "own stands for it, and no target needs it."
+                f"{count['repeated']:,} terminated transitions of {source} lack the observation that they led to: "
+                "their own stands for it, and no target needs it."
             )
         if count["over"]:
             notes.append(
@@ -126,15 +126,17 @@ class Checker:
     def _pairs(self, ticks: Ticks, following: Ticks, ends: Truths) -> None:
         """Records of k ticks, of which the following ones are known; `ends`: those are of another episode."""
         task, columns = self.task, self.log.columns
-        alone = np.isnan(ticks.action).all(axis=1)
+        alone = _alone(ticks)
         terminated = ticks.terminated.copy()
         flagged = ticks.terminated | ticks.truncated
         after_end = np.concatenate([[self._after_end], (flagged & ~ends)[:-1]])
         self._refuse(
             after_end & ~ends,
             following,
-            lambda i: "the episode goes on, and two rows before it ended (terminated or truncated). Begin another "
-            "`episode` there",
+            lambda i: (
+                "the episode goes on, and two rows before it ended (terminated or truncated). Begin another "
+                "`episode` there"
+            ),
         )
         gap = self._gap(ticks, following, ends)
         cut = ends | gap
@@ -250,8 +252,8 @@ class Checker:
                 self._tell(
                     ticks,
                     row,
-                    f"`{names[column]}` is {ticks.observation[row, column]:.6g}, far outside of {low:g} to {high:g}, the "
-                    "bounds in the robot.py. The log may be in another unit, as degrees for radians",
+                    f"`{names[column]}` is {ticks.observation[row, column]:.6g}, far outside of {low:g} to {high:g}, "
+                    "the bounds in the robot.py. The log may be in another unit, as degrees for radians",
                 )
         large = np.abs(normalised) > self.task.largest
         if large.any():
@@ -285,8 +287,10 @@ class Checker:
         self._refuse(
             ~ends & ~(seconds > 0),
             following,
-            lambda i: f"`time` is {following.time[i]:.9g}, and {ticks.time[i]:.9g} in the row before: it has to grow "
-            "within an episode",
+            lambda i: (
+                f"`time` is {following.time[i]:.9g}, and {ticks.time[i]:.9g} in the row before: it has to grow "
+                "within an episode"
+            ),
         )
         inside = seconds[~ends]
         if inside.size and not self._step_checked:
@@ -312,3 +316,9 @@ class Checker:
 
     def _tell(self, ticks: Ticks, row: int, what: str) -> NoReturn:
         raise LogError(f"{self.log.source}, {self.log.where(int(ticks.place[row]))}: {what}.")
+
+
+def _alone(ticks: Ticks) -> Truths:
+    """(k,): whether a tick is an observation without an action."""
+    alone: Truths = np.all(np.isnan(ticks.action), axis=1)
+    return alone

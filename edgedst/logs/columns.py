@@ -84,10 +84,8 @@ def own_names(robot: Robot | None, observation_size: int, action_size: int) -> t
     given = [*robot.observation_names, *robot.action_names] if robot else []
     times = Counter(given)
     numbered = [f"observation_{i}" for i in range(observation_size)] + [f"action_{i}" for i in range(action_size)]
-    plain = [
-        name if times[name] == 1 and name.strip() == name and name not in OTHERS and not _NUMBERED.fullmatch(name) else ""
-        for name in given
-    ]
+    foreign = {name for name in given if name in OTHERS or _NUMBERED.fullmatch(name) or name.strip() != name}
+    plain = ["" if times[name] > 1 or name in foreign else name for name in given]
     names = [name or number for name, number in zip(plain or numbered, numbered, strict=True)]
     return names[:observation_size], names[observation_size:]
 

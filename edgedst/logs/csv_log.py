@@ -60,7 +60,8 @@ class CsvLog:
     def _ticks(self) -> Iterator[Ticks]:
         columns = self.columns
         last = [place for place in (columns.reward, columns.time) if place is not None]
-        pick = itemgetter(*columns.observation, *columns.action, *last)
+        places = [*columns.observation, *columns.action, *last]
+        pick = itemgetter(*places)
         label: str | None = None
         while lines := self._next_lines(BLOCK):
             values, begins = [], []
@@ -71,12 +72,10 @@ class CsvLog:
                         f"{self.source}, line {line:,}: it has {len(row)} fields and the first line names "
                         f"{self._width}. Mend it, or take it out if it was cut off."
                     )
-                picked = pick(row)
                 try:
-                    values.append(tuple(map(float, picked)))
+                    values.append([*map(float, pick(row))])
                 except ValueError:
-                    places = [*columns.observation, *columns.action, *last]
-                    values.append(tuple([self._number(text, at, line) for text, at in zip(picked, places, strict=True)]))
+                    values.append([self._number(row[at], at, line) for at in places])
                 for list_of, at in zip(flags, (columns.terminated, columns.truncated), strict=True):
                     list_of.append(at is not None and self._truth(row[at], at, line))
                 if columns.episode is not None:

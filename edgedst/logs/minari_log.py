@@ -38,8 +38,7 @@ class MinariLog:
                 f"{self.source} cannot be read ({words}). `minari list local` shows what is here, `minari download "
                 f"{name}` fetches it."
             ) from error
-        sizes = [self._size("observation", task), self._size("action", task)]
-        names = [f"{kind}_{i}" for kind, size in zip(("observation", "action"), sizes, strict=True) for i in range(size)]
+        names = [f"{kind}_{i}" for kind in ("observation", "action") for i in range(self._size(kind, task))]
         self.columns = matched([*names, *OTHERS[:-1]], task, self.source)
 
     def where(self, place: int) -> str:

@@ -45,8 +45,8 @@ def lerobot_log(given: str, task: Task) -> ParquetLog:
     Raises:
         LogError: there is none, it cannot be read, or its columns are not those of the task.
     """
-    home = os.environ.get("HF_LEROBOT_HOME") or os.path.expanduser("~/.cache/huggingface/lerobot")
-    folders = [Path(given), Path(home) / given]
+    home = os.environ.get("HF_LEROBOT_HOME") or "~/.cache/huggingface/lerobot"
+    folders = [Path(given), Path(home).expanduser() / given]
     folder = next((folder for folder in folders if (folder / "meta" / "info.json").is_file()), None)
     if folder is None:
         raise LogError(
@@ -184,20 +184,20 @@ class ParquetLog:
         """(k,) of a column, or of a part of each of its lists."""
         array = arrays[name]
         if part is None:
-            return self._floats(array, name, start)
+            return self._floats(array, name)
         if name not in lists:
-            size = 1 + max(other for of, other in self._parts if of == name)  # type: ignore[type-var]  # all have one
+            size = sum(of == name for of, _ in self._parts)
             lengths = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
             wrong = np.flatnonzero(lengths != size)
             if wrong.size:
                 raise LogError(
-                    f"{self.source}, {self.where(start + int(wrong[0]))}: `{name}` has {lengths[wrong[0]]} numbers, and "
-                    f"{size} in its first row."
+                    f"{self.source}, {self.where(start + int(wrong[0]))}: `{name}` has {lengths[wrong[0]]} numbers, "
+                    f"and {size} in its first row."
                 )
-            lists[name] = self._floats(array.flatten(), name, start).reshape(-1, size)
+            lists[name] = self._floats(array.flatten(), name).reshape(-1, size)
         return lists[name][:, part]
 
-    def _floats(self, array: Any, name: str, start: int) -> Floats:
+    def _floats(self, array: Any, name: str) -> Floats:
         kind = array.type
         types = pyarrow.types
         if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_null(kind)):
@@ -213,12 +213,13 @@ class ParquetLog:
         array = arrays[name]
         if not pyarrow.types.is_primitive(array.type):
             array = array.flatten()  # LeRobot's shape (1,)
-        values = np.nan_to_num(self._floats(array, name, start))
+        values = np.nan_to_num(self._floats(array, name))
         wrong = np.flatnonzero((values != 0) & (values != 1))
         if len(values) != count or wrong.size:
             at = int(wrong[0]) if wrong.size else 0
             raise LogError(
-                f"{self.source}, {self.where(start + at)}: `{name}` is {values[at]:g}; 0, 1, false or true was expected."
+                f"{self.source}, {self.where(start + at)}: `{name}` is {values[at]:g}; 0, 1, false or true was "
+                "expected."
             )
         return values.astype(bool)
 

@@ -30,11 +30,11 @@ class Ticks(NamedTuple):
 
     def part(self, start: int, stop: int | None = None) -> Ticks:
         """Some of them."""
-        return Ticks(*(values[start:stop] for values in self))
+        return Ticks._make(values[start:stop] for values in self)
 
     def then(self, other: Ticks) -> Ticks:
         """These and others behind them."""
-        return Ticks(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+        return Ticks._make(np.concatenate(pair) for pair in zip(self, other, strict=True))
 
 
 class Log(Protocol):
@@ -50,9 +50,7 @@ class Log(Protocol):
         """A tick's place, for sentences."""
 
 
-def split(
-    columns: Columns, place: Any, values: Floats, terminated: Truths, truncated: Truths, begins: Truths
-) -> Ticks:
+def split(columns: Columns, place: Any, values: Floats, terminated: Truths, truncated: Truths, begins: Truths) -> Ticks:
     """Ticks from a table's numbers: (k, columns) observations, actions, reward and time, in this order.
 
     The last two are there only where `columns` has them.

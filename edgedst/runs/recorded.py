@@ -68,7 +68,12 @@ class Replay:
         self.observation_size = observation_size
         self.stored = [index for index in range(observation_size) if index not in self.constants]
         self.record = np.dtype(
-            [("observation", dtype, len(self.stored)), ("action", dtype, action_size), ("reward", "<f4"), ("flags", "u1")]
+            [
+                ("observation", dtype, len(self.stored)),
+                ("action", dtype, action_size),
+                ("reward", "<f4"),
+                ("flags", "u1"),
+            ]
         )
         foreign = any(index >= observation_size for index in self.constants)
         if foreign or (replay["segments"] and self.record.itemsize != row_bytes):
