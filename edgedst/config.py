@@ -19,7 +19,7 @@ from typing import Any
 from edgedst import disturbances, parse
 from edgedst.density import DENSE_METHODS, family
 from edgedst.errors import ConfigError
-from edgedst.files import is_robot_file
+from edgedst.files import absolute_log, is_robot_file, log_kind
 from edgedst.setting import Json, check_choice, check_range, one_line, setting, toml, typed
 
 __all__ = [
@@ -224,6 +224,8 @@ class TrainConfig:
             object.__setattr__(self, "env", os.path.abspath(self.env))  # noqa: PTH100  # links stay as they are
         if self.init_from and isinstance(self.init_from, str):  # and repeated from any folder
             object.__setattr__(self, "init_from", os.path.abspath(self.init_from))  # noqa: PTH100  # likewise
+        if isinstance(self.prefill, str):
+            object.__setattr__(self, "prefill", absolute_log(self.prefill))
         check_choice(SETTINGS["method"], self.method)
         _fill_in(self)
         for name, row in SETTINGS.items():
@@ -400,6 +402,26 @@ def _check_together(config: TrainConfig) -> None:
                 )
     elif config.max_watts is not None and config.energy == "none":
         raise ConfigError("`max_watts` needs a meter: add `--energy auto`.")
+    if config.prefill is not None and not log_kind(config.prefill)[0]:
+        raise ConfigError(
+            "`prefill` must be FILE.csv, FILE.parquet, minari:DATASET_ID or lerobot:FOLDER and is "
+            f"`{one_line(config.prefill)}`."
+        )
+    if config.prefill is not None and config.hardware and not is_robot_file(config.env):
+        raise ConfigError(
+            f"`prefill` needs the sizes and bounds of `{config.env}`, and hardware is not made to be asked for them. "
+            "Leave `prefill` out, or write a robot.py (`edgedst init robot`)."
+        )
+    if config.demo_share and config.prefill is None:
+        raise ConfigError(
+            f"`demo_share` is {config.demo_share:g}, a share of each batch that comes from a log, and there is no log. "
+            "Add `--prefill FILE.csv`, or leave `demo_share` out."
+        )
+    if config.demo_share and config.with_replay:
+        raise ConfigError(
+            "With `demo_share` all rows from before the first step are demonstrations, and `with_replay` takes others, "
+            "too. Leave one of them out."
+        )
     if config.target_update == "hard" and config.tau != 1:
         raise ConfigError(
             f"`tau` is {config.tau:g} and `target_update` is hard, which copies the whole network: tau = 1. Leave "

@@ -61,6 +61,10 @@ class RunFolderError(EdgedstError, OSError):
     """The run folder cannot be written: a full disk, permissions."""
 
 
+class LogError(EdgedstError, ValueError):
+    """A log cannot be read, or is not what the task needs; nothing was written."""
+
+
 class CoreNotBuilt(EdgedstError, ImportError):
     """The compiled core is missing."""
 

@@ -225,7 +225,8 @@ def plan_run(
     # The front end that became this process counts, too: the kernel's account of the peak survives that.
     start = max(memory()[1], job["front_end_peak_bytes"] or FRONT_END_BYTES)
     constants, run = environment.constants, job["resume"] or ""
-    return make_plan(config, n, m, lines, measure, environment.native, rows, constants, run, start)
+    logged = (job.get("prefill") or {}).get("rows", 0)
+    return make_plan(config, n, m, lines, measure, environment.native, rows, constants, run, start, logged)
 
 
 def read_resumable(config: "Any", folder: str, config_crc32: int) -> "dict[str, Any]":

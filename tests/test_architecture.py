@@ -23,11 +23,11 @@ FLOORS = [
     {"study"},
     {"profile"},
     {"api"},
-    {"deploy", "live"},
+    {"deploy", "live", "logs"},
     {"trainer"},
     {"launch", "stage", "summary"},
     {"evaluation"},
-    {"beginning", "saving"},
+    {"beginning", "prefill", "saving"},
     {"machine", "runs"},
     {"agents", "envs", "progress", "report"},
     {"flops", "torch_learners"},
@@ -58,6 +58,8 @@ ONLY_IN = {
     "matplotlib": set(),
     "psutil": {"edgedst.profile.host_state"},
     "distributed": {"edgedst.study.cluster"},
+    "pyarrow": {"edgedst.logs.parquet_log", "edgedst.logs.transitions"},
+    "minari": {"edgedst.logs.minari_log"},
 }
 
 # Modules that the trainer must not load: each is memory taken from the replay.

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 # `edgedst/cli/<verb>.py` has a function of that name, or an app with verbs of its own.
-VERBS = ("init", "check", "train", "plan", "evaluate", "export", "profile", "study", "devices")
+VERBS = ("init", "check", "train", "plan", "evaluate", "export", "log", "profile", "study", "devices")
 
 
 class LazyGroup(TyperGroup):

@@ -26,8 +26,8 @@ CHANGEABLE = (
     *("max_missed", "max_temperature", "max_watts", "max_cpu", "max_updates_per_step"),
 )
 EXTENDED = ("steps", "topology_stop_steps")  # what may, beside, in a run that gets more steps
-# What the first checkpoint writes before its state.json: a run that has no more than that has done nothing yet.
-# Of a replay that was taken over it writes several segments.
+# What the first checkpoint writes before its state.json: a run that has no more than that has done nothing yet. Of a
+# replay that was taken over, or filled from a log, it writes several segments.
 _FIRST = ("networks-000000000.", "best-000000000.", "replay-", "episode-000000000.", ".")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgedst.errors import CheckpointError
 from edgedst.runs.actor import Bounds, FloatArray, middle_and_half, while_training
@@ -45,35 +46,78 @@ def recorded_observations(
     return observations
 
 
+class Replay:
+    """The rows of a run's replay on the disk, a segment at a time.
+
+    Args:
+        run: its folder.
+        state: its state.json.
+        observation_size: n.
+        action_size: m.
+
+    Raises:
+        CheckpointError: they are of another shape.
+    """
+
+    def __init__(self, run: Path, state: dict[str, Any], observation_size: int, action_size: int) -> None:
+        replay = state["replay"]
+        self.folder, self.replay = run / "checkpoint", replay
+        dtype, row_bytes = _REPLAY_DTYPES[replay["dtype"]], replay["row_bytes"]
+        self.constants = dict(replay.get("constants", []))
+        self.offset = replay.get("offset")  # of observations, that was subtracted before they were stored
+        self.observation_size = observation_size
+        self.stored = [index for index in range(observation_size) if index not in self.constants]
+        self.record = np.dtype(
+            [
+                ("observation", dtype, len(self.stored)),
+                ("action", dtype, action_size),
+                ("reward", "<f4"),
+                ("flags", "u1"),
+            ]
+        )
+        foreign = any(index >= observation_size for index in self.constants)
+        if foreign or (replay["segments"] and self.record.itemsize != row_bytes):
+            raise CheckpointError(
+                f"The replay of `{run}` has records of {row_bytes} bytes; {observation_size} observations and "
+                f"{action_size} actions in {replay['dtype']} take {self.record.itemsize}. It belongs to another "
+                "environment."
+            )
+
+    def rows(self, segment: dict[str, Any], most: int | None = None) -> npt.NDArray[Any]:
+        """The records of a segment, or `most` of them.
+
+        Raises:
+            CheckpointError: it is missing or damaged.
+        """
+        path = self.folder / segment["file"]
+        content = _read_segment(path, segment["rows"] * self.record.itemsize, segment["crc32"])
+        return np.frombuffer(content, self.record, segment["rows"] if most is None else most)
+
+    def observations(self, records: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """(rows, n): whole observations of records, constants included."""
+        whole = np.zeros((len(records), self.observation_size))
+        whole[:, self.stored] = records["observation"]
+        if self.offset is not None:
+            whole[:, self.stored] += np.array(self.offset)[self.stored]
+        for index, value in self.constants.items():
+            whole[:, index] = value
+        return whole
+
+
 def _read_observations(
     run: Path, state: dict[str, Any], count: int, observation_size: int, action_size: int
 ) -> FloatArray:
-    replay = state["replay"]
-    dtype, row_bytes = _REPLAY_DTYPES[replay["dtype"]], replay["row_bytes"]
-    constants = dict(replay.get("constants", []))
-    stored = [index for index in range(observation_size) if index not in constants]
-    record = np.dtype(
-        [("observation", dtype, len(stored)), ("action", dtype, action_size), ("reward", "<f4"), ("flags", "u1")]
-    )
-    foreign = any(index >= observation_size for index in constants)
-    if foreign or (replay["segments"] and record.itemsize != row_bytes):
-        raise CheckpointError(
-            f"The replay of `{run}` has records of {row_bytes} bytes; {observation_size} observations and "
-            f"{action_size} actions in {replay['dtype']} take {record.itemsize}. It belongs to another environment."
-        )
+    replay = Replay(run, state, observation_size, action_size)
     parts: list[FloatArray] = []
-    for segment in replay["segments"]:
+    for segment in state["replay"]["segments"]:
         wanted = min(segment["rows"], count - sum(len(part) for part in parts))
         if wanted <= 0:
             break
-        path = run / "checkpoint" / segment["file"]
-        content = _read_segment(path, segment["rows"] * record.itemsize, segment["crc32"])
-        parts.append(np.frombuffer(content, record, wanted)["observation"].astype(np.float32))
-    observations = np.zeros((sum(len(part) for part in parts), observation_size), dtype=np.float32)
-    if parts:
-        observations[:, stored] = np.concatenate(parts)
-    for index, value in constants.items():
-        observations[:, index] = np.float16(value) if replay["dtype"] == "float16" else value
+        parts.append(replay.observations(replay.rows(segment, wanted)).astype(np.float32))
+    observations = np.concatenate(parts) if parts else np.zeros((0, observation_size), np.float32)
+    if state["replay"]["dtype"] == "float16":
+        for index, value in replay.constants.items():
+            observations[:, index] = np.float16(value)
     return observations
 
 
