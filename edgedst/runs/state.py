@@ -150,12 +150,16 @@ _COMMON = {
     },
     "episode": ["count", "number", "count"],  # its number, return, length
     "seconds": "number",
+    "normalizer?": "coded",
+    "seen?": "coded",
     "networks": {"file": "name", "bytes": "count", "crc32": "count"},
     "best?": (_BEST, "null"),
     "replay": {
         "dtype": "dtype",
         "row_bytes": "count",
         "constants?": [["count", "number"]],
+        "offset?": ["number"],
+        "pinned?": "count",
         "rows_closed": "count",
         "capacity": "count",
         "segment_rows": "count",
