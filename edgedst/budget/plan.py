@@ -145,9 +145,9 @@ def make_plan(
     row_bytes = core.Replay.row_bytes(observation_size - len(constants), action_size, config.replay_dtype)
     arena = measure_agent(0)
     agent_bytes = arena.used_bytes
-    if rows is None and config.replay_rows is not None and config.replay_rows <= logged_rows:
+    if rows is None and config.replay_rows is not None and logged_rows > config.replay_rows - 3:
         raise BudgetExceeded(
-            f"The log needs {logged_rows + 1:,} rows of the replay, and `replay_rows` gives {config.replay_rows:,}. "
+            f"The log needs {logged_rows + 3:,} rows of the replay, and `replay_rows` gives {config.replay_rows:,}. "
             "Leave `replay_rows` out, or take a part of the log."
         )
     least = smallest_useful_rows(config, logged_rows) if rows is None else rows

@@ -150,10 +150,13 @@ def _play(
         action_values = np.asarray(action_view)
         for episode in range(episodes):
             host.reset(seed + episode)
+            actor.reset()
             episode_return, steps, over = 0.0, 0, False
             while not over and steps < most_steps:
                 action_values[:] = actor.act(host.observation)
                 reward, terminated, truncated = host.step(action_view)
+                if host.applied is not None:
+                    actor.applied(host.applied)
                 episode_return += reward
                 steps += 1
                 over = terminated or truncated

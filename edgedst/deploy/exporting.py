@@ -21,7 +21,7 @@ from edgedst.files import is_robot_file
 from edgedst.launch.board import asked_board
 from edgedst.runs.actor import ActorWeights, FloatArray, best_evaluation, read_actor
 from edgedst.runs.find import newest_run
-from edgedst.runs.recorded import recorded_observations
+from edgedst.runs.recorded import recorded_features
 
 _DTYPES = {"float32": "fp32", "float16": "fp16"}  # as the replay's are spelt, and as exported files name them
 
@@ -51,11 +51,8 @@ class Request:
 
     @cached_property
     def recorded(self) -> FloatArray:
-        """Observations of its replay."""
-        actor = self.actor
-        return recorded_observations(
-            self.folder, RECORDED_ROWS, actor.sizes[0], actor.sizes[-1], actor.observation_bounds
-        )
+        """What it would have taken at steps of its replay."""
+        return recorded_features(self.folder, RECORDED_ROWS, self.actor)
 
     @property
     def arguments(self) -> dict[str, Any]:
