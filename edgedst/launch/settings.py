@@ -112,10 +112,16 @@ def combined(
             stale.append("lambda1")
         if typed.get("steps", base.steps) != base.steps:
             stale.append("topology_stop_steps")
+        if typed.get("sparsity") is not None:  # what the file says of the density does not hold beside what is typed
+            stale += ["lambda1", "lambda2"]
+        elif typed.keys() & {"lambda1", "lambda2"}:
+            stale.append("sparsity")
         settings = {name: value for name, value in settings.items() if name not in stale}
     usual = dict(usual or {})
     given = {**settings, **typed}
     if is_robot_file(str(given.get("env", ""))):
         usual["method"] = given.get("method", ROBOT_METHOD)
         usual |= ROBOT.get(family(str(usual["method"])), {})
+        if given.get("sparsity") is not None:
+            del usual["lambda2"]
     return TrainConfig.from_settings({**usual, **given}, "The command line").resolved()
