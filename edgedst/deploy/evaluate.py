@@ -75,7 +75,7 @@ def evaluate(
     recorded = trained_environment(run, actor.environment) if run else _of_kit(target, actor.environment)
     environment = chosen_environment(recorded, env, of_run=run is not None)
     kwargs = chosen_arguments(run, environment, env_kwargs)
-    return _play(f"`{target}`", actor, environment, episodes, seed, max_episode_steps, kwargs)
+    return play(f"`{target}`", actor, environment, episodes, seed, max_episode_steps, kwargs)
 
 
 def _of_kit(target: Path, recorded: str) -> str:
@@ -96,10 +96,10 @@ def evaluate_actor(
     Raises:
         CheckpointError, UnknownEnvironment, EnvironmentFault: as `evaluate`.
     """
-    return _play("this run", Actor.of(weights), environment or weights.environment, episodes, seed, None, env_kwargs)
+    return play("this run", Actor.of(weights), environment or weights.environment, episodes, seed, None, env_kwargs)
 
 
-def _play(
+def play(
     named: str,
     actor: Actor,
     environment: str,
@@ -108,6 +108,11 @@ def _play(
     max_episode_steps: int | None,
     kwargs: dict[str, Any] | None,
 ) -> Evaluation:
+    """`evaluate` of any actor; `named` is where it comes from, for sentences.
+
+    Raises:
+        CheckpointError, UnknownEnvironment, EnvironmentFault: as `evaluate`.
+    """
     if episodes < 1:
         raise ConfigError(f"`--episodes` is {episodes}. Expected 1 or more.")
     if not 0 <= seed <= LARGEST_SEED + 1 - episodes:
