@@ -166,7 +166,7 @@ class TrainConfig:
         usual="the task's preset, else layer 2's density")
     lambda2: float = setting("Density factor of the layers behind it, likewise.", above=0, td3=64.0, sac=64.0)
     sparsity: float | None = setting(
-        "Share of the weights that each network leaves out, instead of lambda1 and lambda2.", at_least=0, at_most=1,
+        "Share of the weights that each network leaves out, instead of lambda1 and lambda2.", at_least=0, below=1,
         usual="what lambda1 and lambda2 give")
     eta: float = setting(
         "Share of a layer's weights that an evolution drops and grows anew.", at_least=0, at_most=1, td3=0.05, sac=0.1)
@@ -227,6 +227,7 @@ class TrainConfig:
         if isinstance(self.prefill, str):
             object.__setattr__(self, "prefill", absolute_log(self.prefill))
         check_choice(SETTINGS["method"], self.method)
+        _check_density(self)
         _fill_in(self)
         for name, row in SETTINGS.items():
             value = typed(row, getattr(self, name))
@@ -267,7 +268,7 @@ class TrainConfig:
     def resolved(self) -> TrainConfig:
         """The same run with what depends on other settings filled in: a preset's lambda1, topology_stop_steps."""
         config = self
-        if config.lambda1 is None and config.method not in DENSE_METHODS:
+        if config.lambda1 is None and config.sparsity is None and config.method not in DENSE_METHODS:
             of_task = preset(config.method, config.env)
             config = replace(config, lambda1=of_task[0] if of_task else None)
         if config.topology_stop_steps is None:
@@ -357,13 +358,32 @@ def disturbing(settings: Mapping[str, Any], source: str = "the settings") -> dic
     return {name: checked[name] for name in given}
 
 
+def _check_density(config: TrainConfig) -> None:
+    """`sparsity` says alone how dense the networks are. To be called before defaults and presets are filled in."""
+    if config.sparsity is None:
+        return
+    for name in ("lambda1", "lambda2"):
+        if getattr(config, name) is not None:
+            raise ConfigError(
+                f"`sparsity` and `{name}` both say how many weights the networks keep, and are {config.sparsity} and "
+                f"{getattr(config, name)}. Leave one out."
+            )
+    if config.method in DENSE_METHODS and config.sparsity:
+        raise ConfigError(
+            f"`sparsity` is {config.sparsity} and `method` is {config.method}, whose networks have all of their "
+            f"weights. Leave it out, or choose ds-{config.method} or static-{config.method}."
+        )
+
+
 def _fill_in(config: TrainConfig) -> None:
     """Defaults of the method's family, in place; a setting of the other family is refused."""
     kind = family(config.method)
-    if config.lambda2 is None and (of_task := preset(config.method, str(config.env))):
+    if config.sparsity is None and config.lambda2 is None and (of_task := preset(config.method, str(config.env))):
         object.__setattr__(config, "lambda2", of_task[1])
     for name, row in SETTINGS.items():
         by_family = row.metadata["by_family"]
+        if name == "lambda2" and config.sparsity is not None:
+            continue
         if kind in by_family:
             default = by_family[kind]
             if isinstance(default, dict):

@@ -95,3 +95,7 @@ class StudyError(EdgedstError, ValueError):
 
 class ProfileError(EdgedstError, RuntimeError):
     """A contender of a profile cannot run or failed, or its results could not be written."""
+
+
+class ModelError(EdgedstError, ValueError):
+    """A model of another tool cannot be read, or is none that edgedst's networks can be."""

@@ -23,6 +23,7 @@ FLOORS = [
     {"study"},
     {"profile"},
     {"api"},
+    {"imports"},
     {"deploy", "live", "logs"},
     {"trainer"},
     {"launch", "stage", "summary"},
@@ -46,11 +47,11 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 # library, or doing without it on a board, is a change in one place.
 ONLY_IN = {
     "edgedst._core": {"edgedst.core"},
-    "onnx": {"edgedst.deploy"},
+    "onnx": {"edgedst.deploy", "edgedst.imports.onnx_chain"},
     "onnxruntime": {"edgedst.deploy"},
     "gymnasium": {"edgedst.envs.gymnasium_host", "edgedst.envs.spaces", "edgedst.profile.versus_dense"},
     "mujoco": set(),
-    "torch": {"edgedst.torch_learners"},
+    "torch": {"edgedst.torch_learners", "edgedst.imports.stable_baselines"},
     "typer": {"edgedst.cli"},
     "rich": {"edgedst.cli"},
     "jinja2": {"edgedst.report"},

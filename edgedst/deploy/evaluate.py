@@ -90,7 +90,7 @@ def evaluate(
     kwargs = chosen_arguments(run, environment, env_kwargs)
     typed = {"action_delay": action_delay, "observation_noise": observation_noise, "randomize": randomize}
     disturbed, notes = chosen_disturbances(run, environment, typed)
-    played = _play(f"`{target}`", actor, environment, episodes, seed, max_episode_steps, kwargs, disturbed)
+    played = play(f"`{target}`", actor, environment, episodes, seed, max_episode_steps, kwargs, disturbed)
     return replace(played, notes=(*notes, *played.notes))
 
 
@@ -114,10 +114,10 @@ def evaluate_actor(
         CheckpointError, UnknownEnvironment, EnvironmentFault: as `evaluate`.
     """
     played = environment or weights.environment
-    return _play("this run", Actor.of(weights), played, episodes, seed, None, env_kwargs, disturbances)
+    return play("this run", Actor.of(weights), played, episodes, seed, None, env_kwargs, disturbances)
 
 
-def _play(
+def play(
     named: str,
     actor: Actor,
     environment: str,
@@ -125,8 +125,13 @@ def _play(
     seed: int,
     max_episode_steps: int | None,
     kwargs: dict[str, Any] | None,
-    disturbances: dict[str, Any] | None,
+    disturbances: dict[str, Any] | None = None,
 ) -> Evaluation:
+    """`evaluate` of any actor; `named` is where it comes from, for sentences.
+
+    Raises:
+        CheckpointError, UnknownEnvironment, EnvironmentFault: as `evaluate`.
+    """
     if episodes < 1:
         raise ConfigError(f"`--episodes` is {episodes}. Expected 1 or more.")
     if not 0 <= seed <= LARGEST_SEED + 1 - episodes:

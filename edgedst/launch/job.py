@@ -315,7 +315,7 @@ def energy_spec(config: TrainConfig, board: Board | None) -> tuple[dict[str, Any
 
 def preset_note(config: TrainConfig) -> str:
     """What a user should know when the task has no lambda1 of the paper's; empty when it has one."""
-    if config.lambda1 is not None or config.method in DENSE_METHODS:
+    if config.lambda1 is not None or config.sparsity is not None or config.method in DENSE_METHODS:
         return ""
     return (
         f"{config.env} has no lambda1 of the paper's: layer 1 takes the density of layer 2 (lambda2 = "

@@ -19,7 +19,8 @@ from edgedst.envs.robot import Robot
 from edgedst.errors import ConfigError, LogError
 from edgedst.files import folder_error, is_robot_file, put_in_place, remove, temporary
 from edgedst.logs.columns import EPISODE, REWARD, TERMINATED, TRUNCATED, own_names
-from edgedst.runs.actor import ActorWeights, middle_and_half, read_actor, while_training
+from edgedst.runs.actor import ActorWeights, read_actor, while_training
+from edgedst.runs.inputs import middle_and_half
 from edgedst.runs.recorded import Replay
 
 # Flags of a replay's row (csrc/rl/replay.cpp).
