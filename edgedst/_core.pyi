@@ -176,9 +176,7 @@ class Network:
         """Adam with L2 weight decay in the gradient (torch.optim.Adam's weight_decay); `step` counts from 1."""
     def evolve(self, random: Random, drop_fraction: float, workspace: TopologyWorkspace) -> int:
         """Algorithm 2 on every sparse layer; returns how many connections moved."""
-    def act_on(
-        self, history: History, normalizer: Normalizer | None, action: Buffer, activations: Activations
-    ) -> None:
+    def act_on(self, history: History, normalizer: Normalizer | None, action: Buffer, activations: Activations) -> None:
         """As `act`, on what an episode's history holds."""
     def act(self, observation: Buffer, action: Buffer, activations: Activations) -> None:
         """One observation (n,) float64 to one output (m,) float32, batch size 1. `activations`: columns = 1."""
@@ -281,9 +279,7 @@ class History:
     Newest first, observations before actions. Before an episode its first observation is repeated, and actions are 0.
     """
 
-    def __init__(
-        self, arena: Arena, name: str, observation_size: int, action_size: int, history: int
-    ) -> None: ...
+    def __init__(self, arena: Arena, name: str, observation_size: int, action_size: int, history: int) -> None: ...
     @staticmethod
     def input_size(observation_size: int, action_size: int, history: int) -> int:
         """Features that the networks take."""

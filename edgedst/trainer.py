@@ -67,8 +67,8 @@ def main(kind: "type[Training] | None" = None) -> int:
     folder or null), config_crc32 (of its config.toml) and extended_toml (its new one, or null), progress (true, false,
     null), note (told at the start), energy (the meter's spec, from `energy.sources.choose`, or null),
     front_end_peak_bytes, plan_only, debug; and what a caller wishes, or null: stop_at_return (an evaluation of so much
-    ends the run), stop_after_seconds (of this process), told_to (a pipe that gets the run folder's path), prefill (a log
-    that was read; see `prefill.fill`).
+    ends the run), stop_after_seconds (of this process), told_to (a pipe that gets the run folder's path), prefill (a
+    log that was read; see `prefill.fill`).
     """
     job = loads(sys.argv[-1])
     for stream in (sys.stdout, sys.stderr):

@@ -264,10 +264,10 @@ def _read_actor(run: Path, state: dict[str, Any], checkpoint: str) -> ActorWeigh
             evaluation_sd=_finite_or_none(about.get("evaluation_sd")),
             log_std_head=log_std_head,
             checkpoint=checkpoint,
-            observation_bounds=inputs and inputs.observation_bounds,
-            observation_clip=inputs and inputs.observation_clip,
+            observation_bounds=inputs.observation_bounds if inputs else None,
+            observation_clip=inputs.observation_clip if inputs else None,
             history=inputs.history if inputs else 0,
-            centre=inputs and inputs.centre,
+            centre=inputs.centre if inputs else None,
         )
     except _UNREADABLE as error:
         if isinstance(error, CheckpointError):

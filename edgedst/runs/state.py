@@ -187,8 +187,6 @@ _COMMON = {
     "normalizer?": "coded",  # float64: count, then each observation's mean, then its sum of squared deviations
     "seen?": "coded",  # float64: the observations and actions that the networks see
     "seconds": "number",
-    "normalizer?": "coded",
-    "seen?": "coded",
     "networks": {"file": "name", "bytes": "count", "crc32": "count"},
     "best?": (_BEST, "null"),
     "imported?": "text",  # the file whose networks `edgedst import` took: there is no training to go on with
