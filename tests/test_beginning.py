@@ -308,11 +308,21 @@ def test_a_damaged_source_is_one_sentence_before_anything_is_written(damage, sou
     assert list((tmp_path / "here").iterdir()) == []
 
 
+def test_a_source_without_a_replay_has_none_to_take(source, tmp_path):
+    (tmp_path / "here").mkdir()
+    replay = {**state_of(source)["replay"], "capacity": 0, "rows_closed": 0, "open_row": "", "segments": []}
+    imported = rewritten(source, tmp_path / "imported", lambda name: "adam" not in name, replay=replay)
+    _, err = train(tmp_path / "here", *SHAPES, "--init-from", str(imported), "--with-replay", code=1)
+    assert re.match(r"ConfigError: .* has no replay, as it has made no step\. Leave `--with-replay` out\.$", err), err
+    assert list((tmp_path / "here").iterdir()) == []
+
+
 def test_with_init_from_random_steps_are_none_unless_they_are_given():
     assert combined({"init_from": "x"}, {}, "").start_steps == 0
     assert combined({"init_from": "x", "start_steps": 7}, {}, "").start_steps == 7
     assert combined({"init_from": "x"}, {"start_steps": 9}, "a.toml").start_steps == 9
     assert combined({"init_from": "x", "env": "robot.py"}, {}, "").start_steps == 0
+    assert combined({"init_from": "x"}, {"start_steps": 25_000}, "run/config.toml").start_steps == 0  # TD3's own
     assert combined({}, {}, "").start_steps == 25_000
 
 
