@@ -85,13 +85,13 @@ def sides(env: str, switch: dict[str, str]) -> tuple[Side, Side]:
 
 def measured(env: str, plans: int, rounds: int) -> dict[str, dict[str, Any]]:
     """Bytes, and microseconds a step and an episode, of each switch: what they take beyond none."""
-    switches = {NOTHING: {}, **SWITCHES}
-    planned: dict[str, list[int]] = {name: [] for name in switches}
+    rows: dict[str, dict[str, str]] = {NOTHING: {}, **SWITCHES}
+    planned: dict[str, list[int]] = {name: [] for name in rows}
     for turn in range(plans):
         progress(f"plans {turn + 1} of {plans}")
-        for name, switch in switches.items():
+        for name, switch in rows.items():
             planned[name].append(planned_bytes(env, switch))
-    made = {name: sides(env, switch) for name, switch in switches.items()}
+    made = {name: sides(env, switch) for name, switch in rows.items()}
     steps, episodes = (in_turns({name: both[kind] for name, both in made.items()}, rounds, 200) for kind in (0, 1))
 
     def beyond(values: dict[str, Any], name: str) -> float:
