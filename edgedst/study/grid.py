@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedst import parse
-from edgedst.config import SETTINGS, TrainConfig, by_own_names
+from edgedst.config import TrainConfig, by_own_names
 from edgedst.density import DENSE_METHODS
 from edgedst.errors import StudyError
 from edgedst.files import is_robot_file

@@ -16,6 +16,7 @@ LOW, HIGH = np.array([-1.0, 0.0], np.float32), np.array([3.0, 0.5], np.float32)
 class Asymmetric(gymnasium.Env):
     """The golden models' own: random observations, and a reward that tells the actions apart."""
 
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  # as Gymnasium has it; Stable-Baselines3 asks for it
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,))
     action_space = gymnasium.spaces.Box(LOW, HIGH)
 
