@@ -121,11 +121,11 @@ def fill_replay(agent: TD3, core) -> None:
     random = core.Random(1)
     observation, action = array("f", bytes(4 * agent.observation_size)), array("f", bytes(4 * agent.action_size))
     random.normal(observation, 1.0)
-    agent.replay.begin_episode(array("d", observation))
+    agent.begin_episode(array("d", observation))
     for _ in range(TRANSITIONS):
         random.normal(observation, 1.0)
         random.uniform(action, -1.0, 1.0)
-        agent.replay.add(action, observation[0], array("d", observation), False, False)
+        agent.remember(action, observation[0], array("d", observation), False, False)
 
 
 def evolve_a_few_times(agent: TD3) -> float:

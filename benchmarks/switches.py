@@ -1,13 +1,13 @@
-"""What the switches between a simulator and a machine cost: bytes in the plan, microseconds a step and an episode.
+"""What the switches between a simulator and a machine cost: bytes in the plan, microseconds a step, episode and update.
 
     python benchmarks/switches.py                          Hopper-v5
     python benchmarks/switches.py --env Humanoid-v5 --plans 9
 
 Bytes are those of all lines of `edgedst plan` but the replay's, against the same run without the switch: medians of
-plans in turns, since what a process measures of itself differs by some ten thousand bytes. Microseconds a step are
-measured around a simulator that does nothing, with the task's numbers of observations and actions: beside the
-task's own step, they would drown in its spread. Those an episode are of the task's own reset. Both are medians of
-differences, round by round.
+plans in turns, since what a process measures of itself differs by some ten thousand bytes. A step is acting, the step of
+a simulator that does nothing, with the task's numbers of observations and actions, and remembering it: beside the
+task's own step, the differences would drown in its spread. An episode is the task's own reset, an update one of DS-TD3.
+All are medians of differences, round by round.
 """
 
 from __future__ import annotations
@@ -16,20 +16,28 @@ import argparse
 import json
 import statistics
 import subprocess
+from types import SimpleNamespace
 from typing import Any
 
 import machine
+from learners import fill_replay
 from timing import Side, in_turns, progress
 
+from edgedst import core
+from edgedst.agents import agent_class
 from edgedst.config import disturbing
-from edgedst.disturbances import in_use
+from edgedst.disturbances import NAMES, in_use
 from edgedst.envs import Environment, registry
 from edgedst.envs.disturbed import DisturbedEnvironment
-from edgedst.launch.settings import flags, read_typed
+from edgedst.launch.settings import combined, read_typed
 from edgedst.stage import floats
 
 # By the name of a row: settings, as they are typed.
 SWITCHES: dict[str, dict[str, str]] = {
+    "normalised": {"normalize_observations": "true"},
+    "history of 1": {"history": "1"},
+    "history of 4": {"history": "4"},
+    "both": {"normalize_observations": "true", "history": "4"},
     "action delay": {"action_delay": "0..3"},
     "observation noise": {"observation_noise": "0.01"},
     "friction, gain": {"randomize": "friction=0.5..1.5,gain=0.9..1.1"},
@@ -41,6 +49,7 @@ SWITCHES: dict[str, dict[str, str]] = {
     },
 }
 NOTHING = "nothing"
+ROWS = 20_000
 
 
 class Still(Environment):
@@ -63,24 +72,52 @@ class Still(Environment):
 
 def planned_bytes(env: str, switch: dict[str, str]) -> int:
     """All lines of a plan but the replay's."""
-    options = [text for name, value in switch.items() for text in (flags(name)[0], value)]
+    options = [text for name, value in switch.items() for text in ("--set", f"{name}={value}")]
     command = machine.edgedst_command("plan", "--env", env, *options, "--json")
     lines = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["lines"]
     return sum(line["bytes"] for line in lines if line["name"] != "replay")
 
 
-def sides(env: str, switch: dict[str, str]) -> tuple[Side, Side]:
-    """A step around a simulator that does nothing, and the task's own reset, with a switch."""
-    disturbances = disturbing(read_typed(switch))
+def sides(env: str, switch: dict[str, str]) -> tuple[Side, ...]:
+    """A step around a simulator that does nothing, the task's own reset, and an update, with a switch."""
+    typed = read_typed({"env": env, **switch})
+    disturbances = disturbing({name: typed[name] for name in NAMES if name in typed})
     task = registry.make(registry.locate(env, disturbances=disturbances))
     used = in_use(**disturbances)
     still: Environment = Still(task)
     if used.keys() & {"action_delay", "observation_noise"}:
         still = DisturbedEnvironment(still, used.get("action_delay", (0, 0)), used.get("observation_noise", ()))
-    action = floats(task.action_size)
+    agent, action, seeds = (
+        agent_of(combined(typed, {}, "").settings(), task),
+        floats(task.action_size),
+        iter(range(10**9)),
+    )
     still.reset(1)
-    seeds = iter(range(10**9))
-    return Side("step", lambda: still.step(action)), Side("episode", lambda: task.reset(next(seeds)))
+
+    def step() -> None:
+        agent.act(agent.seen, action)
+        still.step(action)
+        agent.remember(action, 0.0, still.observation, False, False)
+
+    return Side("step", step), Side("episode", lambda: task.reset(next(seeds))), Side("update", agent.update)
+
+
+def agent_of(settings: dict[str, Any], task: Environment) -> Any:
+    """An agent of these settings with a full replay, in an episode."""
+    config, n, m = SimpleNamespace(**settings), task.observation_size, task.action_size
+
+    def make(arena: core.Arena) -> Any:
+        agent = agent_class(config.method)(arena, config, n, m)
+        agent.replay = core.Replay(arena, "replay", ROWS, n, m, config.replay_dtype, [], config.history)
+        return agent
+
+    measured = core.Arena(None)
+    make(measured)
+    agent = make(core.Arena(measured.used_bytes))
+    agent.initialise()
+    fill_replay(agent, core)
+    agent.begin_episode(task.observation)
+    return agent
 
 
 def measured(env: str, plans: int, rounds: int) -> dict[str, dict[str, Any]]:
@@ -92,7 +129,9 @@ def measured(env: str, plans: int, rounds: int) -> dict[str, dict[str, Any]]:
         for name, switch in rows.items():
             planned[name].append(planned_bytes(env, switch))
     made = {name: sides(env, switch) for name, switch in rows.items()}
-    steps, episodes = (in_turns({name: both[kind] for name, both in made.items()}, rounds, 200) for kind in (0, 1))
+    steps, episodes, updates = (
+        in_turns({name: both[kind] for name, both in made.items()}, rounds, 200) for kind in (0, 1, 2)
+    )
 
     def beyond(values: dict[str, Any], name: str) -> float:
         return statistics.median(a - b for a, b in zip(values[name], values[NOTHING], strict=True))
@@ -102,6 +141,7 @@ def measured(env: str, plans: int, rounds: int) -> dict[str, dict[str, Any]]:
             "bytes": round(beyond(planned, name)),
             "step_us": 1e6 * beyond(steps, name),
             "episode_us": 1e6 * beyond(episodes, name),
+            "update_us": 1e6 * beyond(updates, name),
         }
         for name in SWITCHES
     }
@@ -119,9 +159,11 @@ def main() -> None:
     if args.json:
         print(json.dumps({"env": args.env, "switches": costs}))
         return
-    print(f"{args.env}, beyond a run without the switch\n{'':20}{'plan, kB':>12}{'us a step':>12}{'us an episode':>15}")
+    print(f"{args.env}, beyond a run without the switch")
+    print(f"{'':20}{'plan, kB':>12}{'us a step':>12}{'us an episode':>15}{'us an update':>14}")
     for name, cost in costs.items():
-        print(f"{name:20}{cost['bytes'] / 1e3:>12,.0f}{cost['step_us']:>12.2f}{cost['episode_us']:>15.1f}")
+        numbers = f"{cost['step_us']:>12.2f}{cost['episode_us']:>15.1f}{cost['update_us']:>14.1f}"
+        print(f"{name:20}{cost['bytes'] / 1e3:>12,.0f}{numbers}")
 
 
 if __name__ == "__main__":
