@@ -4,8 +4,8 @@
     python benchmarks/switches.py --env Humanoid-v5 --plans 9
 
 Bytes are those of all lines of `edgedst plan` but the replay's, against the same run without the switch: medians of
-plans in turns, since what a process measures of itself differs by some ten thousand bytes. A step is acting, the step of
-a simulator that does nothing, with the task's numbers of observations and actions, and remembering it: beside the
+plans in turns, since what a process measures of itself differs by some ten thousand bytes. A step is acting, the step
+of a simulator that does nothing, with the task's numbers of observations and actions, and remembering it: beside the
 task's own step, the differences would drown in its spread. An episode is the task's own reset, an update one of DS-TD3.
 All are medians of differences, round by round.
 """
