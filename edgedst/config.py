@@ -222,6 +222,8 @@ class TrainConfig:
         """Fill in what depends on the method, and check every value before anything is made from it."""
         if is_robot_file(str(self.env)):  # a run is gone on with from any folder
             object.__setattr__(self, "env", os.path.abspath(self.env))  # noqa: PTH100  # links stay as they are
+        if self.init_from and isinstance(self.init_from, str):  # and repeated from any folder
+            object.__setattr__(self, "init_from", os.path.abspath(self.init_from))  # noqa: PTH100  # likewise
         check_choice(SETTINGS["method"], self.method)
         _check_density(self)
         _fill_in(self)
@@ -411,4 +413,13 @@ def _check_together(config: TrainConfig) -> None:
         raise ConfigError(
             f"`env` must name an environment, for example HalfCheetah-v4, and is {config.env[:60]!r}: a line without "
             "control characters, at most 1,000 long, was expected."
+        )
+    if config.init_from is not None and not (config.init_from and config.init_from.isprintable()):
+        raise ConfigError(
+            f"`init_from` must be the path of a run folder, without control characters, and is {config.init_from!r}."
+        )
+    if config.with_replay and config.init_from is None:
+        raise ConfigError(
+            "`with_replay` takes over the replay of the run that `init_from` names, and it names none. Add "
+            "`--init-from RUN`, or leave `--with-replay` out."
         )

@@ -169,6 +169,8 @@ class LiveTraining(trainer.Training):
 
     def updates_owed(self) -> bool:
         """Whether another update is due: N a step, or as many as fit below the cap."""
+        if not self.can_learn():  # nothing is owed for these steps: made up for, all would be on one batch
+            self.owed_step = max(self.step, self.config.start_steps)
         steps = self.step - self.owed_step
         if steps <= 0:
             return False
@@ -225,7 +227,7 @@ class LiveTraining(trainer.Training):
         if kind == fields.TRIED:
             return
         self.step = self.base_step + steps
-        self.agent.frozen = self.step > self.config.steps - (self.config.topology_stop_steps or 0)
+        self.agent.at_step(self.step - 1)
         self.unsaved = True
         if kind == fields.STEP:
             self.remember(replay.add, link.action, value, link.observation, terminated, truncated)

@@ -3,6 +3,7 @@ go on with.
 """
 
 import os
+from binascii import crc32
 from time import monotonic
 
 from edgedst import core
@@ -15,7 +16,7 @@ from edgedst.density import check_reachable
 from edgedst.envs import EPISODE_STEPS, LARGEST_FLOAT16, registry
 from edgedst.errors import BudgetExceeded, CheckpointError, EdgedstError, EnvironmentFault, UnsupportedSpace
 from edgedst.plain_json import loads
-from edgedst.runs.state import read_state
+from edgedst.runs.state import is_config_of, read_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -251,15 +252,22 @@ def read_resumable(config: "Any", folder: str, config_crc32: int) -> "dict[str, 
                 f"`{folder}` has a checkpoint with {name} = {state.get(name)} and its config.toml says {wanted}: "
                 "files of two runs are mixed. Copy the whole run folder again."
             )
-    if state.get("config_crc32", config_crc32) != config_crc32:
+    try:
+        with open(f"{folder}/config.toml", "rb") as file:  # noqa: PTH123  # the lean trainer does without pathlib
+            content = file.read()
+    except OSError as error:
+        raise CheckpointError(
+            f"`{folder}/config.toml` cannot be read: {error.strerror}. Copy the whole run folder again."
+        ) from error
+    if crc32(content) != config_crc32 or not is_config_of(state, content):
         raise CheckpointError(
             f"`{folder}/config.toml` is not the file that its checkpoint was made with: it was edited or cut. Take it "
             "from a backup, or train a new run with other settings."
         )
     if state["step"] >= config.steps and _is_finished(folder):
         raise CheckpointError(
-            f"`{folder}` is finished: all {config.steps:,} steps are done. Evaluate or export it, or train "
-            "a new run without `--resume`."
+            f"`{folder}` is finished: all {config.steps:,} steps are done. Give it more with `--steps`, evaluate or "
+            "export it, or train a new run without `--resume`."
         )
     return state
 

@@ -24,6 +24,7 @@ from time import monotonic
 from edgedst import __version__, core, saving
 from edgedst import summary as words
 from edgedst.agents import agent_class
+from edgedst.beginning import Source, begin_from
 from edgedst.budget.guard import Guard
 from edgedst.budget.plan import budget_bytes_of
 from edgedst.envs import LARGEST_FLOAT32
@@ -32,7 +33,7 @@ from edgedst.evaluation import Evaluations, evaluate
 from edgedst.files import write_all, write_whole
 from edgedst.plain_json import dumps, loads
 from edgedst.progress import Progress, flush_output
-from edgedst.runs.checkpoint import Checkpoints
+from edgedst.runs.checkpoint import Checkpoints, layout
 from edgedst.runs.episode import Episode
 from edgedst.runs.folder import RunFolder, host_facts
 from edgedst.stage import (
@@ -64,10 +65,10 @@ def main(kind: "type[Training] | None" = None) -> int:
     """Run what the JSON in sys.argv[-1] asks for; returns the exit code. `kind`: of training; None: a Training.
 
     Keys: config (every setting), spec (of the environment, from `registry.locate`), config_toml, run_dir, resume (a
-    folder or null) and config_crc32 (of its config.toml), progress (true, false, null), note (told at the start),
-    energy (the meter's spec, from `energy.sources.choose`, or null), front_end_peak_bytes, plan_only, debug; and what a
-    caller wishes, or null: stop_at_return (an evaluation of so much ends the run), stop_after_seconds (of this
-    process), told_to (a pipe that gets the run folder's path).
+    folder or null), config_crc32 (of its config.toml) and extended_toml (its new one, or null), progress (true, false,
+    null), note (told at the start), energy (the meter's spec, from `energy.sources.choose`, or null),
+    front_end_peak_bytes, plan_only, debug; and what a caller wishes, or null: stop_at_return (an evaluation of so much
+    ends the run), stop_after_seconds (of this process), told_to (a pipe that gets the run folder's path).
     """
     job = loads(sys.argv[-1])
     for stream in (sys.stdout, sys.stderr):
@@ -185,6 +186,11 @@ class Training:
         rows = state["replay"]["capacity"] if state else None
         self.plan = plan_run(job, config, (environment, self.evaluation_environment), lines, rows)
 
+        source = None
+        if state is None and config.init_from:
+            rows_are = layout(config.replay_dtype, self.plan.row_bytes, environment.constants)
+            source = Source(config, environment, rows_are)
+
         # The run fits: only now is anything written or reserved.
         self.stop = self.signalled = False
         self.wish = ""  # why it was stopped, when that was the caller's wish
@@ -236,9 +242,12 @@ class Training:
         self.note = ""  # of the way on
         if state is None:
             self.agent.initialise()
+            self.note = begin_from(self, source) if source else ""
             self.begin_episode()
         else:
             self.note = saving.restore(self, state)
+            if job["extended_toml"] is not None:
+                self.config_crc32 = self.folder.extend(job["extended_toml"])
 
     def close(self) -> None:
         """Close the environments and the meter; to be called on every way out."""
@@ -313,11 +322,25 @@ class Training:
             else:
                 agent.explore(self.environment.observation, self.action)
                 self.act()
-                for _ in range(config.updates_per_step):
-                    agent.update()
+                self.learn()
             self.step += 1
             self.unsaved = True
             self.watch()
+
+    def learn(self) -> None:
+        """The updates of a step."""
+        self.agent.at_step(self.step)
+        if self.can_learn():
+            for _ in range(self.config.updates_per_step):
+                self.agent.update()
+
+    def can_learn(self) -> bool:
+        """Networks that another run has trained wait for a whole batch: the same few transitions again and again in
+        each would spoil them.
+        """
+        replay = self.agent.replay
+        least = min(self.config.batch_size, replay.capacity // 4) if self.config.init_from else 0
+        return bool(replay.transitions >= least)
 
     def watch(self, evaluating: str = "") -> None:
         """Now and then: the memory against the budget, and the line of progress when it is due.

@@ -28,7 +28,7 @@ FLOORS = [
     {"trainer"},
     {"launch", "stage", "summary"},
     {"evaluation"},
-    {"saving"},
+    {"beginning", "saving"},
     {"machine", "runs"},
     {"agents", "envs", "progress", "report"},
     {"flops", "torch_learners"},

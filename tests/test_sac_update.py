@@ -61,7 +61,7 @@ def agent_of(case, arrays, **settings):
     """The agent, in the state that the file starts from."""
     agent = packed.on_arena(lambda arena: SAC(arena, config(**{**CASES[case], **settings}), 5, 2))
     write_networks(agent, arrays)
-    agent.iteration = int(arrays["steps"])
+    agent.iteration = agent.actor_iteration = int(arrays["steps"])
     agent.log_alpha = [float(number) for number in arrays["log_alpha"]]
     return agent
 

@@ -12,6 +12,8 @@ from edgedst.errors import TrainingDiverged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Buffer
 
     from edgedst.config import TrainConfig
@@ -130,8 +132,9 @@ class ActorCritic:
         self.workspace = workspace_for(arena, [(actor_sizes, actor_nnz), (critic_sizes, critic_nnz)], averaged)
 
         self.iteration = 0  # gradient steps taken
-        # Whether the topology stays, where the count of gradient steps does not tell how far the run is.
-        self.frozen: bool | None = None
+        self.actor_iteration = 0  # of the actor: Adam corrects the bias of its moments by their own age
+        self.frozen = False  # the topology stays
+        self.actor_waits = False  # the critics learn alone
         self.critic_loss = self.actor_loss = self.mean_q = 0.0
         self.connections_moved = 0  # by the last evolution
 
@@ -192,21 +195,43 @@ class ActorCritic:
         """Adam on the network's gradients."""
         network.adam_step(self.gradients, step, self.config.learning_rate, self.config.weight_decay)
 
+    def at_step(self, step: int) -> None:
+        """What the updates of this step of the run leave alone: the first ones the actor, the last ones topologies."""
+        config = self.config
+        self.frozen = step >= config.steps - (config.topology_stop_steps or 0)
+        self.actor_waits = step < config.start_steps + config.critic_warmup
+
     def evolution_is_due(self) -> bool:
         """Every e gradient steps, until `topology_stop_steps` before the end."""
-        config = self.config
-        last = (config.steps - config.start_steps - (config.topology_stop_steps or 0)) * config.updates_per_step
-        due = evolves(config) and self.iteration % config.evolve_every == 0
-        return due and (self.iteration <= last if self.frozen is None else not self.frozen)
+        return evolves(self.config) and self.iteration % self.config.evolve_every == 0 and not self.frozen
 
     def evolve(self, *networks: core.Network) -> int:
         """Algorithm 2: drop the weights nearest zero, grow as many at random; returns how many."""
         return sum([network.evolve(self.random, self.config.eta, self.workspace) for network in networks])
 
     def update_targets(self, tau: float) -> None:
-        """Polyak averaging and Maintain_Sparsity (Algorithm 3), one call a target."""
+        """Polyak averaging and Maintain_Sparsity (Algorithm 3), one call a target; an actor that waits has its wait."""
         for name, target in self.targets.items():
-            core.polyak_update(self.source_of(name), target, tau, self.workspace)
+            if not (self.actor_waits and name == "actor_target"):
+                core.polyak_update(self.source_of(name), target, tau, self.workspace)
+
+    def take_over(self, state: "dict[str, object]", names: "Sequence[str]", moments: bool) -> None:
+        """Go on with networks that another run trained, once they have been packed, as a new run.
+
+        Args:
+            state: of that run's agent.
+            names: of the networks that were packed; a target that is not among them becomes a copy.
+            moments: whether they have Adam's. Without them the counts of updates, which tell their age, begin anew.
+        """
+        if moments:
+            self.iteration = state["iteration"]  # type: ignore[assignment]
+            self.actor_iteration = state.get("actor_iteration", self.iteration)  # type: ignore[assignment]
+        for name, target in self.targets.items():
+            if name in names:
+                linked = state["linked"].get(name, False)  # type: ignore[attr-defined]
+                target.link(self.source_of(name), linked, self.workspace)
+            else:
+                target.copy_from(self.source_of(name), self.workspace)
 
     def losses(self) -> dict[str, float]:
         """METRICS of the last update."""
@@ -216,6 +241,7 @@ class ActorCritic:
         """What a checkpoint needs beside the networks' tensors and the replay; JSON-able."""
         return {
             "iteration": self.iteration,
+            "actor_iteration": self.actor_iteration,
             "random_counter": self.random.counter,
             "linked": {name: target.linked for name, target in self.targets.items()},
             "losses": list(self.losses().values()),
@@ -224,6 +250,8 @@ class ActorCritic:
     def set_state(self, state: "dict[str, object]") -> None:
         """The reverse of `state`, once every network has been packed."""
         self.iteration = state["iteration"]  # type: ignore[assignment]
+        # SAC's actor of before it could wait was as old as its critics.
+        self.actor_iteration = state.get("actor_iteration", self.iteration)  # type: ignore[assignment]
         self.random.counter = state["random_counter"]  # type: ignore[assignment]
         for name, value in zip(self.METRICS, state["losses"], strict=True):  # type: ignore[call-overload]
             setattr(self, name, value)

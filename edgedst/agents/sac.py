@@ -12,6 +12,8 @@ from edgedst.agents.actor_critic import NETWORKS, ActorCritic, Policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from typing_extensions import Buffer
 
     from edgedst.config import TrainConfig
@@ -87,11 +89,12 @@ class SAC(ActorCritic):
         self.update_critics()  # line 13
         if evolve:
             self.connections_moved = self.evolve(self.critic_1, self.critic_2)
-        self.update_actor()
-        if evolve:
-            self.connections_moved += self.evolve(self.actor)
-        if self.config.alpha_tuning == "automatic":
-            self.update_alpha()
+        if not self.actor_waits:
+            self.update_actor()
+            if evolve:
+                self.connections_moved += self.evolve(self.actor)
+            if self.config.alpha_tuning == "automatic":
+                self.update_alpha()
         if self.iteration % self.config.target_update_every == 0:
             self.update_targets(self.config.tau)  # lines 21-22
 
@@ -118,6 +121,7 @@ class SAC(ActorCritic):
     def update_actor(self) -> None:
         """Line 17: a step down J_pi = mean(alpha log pi(a|s) - min_i Q_i(s, a)), a ~ pi, by way of a."""
         batch, size = self.batch, self.config.batch_size
+        self.actor_iteration += 1
         self.mean_q = core.mean(self.q_1)  # of the stored actions, whose rows are overwritten next
         self.sample_actions(batch.observation, batch.action)
         self.critic_1.forward(batch.critic_input, self.critic_pass, self.q_1)
@@ -136,7 +140,7 @@ class SAC(ActorCritic):
             self.head, self.noise, batch.action, self.d_action, self.d_action_2, self.alpha / size, self.d_head
         )
         self.actor.backward(batch.observation, self.actor_pass, self.head, self.d_head, self.workspace, self.gradients)
-        self.step(self.actor, self.iteration)
+        self.step(self.actor, self.actor_iteration)
 
     def update_alpha(self) -> None:
         """A step on mean(-log alpha (log pi + target entropy)), target entropy -m (Haarnoja et al. 2018b, section 5).
@@ -146,7 +150,7 @@ class SAC(ActorCritic):
         gradient = self.entropy + self.action_size
         value, m, v = self.log_alpha
         m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
-        m_hat, v_hat = m / (1 - 0.9**self.iteration), v / (1 - 0.999**self.iteration)
+        m_hat, v_hat = m / (1 - 0.9**self.actor_iteration), v / (1 - 0.999**self.actor_iteration)
         value -= self.config.learning_rate * m_hat / (v_hat**0.5 + 1e-8)
         self.log_alpha = [max(-50.0, min(50.0, value)), m, v]  # beyond, nothing else counts in float32
         self.alpha = exp(self.log_alpha[0])
@@ -158,6 +162,15 @@ class SAC(ActorCritic):
             return
         for name, target in self.targets.items():
             target.copy_from(self.source_of(name), self.workspace)
+
+    def take_over(self, state: "dict[str, object]", names: "Sequence[str]", moments: bool) -> None:
+        """As every agent; an automatic temperature goes on from where it was, a fixed one is a setting."""
+        super().take_over(state, names, moments)
+        if self.config.alpha_tuning == "automatic" and "log_alpha" in state:
+            self.log_alpha = state["log_alpha"]  # type: ignore[assignment]
+            if not moments:
+                self.log_alpha = [self.log_alpha[0], 0.0, 0.0]
+            self.alpha = exp(self.log_alpha[0])
 
     def state(self) -> dict[str, object]:
         """What a checkpoint needs beside the networks' tensors and the replay; JSON-able."""

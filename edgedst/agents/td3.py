@@ -57,7 +57,6 @@ class TD3(ActorCritic):
     def __init__(self, arena: core.Arena, config: "TrainConfig", observation_size: int, action_size: int) -> None:
         super().__init__(arena, config, observation_size, action_size)
         self.actor_target = self.networks["actor_target"]
-        self.actor_iteration = 0
 
     def learn(self) -> None:
         """Lines 12-29 on what the batch holds."""
@@ -68,9 +67,10 @@ class TD3(ActorCritic):
         if evolve:
             self.connections_moved = self.evolve(self.critic_1, self.critic_2)
         if self.iteration % self.config.policy_delay == 0:
-            self.update_actor()
-            if evolve:
-                self.connections_moved += self.evolve(self.actor)
+            if not self.actor_waits:
+                self.update_actor()
+                if evolve:
+                    self.connections_moved += self.evolve(self.actor)
             self.update_targets(self.config.tau)  # lines 25-28
 
     def compute_target(self) -> None:
@@ -105,12 +105,3 @@ class TD3(ActorCritic):
             batch.observation, self.actor_pass, batch.action, self.d_action, self.workspace, self.gradients
         )
         self.step(self.actor, self.actor_iteration)
-
-    def state(self) -> dict[str, object]:
-        """What a checkpoint needs beside the networks' tensors and the replay; JSON-able."""
-        return {**super().state(), "actor_iteration": self.actor_iteration}
-
-    def set_state(self, state: "dict[str, object]") -> None:
-        """The reverse of `state`, once every network has been packed."""
-        super().set_state(state)
-        self.actor_iteration = state["actor_iteration"]  # type: ignore[assignment]

@@ -79,23 +79,33 @@ def trainer_command(
     if run is None:
         settings = combined(typed, from_file, f"`{config}`", usual_settings(board))
         folder = find.newest_unfinished(run_dir, settings) if resume else None
+        shorter = find.newest_shorter(run_dir, settings) if resume and not folder else None
         if folder:
             run = find.resume(folder, {name: given[name] for name in find.CHANGEABLE if name in given})
     if run:
         settings, isa = run.settings, None
-        note = f"`--device {device}` gives no settings to a run that goes on: its own hold." if device else ""
+        notes = [
+            f"`--device {device}` gives no settings to a run that goes on: its own hold." if device else "",
+            run.note,
+        ]
     else:
-        isa, note = kernels_for(board), board_note(board, given)
+        isa, notes = kernels_for(board), [board_note(board, given)]
+        if shorter:
+            notes.append(
+                f"A new run begins: `{shorter}` differs in its steps alone, and goes on to these with `edgedst train "
+                f"--resume {shorter} --steps {settings.steps}`."
+            )
     job = job_for(
         settings,
         run_dir=str(run_dir),
         resume=str(run.folder) if run else None,
         config_crc32=run.config_crc32 if run else None,
+        extended_toml=run.extended_toml if run else None,
         # The kernel's ru_maxrss survives exec, VmHWM does not: the summary tells both peaks.
         front_end_peak_bytes=memory()[1] if becomes_it else 0,
         progress=progress,
         debug=debug,
-        note=note,
+        note="\n".join(note for note in notes if note),
         board=board,
         config_toml=f"# Board: {board.name}. {asked.why}\n{settings.toml()}",
         **wishes,
@@ -195,7 +205,14 @@ def job_for(config: TrainConfig, note: str = "", board: Board | None = None, **r
     spec = registry.locate(config.env, config.env_process, config.max_episode_steps, config.settings()["env_kwargs"])
     energy, energy_note = energy_spec(config, board)
     notes = [text for text in (preset_note(config), note, energy_note) if text]
-    job: dict[str, Any] = {"plan_only": False, "resume": None, "run_dir": "runs", "progress": None, "debug": False}
+    job: dict[str, Any] = {
+        "plan_only": False,
+        "resume": None,
+        "extended_toml": None,
+        "run_dir": "runs",
+        "progress": None,
+        "debug": False,
+    }
     job |= {"stop_at_return": None, "stop_after_seconds": None, "told_to": None}
     job |= {"note": "\n".join(notes), "front_end_peak_bytes": 0, "config_toml": config.toml(), **rest}
     return {**job, "config": config.settings(), "spec": spec, "energy": energy}

@@ -102,7 +102,7 @@ def combined(
 ) -> TrainConfig:
     """`configured` of the settings of a file, `source`, that was read already."""
     # What the file leaves open it does not speak of: task, method and length are then those that were typed.
-    context: dict[str, Any] = {name: typed[name] for name in ("env", "method", "steps") if name in typed}
+    context: dict[str, Any] = {name: typed[name] for name in ("env", "method", "steps", "init_from") if name in typed}
     TrainConfig.from_settings(context, "The command line")
     base = TrainConfig.from_settings({**context, **settings}, source) if settings else TrainConfig()
     if settings:
@@ -124,4 +124,6 @@ def combined(
         usual |= ROBOT.get(family(str(usual["method"])), {})
         if given.get("sparsity") is not None:
             del usual["lambda2"]
+    if given.get("init_from") is not None:
+        usual["start_steps"] = 0  # its actor explores better than random actions do
     return TrainConfig.from_settings({**usual, **given}, "The command line").resolved()

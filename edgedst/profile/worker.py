@@ -50,7 +50,8 @@ class MeasuredRun(Training):
     """A run whose loop does not evaluate or save. It is planned with its settings as they are, then made short."""
 
     def __init__(self, job: "dict[str, Any]") -> None:
-        super().__init__(job)
+        # Another run's networks would cost the same as random ones.
+        super().__init__({**job, "config": {**job["config"], "init_from": None}})
         self.config.start_steps = window.RANDOM_STEPS
         self.config.topology_stop_steps = 0
         self.config.steps = 0  # until `LeanTrainee.train` says more

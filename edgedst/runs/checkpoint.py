@@ -16,7 +16,7 @@ from edgedst.runs.state import state_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from edgedst import core
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SEGMENT_ROWS = 50_000
 CHUNK_BYTES = 32_768  # of the replay or of a file, in memory at a time
 
+LAYOUT = ("dtype", "row_bytes", "constants", "offset")  # of state.json's record of a replay: what its rows are
 _MOMENTS = ("adam_m", "adam_v")
 
 
@@ -86,9 +87,7 @@ class Checkpoints:
             "networks": {"file": name, **networks},
             "best": self.best,
             "replay": {
-                "dtype": self.dtype,
-                "row_bytes": self.row_bytes,
-                "constants": [list(constant) for constant in self.replay.constants],
+                **layout(self.dtype, self.row_bytes, self.replay.constants),
                 "rows_closed": self.replay.rows_closed,
                 "capacity": self.replay.capacity,
                 "segment_rows": SEGMENT_ROWS,
@@ -208,18 +207,11 @@ class Checkpoints:
         record = state["networks"]
         path = os.path.join(self.folder, record["file"])
         with open(path, "rb", buffering=0) as file:
-            self._check_crc(file, path, record["bytes"], record["crc32"])
-            file.seek(0)
-            length = int.from_bytes(file.read(8), "little")
-            if length > record["bytes"]:
-                raise ValueError("its networks' file has no safetensors header")
-            header = loads(file.read(length).decode())
+            check_crc(file, path, record["bytes"], record["crc32"], self._chunk)
+            header, start = read_header(file, record["bytes"])
             self._check_about(loads(header["__metadata__"]["edgedst"]), state)
-            for name, network in self.networks.items():
-                for layer in range(len(network.sizes) - 1):
-                    key = f"{name}.{layer}."
-                    shape = header[key + "indices"]["shape"]
-                    self._read_layer(file, header, 8 + length, key, network, layer, shape[0])
+            for name in self.networks:
+                self.read_network(file, header, start, name)
 
     def _check_about(self, about: "dict[str, Any]", state: "dict[str, Any]") -> None:
         """The networks are those of state.json's run and step, and of this environment's sizes."""
@@ -241,25 +233,46 @@ class Checkpoints:
                 "Install the version that it was trained with, or train anew."
             )
 
+    def read_network(self, file: "Any", header: "dict[str, Any]", start: int, name: str, moments: bool = True) -> None:
+        """Put a network of a safetensors file into the one of that name.
+
+        Args:
+            file: that is read.
+            header: of it.
+            start: where its tensors begin.
+            name: of the network.
+            moments: whether its moments are read, too; else they are zero.
+
+        Raises:
+            KeyError, ValueError: a tensor is not there or not of this network's size.
+        """
+        for layer in range(len(self.networks[name].sizes) - 1):
+            self._read_layer(file, header, start, name, layer, moments)
+
     def _read_layer(
-        self, file: "Any", header: "dict[str, Any]", start: int, key: str, network: "core.Network", layer: int, nnz: int
+        self, file: "Any", header: "dict[str, Any]", start: int, name: str, layer: int, moments: bool
     ) -> None:
-        online = "target" not in network.name
-        bias = network.sizes[layer + 1]
+        network, key = self.networks[name], f"{name}.{layer}."
+        online = "target" not in name
+        (nnz,), bias = header[key + "indices"]["shape"], network.sizes[layer + 1]
         names = [("indices", nnz), ("values", nnz), ("bias", bias)]
         names += [
             (prefix + moment, count) for prefix, count in (("", nnz), ("bias_", bias)) for moment in _MOMENTS if online
         ]
         for tensor, count in names:
+            memory = self._memory(network, layer, tensor)
+            if len(memory) < count:
+                raise ValueError(f"{key}{tensor} has {count} numbers and the run's network {len(memory)}")
+            view = memory[:count].cast("B")
+            if tensor.endswith(_MOMENTS) and not moments:
+                view[:] = bytes(len(view))
+                continue
             entry = header[key + tensor]
             wanted = "U32" if tensor == "indices" else "F32"
             if entry["shape"] != [count] or entry["dtype"] != wanted:
                 raise ValueError(f"{key}{tensor} is {entry['dtype']}{entry['shape']}, expected {wanted}[{count}]")
-            memory = self._memory(network, layer, tensor)
-            if len(memory) < count:
-                raise ValueError(f"{key}{tensor} has {count} numbers and the run's network {len(memory)}")
             file.seek(start + entry["data_offsets"][0])
-            _read_into(file, memory[:count].cast("B"))
+            _read_into(file, view)
         network.pack(layer, self.workspace, nnz)
 
     def _append_rows(self) -> "list[dict[str, Any]]":
@@ -304,38 +317,71 @@ class Checkpoints:
         for segment in record["segments"]:
             path = os.path.join(self.folder, segment["file"])
             with open(path, "rb", buffering=0) as file:
-                self._check_crc(file, path, segment["rows"] * self.row_bytes, segment["crc32"], whole=False)
-                file.seek(0)
-                row, stop = segment["first"], segment["first"] + segment["rows"]
-                while row < stop:
-                    count = min(len(self._chunk) // self.row_bytes, stop - row)
-                    view = memoryview(self._chunk)[: count * self.row_bytes]
-                    _read_into(file, view)
-                    self.replay.write_rows(row, count, view)
-                    row += count
+                check_crc(file, path, segment["rows"] * self.row_bytes, segment["crc32"], self._chunk, whole=False)
+                self.read_rows(file, 0, segment["rows"], segment["first"])
         if self.replay.rows_closed != record["rows_closed"]:
             raise ValueError(f"its segments end at row {self.replay.rows_closed}, not at {record['rows_closed']}")
         self.replay.set_open_row(bytes.fromhex(record["open_row"]))
         self.segments = [dict(segment) for segment in record["segments"]]
 
-    def _check_crc(self, file: "Any", path: str, size: int, expected: int, whole: bool = True) -> None:
-        found = os.fstat(file.fileno()).st_size
-        checksum, left = 0, min(size, found)
-        while left:
-            view = memoryview(self._chunk)[: min(left, len(self._chunk))]
+    def read_rows(self, file: "Any", skipped: int, count: int, row: int) -> None:
+        """Put `count` rows of a segment's file, behind those that are skipped, into the replay, from its `row` on.
+
+        Raises:
+            ValueError: the file ends too early, or a row is none.
+        """
+        file.seek(skipped * self.row_bytes)
+        stop = row + count
+        while row < stop:
+            count = min(len(self._chunk) // self.row_bytes, stop - row)
+            view = memoryview(self._chunk)[: count * self.row_bytes]
             _read_into(file, view)
-            checksum = crc32(view, checksum)
-            left -= len(view)
-        if found < size or (whole and found != size) or checksum != expected:
-            raise CheckpointError(
-                f"`{path}` is damaged: expected {size} bytes with CRC-32 {expected}, got {found} bytes with "
-                f"{checksum}. Take the checkpoint folder from a backup, or train anew."
-            )
+            self.replay.write_rows(row, count, view)
+            row += count
 
     def _remove_others(self, keep: "set[str]") -> None:
         for name in os.listdir(self.folder):
             if name not in keep and name.endswith((".safetensors", ".rows", ".actions", ".tmp")):
                 remove(os.path.join(self.folder, name))
+
+
+def layout(dtype: str, row_bytes: int, constants: "Sequence[tuple[int, float]]") -> "dict[str, Any]":
+    """What the rows of a replay are, as state.json says it."""
+    return {"dtype": dtype, "row_bytes": row_bytes, "constants": [list(constant) for constant in constants]}
+
+
+def check_crc(file: "Any", path: str, size: int, expected: int, chunk: bytearray, whole: bool = True) -> None:
+    """Read the first `size` bytes of a file, through `chunk`; with `whole` there must be no more.
+
+    Raises:
+        CheckpointError: they are not there, or not as their CRC-32 says.
+    """
+    found = os.fstat(file.fileno()).st_size
+    checksum, left = 0, min(size, found)
+    file.seek(0)
+    while left:
+        view = memoryview(chunk)[: min(left, len(chunk))]
+        _read_into(file, view)
+        checksum = crc32(view, checksum)
+        left -= len(view)
+    if found < size or (whole and found != size) or checksum != expected:
+        raise CheckpointError(
+            f"`{path}` is damaged: expected {size} bytes with CRC-32 {expected}, got {found} bytes with "
+            f"{checksum}. Take the checkpoint folder from a backup, or train anew."
+        )
+
+
+def read_header(file: "Any", size: int) -> "tuple[dict[str, Any], int]":
+    """(header, where the tensors begin) of a safetensors file of so many bytes.
+
+    Raises:
+        ValueError: it has none.
+    """
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    if length > size:
+        raise ValueError("its networks' file has no safetensors header")
+    return loads(file.read(length).decode()), 8 + length
 
 
 def _read_into(file: "Any", view: memoryview) -> None:

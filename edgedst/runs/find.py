@@ -9,7 +9,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,17 @@ from edgedst.config import TrainConfig
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError
 from edgedst.runs.folder import ORDER, folder_name
 from edgedst.runs.reading import reading
-from edgedst.runs.state import read_state
+from edgedst.runs.state import extended_config, is_config_of, read_state
 
 # What may differ from the run that is resumed: results do not depend on it.
 CHANGEABLE = (
     *("threads", "checkpoint_every", "budget_mb", "energy"),
     *("max_missed", "max_temperature", "max_watts", "max_cpu", "max_updates_per_step"),
 )
+EXTENDED = ("steps", "topology_stop_steps")  # what may, beside, in a run that gets more steps
 # What the first checkpoint writes before its state.json: a run that has no more than that has done nothing yet.
-_FIRST = ("networks-000000000.", "best-000000000.", "replay-0000000000.", "episode-000000000.", ".")
+# Of a replay that was taken over it writes several segments.
+_FIRST = ("networks-000000000.", "best-000000000.", "replay-", "episode-000000000.", ".")
 
 
 _RUN_NAME = re.compile(r"s\d+-(\d{8}-\d{6}(?:-\d+)?)")
@@ -39,10 +41,14 @@ class Resumed:
     folder: Path
     settings: TrainConfig
     config_crc32: int  # of its config.toml: the trainer holds it against the checkpoint
+    extended_toml: str | None = None  # its config.toml with more steps
+    note: str = ""  # what that changes
 
 
 def resume(folder: Path, given: dict[str, Any]) -> Resumed:
     """The run in a folder; what is given may differ from its settings only where results do not depend on it.
+
+    More steps extend it. Where evolution ends may then be given, too.
 
     Raises:
         CheckpointError: there is no run, or its checkpoint or its settings are damaged.
@@ -55,17 +61,54 @@ def resume(folder: Path, given: dict[str, Any]) -> Resumed:
             f"`{folder}` has the networks of {state['imported']}, as `edgedst import` took them, and no training to go "
             f"on with. Begin one with them: `edgedst train --config {folder}/config.toml --init-from {folder}`."
         )
-    stored, checksum = _stored_settings(folder, state)
+    stored, content = _stored_settings(folder, state)
     began_with = stored.settings()
     asked = TrainConfig.from_settings({**began_with, **given}, "The command line")
+    longer = asked.steps > stored.steps
+    if longer and "topology_stop_steps" not in given:
+        asked = replace(asked, topology_stop_steps=_extended(stored, asked.steps).topology_stop_steps)
     for name, value in asked.settings().items():
         before = began_with[name]
-        if value != before and name not in CHANGEABLE:
+        if value != before and name not in CHANGEABLE and not (longer and name in EXTENDED):
+            more = "Give more of them, leave" if name == "steps" else "Leave"
             raise ConfigError(
-                f"`{folder}` was started with {name} = {before} and cannot go on with {value}. Leave that option "
+                f"`{folder}` was started with {name} = {before} and cannot go on with {value}. {more} that option "
                 "out, or train a new run without `--resume`."
             )
-    return Resumed(folder, asked, checksum)
+    if not longer:
+        return Resumed(folder, asked, zlib.crc32(content))
+    lines = {name: f"{name} = {getattr(asked, name)}" for name in EXTENDED}
+    toml = extended_config(content, lines).decode()
+    return Resumed(folder, asked, zlib.crc32(content), toml, _told_extension(stored, asked, state["step"]))
+
+
+def _extended(stored: TrainConfig, steps: int) -> TrainConfig:
+    """The settings of a run that gets more steps: a share of them without evolution stays that share."""
+    stop = stored.topology_stop_steps
+    return replace(stored, steps=steps, topology_stop_steps=steps // 20 if stop == stored.steps // 20 else stop)
+
+
+def _told_extension(stored: TrainConfig, asked: TrainConfig, step: int) -> str:
+    told = f"The run is extended from {stored.steps:,} to {asked.steps:,} steps."
+    before, now = (config.steps - (config.topology_stop_steps or 0) for config in (stored, asked))
+    if not asked.method.startswith("ds-") or before == now:
+        return told
+    if step > before:
+        return f"{told} Evolution of its topology had ended at step {before:,} and goes on until step {now:,}."
+    return f"{told} Evolution of its topology ends at step {now:,} instead of {before:,}."
+
+
+def newest_shorter(run_dir: Path, settings: TrainConfig) -> Path | None:
+    """The newest run with a checkpoint and these settings but fewer steps, finished or not: it could be extended."""
+    for folder in _runs_of(run_dir, settings):
+        try:
+            state = _saved_state(folder)
+            stored = _stored_settings(folder, state)[0] if state and "imported" not in state else settings
+        except CheckpointError:  # `newest_unfinished` has refused what may not be passed over
+            continue
+        if stored.steps < settings.steps and _same(_extended(stored, settings.steps), settings):
+            return folder
+    return None
 
 
 def newest_unfinished(run_dir: Path, settings: TrainConfig) -> Path | None:
@@ -74,10 +117,8 @@ def newest_unfinished(run_dir: Path, settings: TrainConfig) -> Path | None:
     Raises:
         CheckpointError: a newer one, which may have these settings, cannot be read.
     """
-    parent = run_dir / folder_name(settings.env) / settings.method
-    folders = [folder for folder in _entries(parent) if folder.name.startswith(f"s{settings.seed}-")]
     found: Path | None = None
-    for folder in newest_first(folders):
+    for folder in _runs_of(run_dir, settings):
         state = None
         try:
             state = _saved_state(folder)
@@ -88,14 +129,20 @@ def newest_unfinished(run_dir: Path, settings: TrainConfig) -> Path | None:
             if state is None and _is_of_others(folder, settings):
                 continue
             raise CheckpointError(
-                f"The newest run in `{parent}` cannot be gone on with: {error} To train anew, move `{folder}` away, or "
-                "leave out `--resume newest`."
+                f"The newest run in `{folder.parent}` cannot be gone on with: {error} To train anew, move `{folder}` "
+                "away, or leave out `--resume newest`."
             ) from error
         if _same(stored, settings) and not _is_finished(folder, state, stored):
             if stored.budget_mb == settings.budget_mb:
                 return folder
             found = found or folder
     return found
+
+
+def _runs_of(run_dir: Path, settings: TrainConfig) -> list[Path]:
+    """The runs of this task, method and seed, the newest one first."""
+    parent = run_dir / folder_name(settings.env) / settings.method
+    return newest_first(folder for folder in _entries(parent) if folder.name.startswith(f"s{settings.seed}-"))
 
 
 def newest_run(run_dir: Path) -> Path:
@@ -155,17 +202,17 @@ def config_of_run(folder: Path, error: type[EdgedstError]) -> Path:
     return path
 
 
-def _stored_settings(folder: Path, state: dict[str, Any]) -> tuple[TrainConfig, int]:
-    """A run's settings, and the CRC-32 of their file, which is the one that its checkpoint was made with."""
+def _stored_settings(folder: Path, state: dict[str, Any]) -> tuple[TrainConfig, bytes]:
+    """A run's settings, and what their file holds, which is the one that its checkpoint was made with."""
     path = folder / "config.toml"
     try:
-        checksum = zlib.crc32(parse.read(path))
-        if state.get("config_crc32", checksum) != checksum:
+        content = parse.read(path)
+        if not is_config_of(state, content):
             raise CheckpointError(
                 f"`{path}` is not the file that its checkpoint was made with: it was edited or cut. Take it from a "
                 "backup, or train a new run with other settings."
             )
-        return TrainConfig.from_settings(TrainConfig.load(path, pipe=False), f"`{path}`").resolved(), checksum
+        return TrainConfig.from_settings(TrainConfig.load(path, pipe=False), f"`{path}`").resolved(), content
     except OSError as error:
         raise CheckpointError(f"`{path}` cannot be read: {error.strerror}. Copy the whole run folder again.") from error
     except ConfigError as error:

@@ -15,6 +15,7 @@ from edgedst.files import (
     is_robot_file,
     locked,
     make_folder,
+    remove,
     sync,
     told_name,
     write_all,
@@ -66,6 +67,22 @@ class RunFolder:
         """
         text = content if isinstance(content, str) else pretty(content)
         write_whole(os.path.join(self.path, name), text.encode())
+
+    def extend(self, config_toml: str) -> int:
+        """Give a run that is there more steps; returns the CRC-32 of its new config.toml.
+
+        The summary of its end goes first: at no instant does a finished run have steps left to do.
+
+        Raises:
+            RunFolderError: config.toml cannot be written, and is as it was.
+        """
+        remove(os.path.join(self.path, "summary.json"))
+        try:
+            sync(self.path)
+        except OSError as error:
+            raise folder_error(error, self.path) from error
+        self.write("config.toml", config_toml)
+        return crc32(config_toml.encode())
 
     def append(self, name: str, text: str) -> None:
         """Add to a log that no checkpoint counts on.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FORMAT = 2
 FORMATS = (1, FORMAT)  # 1: edgedst 0.1.0 before the file had a checksum
 MOST_BYTES = 64_000_000  # of a state.json: format 1 kept every evaluation and every action of an episode in it
+_EXTENDED = b"\n# Extended from "
 _LAST_LINE = b',\n  "crc32": '
 
 
@@ -76,6 +77,40 @@ def read_state(folder: str) -> "dict[str, Any]":
             f"`{path}` is damaged: {error}. Take the whole checkpoint folder from a backup, or train anew."
         ) from error
     return state
+
+
+def is_config_of(state: "dict[str, Any]", content: bytes) -> bool:
+    """Whether a config.toml is the one that a checkpoint was made with, or that one extended (docs/formats.md)."""
+    before: bytes | None = content
+    while before is not None:
+        if state.get("config_crc32", crc32(content)) == crc32(before):
+            return True
+        before = _before_it_was_extended(before)
+    return False
+
+
+def extended_config(content: bytes, lines: "dict[str, str]") -> bytes:
+    """A config.toml with other lines for some of its settings, and the lines that they were in its last one.
+
+    Args:
+        content: of the file.
+        lines: by name of a setting, each of which the file has.
+    """
+    new = {name.encode(): line.encode() for name, line in lines.items()}
+    were = [line for line in content.split(b"\n") if _setting_of(line) in new]
+    body = b"\n".join([new.get(_setting_of(line), line) for line in content.split(b"\n")])
+    return b"%b%b%b\n" % (body, _EXTENDED[1:], b", ".join(were))
+
+
+def _before_it_was_extended(content: bytes) -> "bytes | None":
+    """The file that an extended one was made from; None: it was not."""
+    body, mark, told = content.rpartition(_EXTENDED)
+    were = {_setting_of(line): line for line in told.rstrip(b"\n").split(b", ")}
+    return b"\n".join([were.get(_setting_of(line), line) for line in (body + b"\n").split(b"\n")]) if mark else None
+
+
+def _setting_of(line: bytes) -> bytes:
+    return line.partition(b" = ")[0]
 
 
 def _check(value: "Any", wanted: "Any", where: str) -> None:

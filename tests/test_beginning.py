@@ -1,0 +1,300 @@
+"""Runs that begin with the networks, and the replay, of another run: what is taken, and what is refused."""
+
+import json
+import os
+import re
+import shutil
+import zlib
+
+import numpy as np
+import pytest
+from saved_runs import commit
+from training import modules, run_in, summary, telling, train
+
+from edgedst.config import TrainConfig
+from edgedst.errors import ConfigError
+from edgedst.launch.settings import combined
+from edgedst.runs.state import read_state
+
+pytest.importorskip("safetensors")
+from safetensors.numpy import load_file, save_file
+
+SHAPES = (
+    *("--env", "InvertedPendulum-v5", "--budget-mb", "40", "--hidden", "32", "--lambda1", "5", "--lambda2", "8"),
+    "--no-progress",
+)
+FAST = ("--eval-every", "200", "--eval-episodes", "1", "--evolve-every", "100", "--checkpoint-every", "70")
+SAC = ("--method", "ds-sac", "--alpha-tuning", "automatic", "--batch-size", "32")
+
+
+def trained(folder, *arguments):
+    train(folder, *SHAPES, *FAST, "--steps", "600", "--start-steps", "200", "--replay-rows", "700", *arguments)
+    return run_in(folder)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("td3"))
+
+
+@pytest.fixture(scope="module")
+def soft_source(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("soft"), *SAC, "--target-update", "soft")
+
+
+@pytest.fixture(scope="module")
+def hard_source(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("hard"), *SAC, "--target-update-every", "150")
+
+
+def begun(folder, source, *arguments, steps=1, **options):
+    """The run that begins with `source`, and what it said. One step of a larger batch: nothing is learned yet."""
+    out, _ = train(folder, *SHAPES, "--init-from", str(source), "--eval-every", "0", "--steps", str(steps), *arguments,
+                   **options)  # fmt: skip
+    return run_in(folder), out
+
+
+def state_of(run):
+    return read_state(str(run / "checkpoint"))
+
+
+def tensors(run):
+    return load_file(run / "checkpoint" / state_of(run)["networks"]["file"])
+
+
+def rows_of(run):
+    """Its replay's closed rows, as bytes each; on the disk there may be more."""
+    replay = state_of(run)["replay"]
+    size = replay["row_bytes"]
+    content = b"".join((run / "checkpoint" / s["file"]).read_bytes()[: s["rows"] * size] for s in replay["segments"])
+    return [content[at : at + size] for at in range(0, len(content), size)][1 - replay["capacity"] :]
+
+
+@pytest.mark.parametrize(
+    ("which", "arguments"),
+    [("source", ()), ("source", ("--method", "static-td3", "--gamma", "0.9")),
+     ("soft_source", (*SAC, "--target-update", "soft")), ("hard_source", SAC),
+     ("hard_source", (*SAC, "--target-update", "soft"))],
+)  # fmt: skip
+def test_a_run_begins_with_the_networks_moments_and_counts_of_another_and_nothing_else(
+    which, arguments, request, tmp_path
+):
+    source = request.getfixturevalue(which)
+    run, out = begun(tmp_path, source, *arguments)
+    before, now = tensors(source), tensors(run)
+    assert before.keys() == now.keys()
+    assert all((before[name] == now[name]).all() for name in before)
+    theirs, ours = state_of(source)["agent"], state_of(run)["agent"]
+    same = ("iteration", "actor_iteration", "linked", *(("log_alpha",) if "log_alpha" in theirs else ()))
+    assert {name: ours[name] for name in same} == {name: theirs[name] for name in same}
+    assert ours["random_counter"] != theirs["random_counter"]
+    assert state_of(run)["replay"]["rows_closed"] == 1
+    scored = state_of(source)["evaluations"]["last"][-1][1]
+    told = f"Begins with `{source}`, step 600, return {scored:,.1f}: {summary(run)['connections']:,} connections"
+    assert f"{told} of actor and critics, their targets, Adam's moments after 400 updates." in out
+    if "log_alpha" in theirs:
+        assert f"alpha is {np.exp(theirs['log_alpha'][0]):.3g}." in out
+
+
+def test_a_target_that_only_copies_has_no_room_for_a_union_and_is_copied_anew_which_is_told(soft_source, tmp_path):
+    before = tensors(soft_source)
+    union = any(
+        len(before[f"critic_1_target.{layer}.indices"]) > len(before[f"critic_1.{layer}.indices"]) for layer in (0, 1)
+    )
+    assert union
+    run, out = begun(tmp_path, soft_source, *SAC)
+    now = tensors(run)
+    assert "critic_1_target, critic_2_target copied from their networks" in out
+    for layer in range(3):
+        for name in ("indices", "values", "bias"):
+            assert (now[f"critic_1_target.{layer}.{name}"] == before[f"critic_1.{layer}.{name}"]).all()
+
+
+def test_the_replay_comes_along_whole_or_its_newest_rows_and_that_is_told(source, tmp_path):
+    theirs = rows_of(source)
+    (tmp_path / "all").mkdir()
+    run, out = begun(tmp_path / "all", f"{source}/checkpoint", "--with-replay", "--replay-rows", "2000")
+    transitions = summary(source)["replay_transitions"]
+    assert f"Its replay: all {len(theirs):,} rows, {transitions:,} transitions." in out
+    ours = rows_of(run)
+    assert ours[: len(theirs)] == theirs
+    # The source's open row, closed as the end of its episode, and the one step of this run.
+    assert len(ours) == len(theirs) + 2
+    assert ours[len(theirs)].hex() == state_of(source)["replay"]["open_row"][:-2] + "00"
+    assert summary(run)["replay_transitions"] == transitions + 1
+
+    (tmp_path / "some").mkdir()
+    run, out = begun(tmp_path / "some", source, "--with-replay", "--replay-rows", "300")
+    assert re.search(rf"Its replay: the newest 298 of its {len(theirs):,} rows, \d+ transitions\.", out)
+    assert rows_of(run)[:297] == theirs[-297:]  # the step of this run took the place of the oldest one
+
+
+def test_a_replay_of_several_segments_is_not_in_the_way_of_a_run_killed_within_its_first_checkpoint(source, tmp_path):
+    run, _ = begun(tmp_path, source, "--with-replay", "--replay-rows", "2000")
+    shutil.copy(next((run / "checkpoint").glob("replay-*")), run / "checkpoint" / "replay-0000050000.rows")
+    for path in (run / "checkpoint").iterdir():
+        if path.name.startswith("networks-"):
+            path.rename(path.with_name("networks-000000000.safetensors"))
+    (run / "checkpoint" / "state.json").unlink()
+    (run / "summary.json").unlink()
+    out, _ = train(tmp_path, *SHAPES, "--init-from", str(source), "--with-replay", "--replay-rows", "2000",
+                   "--eval-every", "0", "--steps", "1", "--resume", "newest")  # fmt: skip
+    assert "Finished 1 steps" in out
+
+
+def test_no_update_is_made_before_the_replay_holds_a_batch(source, tmp_path):
+    run, _ = begun(tmp_path, source, "--batch-size", "64", steps=80)
+    assert state_of(run)["agent"]["iteration"] == 400 + 80 - 63
+
+
+def test_a_run_that_begins_from_another_goes_on_after_a_kill_bit_for_bit(source, tmp_path):
+    arguments = (*SHAPES, *FAST, "--init-from", os.path.relpath(source, tmp_path), "--with-replay")
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    arguments = (*arguments, "--replay-rows", "500", "--steps", "300")
+    arguments = [str(source) if "-v5/" in part else part for part in arguments]
+    train(tmp_path / "whole", *arguments)
+    train(tmp_path / "stopped", *arguments, "--stop-at-return", "-1e9")  # at the evaluation of step 0
+    stopped, whole = run_in(tmp_path / "stopped"), run_in(tmp_path / "whole")
+    assert state_of(stopped)["step"] == 0
+    out, _ = train(tmp_path / "stopped", *arguments, "--resume", "newest")
+    assert "Begins with" not in out
+    before, now = tensors(whole), tensors(stopped)
+    assert all((before[name] == now[name]).all() for name in before)
+    assert rows_of(whole) == rows_of(stopped)
+
+
+def test_a_run_that_begins_from_another_stays_lean_and_below_a_small_budget(source, tmp_path):
+    run, _ = begun(tmp_path, source, "--with-replay", "--budget-mb", "19", "--replay-rows", "10000", steps=300,
+                   env=telling(tmp_path))  # fmt: skip
+    assert summary(run)["peak_rss_bytes"] <= 19_000_000
+    assert not modules(tmp_path) & {"numpy", "typing", "pathlib", "json", "dataclasses", "re", "gymnasium"}
+
+
+def rewritten(run, folder, keep, **state_changes):
+    """A copy of a run whose networks' file has only the tensors that `keep` says."""
+    copy = shutil.copytree(run, folder)
+    state = state_of(run)
+    path = copy / "checkpoint" / state["networks"]["file"]
+    found = {name: value for name, value in load_file(path).items() if keep(name)}
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    about = json.loads(header["__metadata__"]["edgedst"])
+    if not any("critic" in name for name in found):
+        about["sizes"] = {"actor": about["sizes"]["actor"]}
+    save_file(found, path, {"edgedst": json.dumps(about)})
+    content = path.read_bytes()
+    record = {"file": path.name, "bytes": len(content), "crc32": zlib.crc32(content)}
+    rest = {name: value for name, value in state.items() if name not in ("format", "edgedst", "config_crc32")}
+    commit(copy, **{**rest, "networks": record, **state_changes})
+    return copy
+
+
+@pytest.mark.parametrize("which", ["source", "soft_source"])
+def test_an_actor_alone_is_enough_and_what_is_random_is_told(which, request, tmp_path):
+    source = request.getfixturevalue(which)
+    actor = rewritten(source, tmp_path / "actor", lambda name: name.startswith("actor.") and "adam" not in name)
+    run, out = begun(tmp_path, actor, *(SAC if which == "soft_source" else ()))
+    assert "connections of the actor alone, the critics are random, " in out
+    assert "copied from their networks; it has no moments of Adam for them, which begin at 0." in out
+    before, now = tensors(actor), tensors(run)
+    for name, value in before.items():
+        assert (now[name] == value).all()
+        if which == "source":
+            assert (now[name.replace("actor", "actor_target")] == value).all()
+    assert not any(now[name].any() for name in now if "adam" in name)
+    assert (now["critic_1_target.0.values"] == now["critic_1.0.values"]).all()
+    assert state_of(run)["agent"]["iteration"] == state_of(run)["agent"]["actor_iteration"] == 0
+
+
+def test_networks_without_moments_begin_with_a_new_adam(source, tmp_path):
+    bare = rewritten(source, tmp_path / "bare", lambda name: "adam" not in name)
+    run, out = begun(tmp_path, bare)
+    assert "connections of actor and critics, their targets; it has no moments of Adam for them" in out
+    before, now = tensors(bare), tensors(run)
+    assert all((now[name] == before[name]).all() for name in before)
+    assert not any(now[name].any() for name in now if "adam" in name)
+    assert state_of(run)["agent"]["iteration"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--env", "Hopper-v5"), r"takes 4 observations and gives 1 actions, and Hopper-v5 has 11 and 3"),
+        (("--history", "2"), r"see a history of 0 steps and `history` is 2\. Give `--history 0`"),
+        (("--hidden", "16"), r"layers of 32, 32 features and these .* 16, 16\. .*`--hidden 32,32 --lambda1 5.0 --"),
+        (("--lambda2", "3"), r"stores .* in its layers and these settings give .*`--hidden 32,32 --lambda1 5.0 --"),
+        (("--method", "ds-sac"), r"was trained by ds-td3 and `method` is ds-sac.*`--method ds-td3`"),
+        (("--with-replay", "--replay-dtype", "float32"), r"has rows of dtype = float16, .*--replay-dtype float16"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_one_sentence_before_anything_is_written(arguments, words, source, tmp_path):
+    _, err = train(tmp_path, *SHAPES, "--init-from", str(source), *arguments, code=1)
+    assert re.match(f"ConfigError: .*{words}", err), err
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_refusal_of_other_connections_advises_works(tmp_path):
+    (tmp_path / "source").mkdir()
+    source = trained(tmp_path / "source", "--lambda1", "5", "--lambda2", "3", "--hidden", "24,16")
+    _, err = train(tmp_path, *SHAPES, "--init-from", str(source), code=1)
+    advice = re.search(r"`(--hidden [^`]*)`\.$", err.strip())[1].split()
+    run, out = begun(tmp_path, source, *advice)
+    assert f"{summary(source)['connections']:,} connections" in out
+    assert summary(run)["connections"] == summary(source)["connections"]
+
+
+@pytest.mark.parametrize("damage", ["state", "networks", "replay", "gone", "none"])
+def test_a_damaged_source_is_one_sentence_before_anything_is_written(damage, source, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(source, copy)
+    state = state_of(source)
+    names = {"state": "state.json", "networks": state["networks"]["file"], "gone": state["networks"]["file"]}
+    path = copy / "checkpoint" / names.get(damage, state["replay"]["segments"][0]["file"])
+    if damage == "gone":
+        path.unlink()
+    elif damage != "none":
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    (tmp_path / "here").mkdir()
+    name = copy.parent if damage == "none" else copy
+    _, err = train(tmp_path / "here", *SHAPES, "--init-from", str(name), "--with-replay", code=1)
+    words = {"gone": "cannot be read: No such file", "none": "has no checkpoint to begin with: expected"}
+    assert re.match(f"CheckpointError: .*{words.get(damage, 'is damaged')}", err), err
+    assert len(err.splitlines()) == 1
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_a_source_without_a_replay_has_none_to_take(source, tmp_path):
+    (tmp_path / "here").mkdir()
+    replay = {**state_of(source)["replay"], "capacity": 0, "rows_closed": 0, "open_row": "", "segments": []}
+    imported = rewritten(source, tmp_path / "imported", lambda name: "adam" not in name, replay=replay)
+    _, err = train(tmp_path / "here", *SHAPES, "--init-from", str(imported), "--with-replay", code=1)
+    assert re.match(r"ConfigError: .* has no replay, as it has made no step\. Leave `--with-replay` out\.$", err), err
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_with_init_from_random_steps_are_none_unless_they_are_given():
+    assert combined({"init_from": "x"}, {}, "").start_steps == 0
+    assert combined({"init_from": "x", "start_steps": 7}, {}, "").start_steps == 7
+    assert combined({"init_from": "x"}, {"start_steps": 9}, "a.toml").start_steps == 9
+    assert combined({"init_from": "x", "env": "robot.py"}, {}, "").start_steps == 0
+    assert combined({"init_from": "x"}, {"start_steps": 25_000}, "run/config.toml").start_steps == 0  # TD3's own
+    assert combined({}, {}, "").start_steps == 25_000
+
+
+def test_a_relative_source_is_the_same_from_any_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert TrainConfig(init_from="runs/x").init_from == str(tmp_path / "runs" / "x")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"with_replay": True}, "and it names none"), ({"init_from": ""}, "must be the path"),
+     ({"init_from": "a\nb"}, "control characters")],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        TrainConfig(**settings)
