@@ -103,7 +103,7 @@ def newest_shorter(run_dir: Path, settings: TrainConfig) -> Path | None:
     for folder in _runs_of(run_dir, settings):
         try:
             state = _saved_state(folder)
-            stored = _stored_settings(folder, state)[0] if state else settings
+            stored = _stored_settings(folder, state)[0] if state and "imported" not in state else settings
         except CheckpointError:  # `newest_unfinished` has refused what may not be passed over
             continue
         if stored.steps < settings.steps and _same(_extended(stored, settings.steps), settings):
