@@ -19,8 +19,9 @@ from edgedst.runs.run import Run
 
 if TYPE_CHECKING:
     from edgedst.deploy.evaluate import Evaluation
+    from edgedst.logs.transitions import Written
 
-__all__ = ["Actor", "Run", "evaluate", "export", "plan", "train"]
+__all__ = ["Actor", "Run", "evaluate", "export", "log", "plan", "train"]
 
 
 def train(
@@ -132,3 +133,22 @@ def export(run: str | Path, path: str | Path, *, golden: str | Path | None = Non
     from edgedst.deploy.exporting import export_file, request_for
 
     return export_file(request_for(Path(run), **options), Path(path), Path(golden) if golden is not None else None)
+
+
+def log(run: str | Path, *, transitions: str | Path, env: str | Path | None = None) -> Written:
+    """Write what a run has recorded, as a table for other programs.
+
+    Args:
+        run: a run folder.
+        transitions: a name that ends in .csv or .parquet, which gets the transitions in its replay.
+        env: the robot.py that it was trained on, for the names of the columns.
+
+    Returns:
+        How many `transitions` and `episodes` that is.
+
+    Raises:
+        ConfigError, CheckpointError, LogError, RunFolderError: as the command.
+    """
+    from edgedst.logs.transitions import write_transitions
+
+    return write_transitions(Path(run), Path(transitions), str(env) if env is not None else None)

@@ -97,7 +97,7 @@ def test_a_log_that_is_wrong_is_one_sentence_and_leaves_nothing(verb, log, tmp_p
 
 def test_a_log_that_does_not_fit_is_refused_before_anything_is_written(tmp_path):
     log = pendulum(tmp_path / "log.csv", episodes=100, length=1_000)
-    settings = {"env": "InvertedPendulum-v5", "hidden": [256, 256]}
+    settings = {"env": "InvertedPendulum-v5", "hidden": [256, 256], "steps": 20_000}
     smallest = package.plan(**settings)["smallest_budget_mb"]
     refused = (
         rf"needs at least [\d.]+ MB .*the log's 100,100 rows 1\.5.* budget is {smallest + 0.5:.1f} MB\. .* Try "
@@ -106,7 +106,7 @@ def test_a_log_that_does_not_fit_is_refused_before_anything_is_written(tmp_path)
     with pytest.raises(BudgetExceeded, match=refused):
         package.plan(**settings, budget_mb=smallest + 0.5, prefill=str(log))
     with pytest.raises(BudgetExceeded, match=refused) as raised:
-        package.train(**settings, budget_mb=smallest + 0.5, prefill=str(log), run_dir=tmp_path / "runs", steps=200)
+        package.train(**settings, budget_mb=smallest + 0.5, prefill=str(log), run_dir=tmp_path / "runs")
     assert list(tmp_path.iterdir()) == [log]
     enough = float(re.search(r"--budget-mb ([\d.]+)", str(raised.value))[1])
     assert package.plan(**settings, budget_mb=enough, prefill=str(log))["replay_rows"] > 100_100

@@ -34,7 +34,7 @@ AGAINST = "dense,torch"
 # Settings that a profile decides itself.
 _NOT_HERE = (
     *("steps", "start_steps", "topology_stop_steps", "eval_every", "eval_episodes", "checkpoint_every"),
-    "energy",  # of a training run
+    *("energy", "prefill", "demo_share"),  # of a training run
 )
 _BESIDE_A_RUN = ("threads", "budget_mb")  # settings that may be typed beside RUN
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +131,8 @@ class ParquetLog:
         label: Any = None
         for path in self._files:
             start = self._starts[-1]
-            file = self._opened(path)
-            self._starts.append(start + file.metadata.num_rows)
-            try:
+            with self._reading(path) as file:
+                self._starts.append(start + file.metadata.num_rows)
                 for batch in file.iter_batches(BLOCK, columns=needed):
                     count = batch.num_rows
                     if not count:
@@ -148,35 +148,38 @@ class ParquetLog:
                     truths = [self._truths(arrays, name, count, start) for name in others[:2]]
                     yield split(columns, range(start, start + count), values, truths[0], truths[1], begins)
                     start += count
-            except (pyarrow.ArrowException, OSError, KeyError) as error:
-                raise self._unreadable(path, error) from error
 
     def _sizes(self, path: Path, renamed: Mapping[str, str] | None) -> Iterator[tuple[str, int | None]]:
         """(column, numbers in each of its lists; None: it has no lists) of the columns that count."""
-        file = self._opened(path)
-        for entry in file.schema_arrow:
-            if renamed is not None and entry.name not in renamed:
-                continue
-            kind = entry.type
-            if pyarrow.types.is_fixed_size_list(kind):
-                yield entry.name, kind.list_size
-            elif pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind):
-                first = next(file.iter_batches(1, columns=[entry.name]), None)
-                lists = first.column(0).to_pylist() if first is not None else []
-                yield entry.name, len(lists[0]) if lists and lists[0] is not None else 0
-            else:
-                yield entry.name, None
+        with self._reading(path) as file:
+            for entry in file.schema_arrow:
+                if renamed is not None and entry.name not in renamed:
+                    continue
+                kind = entry.type
+                if pyarrow.types.is_fixed_size_list(kind):
+                    yield entry.name, kind.list_size
+                elif pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind):
+                    first = next(file.iter_batches(1, columns=[entry.name]), None)
+                    lists = first.column(0).to_pylist() if first is not None else []
+                    yield entry.name, len(lists[0]) if lists and lists[0] is not None else 0
+                else:
+                    yield entry.name, None
 
-    def _opened(self, path: Path) -> Any:
+    @contextmanager
+    def _reading(self, path: Path) -> Iterator[Any]:
+        """The open file.
+
+        Raises:
+            LogError: it cannot be read, now or in the block.
+        """
         try:
             with parse.opened(path):  # a pipe would be waited for
-                return pyarrow.parquet.ParquetFile(path)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise self._unreadable(path, error) from error
-
-    def _unreadable(self, path: Path, error: Exception) -> LogError:
-        told = getattr(error, "strerror", None) or " ".join(str(error).split())[:200].rstrip(".")
-        return LogError(f"`{path}` cannot be read as Parquet: {told}. Copy or write it again.")
+                file = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
+            with file:
+                yield file
+        except (pyarrow.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
+            told = getattr(error, "strerror", None) or " ".join(str(error).split())[:200].rstrip(".")
+            raise LogError(f"`{path}` cannot be read as Parquet: {told}. Copy or write it again.") from error
 
     def _numbers(
         self, arrays: Mapping[str, Any], lists: dict[str, Floats], name: str, part: int | None, start: int

@@ -205,7 +205,7 @@ def _parquet_writer() -> type[Writer]:
             numbers = [(name, pyarrow.float64()) for name in (*observations, *actions)]
             truths = [(name, pyarrow.bool_()) for name in (TERMINATED, TRUNCATED)]
             self._schema = pyarrow.schema([(EPISODE, pyarrow.int64()), *numbers, (REWARD, pyarrow.float32()), *truths])
-            self._parquet = pyarrow.parquet.ParquetWriter(file, self._schema)
+            self._parquet = pyarrow.parquet.ParquetWriter(file, self._schema, write_page_checksum=True)
 
         def write(self, block: Block) -> None:
             """See `Writer`."""

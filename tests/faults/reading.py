@@ -21,6 +21,9 @@ from edgedst.energy.readers import CsvFile
 from edgedst.energy.trace import Trace
 from edgedst.errors import EdgedstError
 from edgedst.launch.settings import configured
+from edgedst.logs.columns import Task
+from edgedst.logs.convert import converted
+from edgedst.logs.csv_log import CsvLog
 from edgedst.runs.actor import best_evaluation, read_actor
 from edgedst.runs.recorded import recorded_features
 from edgedst.study.grid import read_study
@@ -28,6 +31,7 @@ from edgedst.study.report import write_report
 
 MOST_BYTES = 4_000_000_000  # of address space: what a file makes us allocate beyond it is a fault
 OBSERVATIONS, ACTIONS = 17, 6
+ARM = Task("Arm-v0", 1, 1, (-1.0,), (1.0,))
 
 
 def settings(folder):
@@ -83,7 +87,15 @@ def energy(folder):
     return spec is not None, trace.window(0.0, 2e9)["samples"]
 
 
-READERS = {reader.__name__: reader for reader in (settings, study, board, golden, bundle, onnx, actors, replay, report)}
+def log(folder):
+    parts = []
+    told = converted(ARM, CsvLog(folder / "log.csv", ARM), parts.append)
+    return told["crc32"], told["notes"]
+
+
+READERS = {
+    reader.__name__: reader for reader in (settings, study, board, golden, bundle, onnx, actors, replay, report, log)
+}
 READERS["energy"] = energy
 
 

@@ -152,6 +152,12 @@ def folders(whole, exported, tmp_path_factory):
         "time,watts\n" + "".join(f"{1_790_000_000 + second}.25,{3 + second / 7}\n" for second in range(20)),
         encoding="utf-8",
     )
+    made["log"] = tmp_path_factory.mktemp("log")
+    (made["log"] / "log.csv").write_text(
+        "episode,time,observation_0,action_0,reward,terminated\n"
+        + "".join(f"{row // 7},{row / 10},{row},{row % 3 - 1},{row / 2},{int(row % 7 == 5)}\n" for row in range(40)),
+        encoding="utf-8",
+    )
     made["bundle"] = tmp_path_factory.mktemp("bundle")
     for name, content in exported("bundle")[1].items():
         (made["bundle"] / Path(name).name).write_bytes(content)
@@ -182,6 +188,7 @@ DAMAGED = {
     "board": (lambda path: True, False, 60),
     "golden": (lambda path: True, False, 100),
     "energy": (lambda path: True, False, 100),
+    "log": (lambda path: True, False, 300),
     "bundle": (is_of_a_bundle, True, 60),
     "onnx": (lambda path: True, True, 25),
     "actors": (lambda path: path.suffix == ".safetensors" or path.name == "state.json", True, 200),

@@ -11,6 +11,7 @@ import pytest
 from machine import runs
 from training import TINY, contents, edgedst, run_in, train
 
+import edgedst as package
 from edgedst.errors import ConfigError, LogError
 from edgedst.logs.transitions import write_transitions
 
@@ -143,6 +144,12 @@ def test_parquet_holds_what_csv_holds(tiny, tmp_path):
     for ending in ("csv", "parquet"):
         write_transitions(tiny, tmp_path / f"log.{ending}")
     assert records(tmp_path / "log.csv", task)[0] == records(tmp_path / "log.parquet", task)[0]
+
+
+def test_from_python_too(tiny, tmp_path):
+    written = package.log(tiny, transitions=tmp_path / "log.csv")
+    assert (written.of_robot, written.transitions > 200, written.episodes > 3) == (False, True, True)
+    assert (tmp_path / "log.csv").stat().st_size > 10_000
 
 
 def test_it_is_written_whole_or_not_at_all(tiny, tmp_path):
