@@ -56,9 +56,7 @@ def inputs_in_c(weights: ActorWeights, scales: FloatArray | None) -> CInputs:
     head = "/* What the first layer takes of the environment's numbers; a NaN stays one. */\n"
     functions = head + "\n".join(takers)
     if not history:
-        return CInputs(
-            "input", constants, {"input": size}, functions, before=("  take_observation(obs, input);",)
-        )
+        return CInputs("input", constants, {"input": size}, functions, before=("  take_observation(obs, input);",))
     constants["start_action"] = weights.start_action
     return CInputs("memory", constants, {"memory": weights.sizes[0]}, functions, _REMEMBER, _ACTED)
 

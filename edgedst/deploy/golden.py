@@ -83,9 +83,7 @@ def write_golden(weights: ActorWeights, reference: Reference, path: Path, tempor
     return len(rows)
 
 
-def _candidates(
-    weights: ActorWeights, reference: Reference
-) -> tuple[FloatArray, FloatArray, npt.NDArray[np.float64]]:
+def _candidates(weights: ActorWeights, reference: Reference) -> tuple[FloatArray, FloatArray, npt.NDArray[np.float64]]:
     """Observations, actions and how far float32 is off, of whole episodes: recorded ones, then random ones.
 
     With a history an action's error is in the actions after it, so each arithmetic plays with its own actions.

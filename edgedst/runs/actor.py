@@ -264,10 +264,10 @@ def _read_actor(run: Path, state: dict[str, Any], checkpoint: str) -> ActorWeigh
             evaluation_sd=_finite_or_none(about.get("evaluation_sd")),
             log_std_head=log_std_head,
             checkpoint=checkpoint,
-            observation_bounds=inputs and inputs.observation_bounds,
-            observation_clip=inputs and inputs.observation_clip,
+            observation_bounds=inputs.observation_bounds if inputs else None,
+            observation_clip=inputs.observation_clip if inputs else None,
             history=inputs.history if inputs else 0,
-            centre=inputs and inputs.centre,
+            centre=inputs.centre if inputs else None,
         )
     except _UNREADABLE as error:
         if isinstance(error, CheckpointError):
@@ -360,8 +360,8 @@ def _action_bounds(about: dict[str, Any], action_size: int, path: Path) -> Bound
     low, high = (tuple(map(finite, about[f"action_{side}"])) for side in ("low", "high"))
     if not len(low) == len(high) == action_size > 0 or any(a > b for a, b in zip(low, high, strict=True)):
         raise CheckpointError(
-            f"`{path}` has an actor of {action_size} outputs and the action bounds {list(low)} to {list(high)}. Expected "
-            "one finite low <= high an output."
+            f"`{path}` has an actor of {action_size} outputs and the action bounds {list(low)} to {list(high)}. "
+            "Expected one finite low <= high an output."
         )
     return low, high
 
