@@ -123,7 +123,9 @@ def _drawn(rng: np.random.Generator, weights: ActorWeights, recorded: FloatArray
     if not weights.history:
         return drawn
     low, high = (np.tile(bound, history) for bound in weights.bounds_inside)
-    return np.concatenate([drawn, rng.uniform(low, high, (RANDOM_ROWS, low.size)).astype(np.float32)], axis=1)
+    done = rng.uniform(low, high, (RANDOM_ROWS, low.size)).astype(np.float32)
+    features: FloatArray = np.concatenate([drawn, done], axis=1)
+    return features
 
 
 def why_it_rounds(weights: ActorWeights) -> str:

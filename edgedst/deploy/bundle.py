@@ -245,7 +245,8 @@ def check_golden(folder: Path, act: Callable[[FloatArray], FloatArray], about: d
             action = act(features[None, :])
             if action.shape != (1, expected.shape[1]):
                 raise _spoiled(folder / MODEL, f"gives {action.shape[-1]} actions and says {about['action_size']}")
-            return action[0]
+            row: FloatArray = action[0]
+            return row
 
         _, actions = play(observations, episode_rows(about["history"]), history, one)
     else:

@@ -107,8 +107,8 @@ def _check_fits(robot: Robot, weights: ActorWeights) -> None:
     observation_size, action_size = len(robot.observation_names), len(robot.action_names)
     if (observation_size, action_size) != (weights.observation_size, weights.sizes[-1]):
         raise ConfigError(
-            f"The actor takes {weights.observation_size} observations and gives {weights.sizes[-1]} actions; `{robot.path}` "
-            f"has {observation_size} and {action_size}. Name the file that trained it."
+            f"The actor takes {weights.observation_size} observations and gives {weights.sizes[-1]} actions; "
+            f"`{robot.path}` has {observation_size} and {action_size}. Name the file that trained it."
         )
     _check_same("ACTION", robot, (robot.action_low, robot.action_high), (weights.action_low, weights.action_high))
     if weights.observation_bounds is not None:

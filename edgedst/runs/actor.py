@@ -360,8 +360,8 @@ def _action_bounds(about: dict[str, Any], action_size: int, path: Path) -> Bound
     low, high = (tuple(map(finite, about[f"action_{side}"])) for side in ("low", "high"))
     if not len(low) == len(high) == action_size > 0 or any(a > b for a, b in zip(low, high, strict=True)):
         raise CheckpointError(
-            f"`{path}` has an actor of {action_size} outputs and the action bounds {list(low)} to {list(high)}. Expected "
-            "one finite low <= high an output."
+            f"`{path}` has an actor of {action_size} outputs and the action bounds {list(low)} to {list(high)}. "
+            "Expected one finite low <= high an output."
         )
     return low, high
 

@@ -168,7 +168,7 @@ def test_a_cut_off_replay_segment_is_refused(run):
     segment = run / "checkpoint" / "replay-0.bin"
     segment.write_bytes(segment.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match=r"has 299 bytes where 300 were expected"):
-        recorded_rows(run, 30, 3, 2).observations
+        recorded_rows(run, 30, 3, 2)
 
 
 def test_a_checkpoint_replaced_while_it_is_read_is_read_again(run, tmp_path, make_run, monkeypatch):

@@ -1,8 +1,9 @@
-"""What an actor sees: normalised observations, a history. Whatever plays it gives the actions of the network that learnt.
+"""What an actor sees: normalised observations, a history. Whatever plays it acts as the network that learnt.
 
 `Model` is that network in float64, as the trainer runs it: normalise, clip, stack, multiply.
 """
 
+import hashlib
 import json
 import zlib
 from dataclasses import replace
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from actors import change_state, normalizer, random_actor, seeing
 
+from edgedst.deploy import exporting
 from edgedst.deploy.actor import Actor
 from edgedst.deploy.agreement import TOLERANCE, exact_actions, movements, reference_actions, shares_of_bound
 from edgedst.deploy.c_source import build_source, export_c
@@ -251,15 +253,10 @@ def test_a_bundle_s_episodes_come_out_or_it_is_not_played(tmp_path, make_run):
 
 
 def export_bundle(run, folder):
-    from edgedst.deploy.exporting import export_bundle as export
-    from edgedst.deploy.exporting import request_for
-
-    return export(request_for(run), folder, None, 50.0)
+    return exporting.export_bundle(exporting.request_for(run), folder, None, 50.0)
 
 
 def forge_checksum(kit, name):
-    import hashlib
-
     lines = (kit / "SHA256SUMS").read_text().splitlines()
     digest = hashlib.sha256((kit / name).read_bytes()).hexdigest()
     kept = [line for line in lines if not line.endswith(f"  {name}")]
@@ -340,7 +337,7 @@ def test_a_machine_s_slew_limit_is_in_the_history_of_what_it_did(tmp_path, make_
         actor.applied(action)
         last = action
     assert len(applied) == 10
-    assert any(abs(action[0] - before[0]) > 0.2499 for before, action in zip([[0.0]] + applied, applied))  # it limited
+    assert np.abs(np.diff([0.0, *(action[0] for action in applied)])).max() > 0.2499  # it limited
 
 
 def log_of(folder):
