@@ -65,6 +65,8 @@ class Random:
         """Fill a float32 buffer."""
     def normal(self, values: Buffer, sigma: float) -> None:
         """Fill a float32 buffer from N(0, sigma^2)."""
+    def disturb(self, values: Buffer, sigmas: Buffer) -> None:
+        """Add noise from N(0, sigma^2) to each of float64 values; where a sigma is 0, nothing is drawn."""
 
 class Batch:
     """(rows, columns) float32, feature-major, columns padded to `stride`."""
@@ -174,9 +176,7 @@ class Network:
         """Adam with L2 weight decay in the gradient (torch.optim.Adam's weight_decay); `step` counts from 1."""
     def evolve(self, random: Random, drop_fraction: float, workspace: TopologyWorkspace) -> int:
         """Algorithm 2 on every sparse layer; returns how many connections moved."""
-    def act_on(
-        self, history: History, normalizer: Normalizer | None, action: Buffer, activations: Activations
-    ) -> None:
+    def act_on(self, history: History, normalizer: Normalizer | None, action: Buffer, activations: Activations) -> None:
         """As `act`, on what an episode's history holds."""
     def act(self, observation: Buffer, action: Buffer, activations: Activations) -> None:
         """One observation (n,) float64 to one output (m,) float32, batch size 1. `activations`: columns = 1."""
@@ -279,9 +279,7 @@ class History:
     Newest first, observations before actions. Before an episode its first observation is repeated, and actions are 0.
     """
 
-    def __init__(
-        self, arena: Arena, name: str, observation_size: int, action_size: int, history: int
-    ) -> None: ...
+    def __init__(self, arena: Arena, name: str, observation_size: int, action_size: int, history: int) -> None: ...
     @staticmethod
     def input_size(observation_size: int, action_size: int, history: int) -> int:
         """Features that the networks take."""
@@ -417,12 +415,16 @@ class MujocoHost:
         task: "HalfCheetah-v4", "Hopper-v5", ...
         state_bits: bits of mjtState by name (QPOS, QVEL, CTRL, ...), and VERSION_HEADER (mjVERSION_HEADER), all
             read from the installed headers.
+        factors: of "friction", "mass", "gain", "damping", those that `multiply` changes. With some, the model is this
+            host's own; without, all hosts of a file share it.
 
     Raises:
         OSError: the library cannot be loaded. ValueError: the model or the library is not what the task expects.
     """
 
-    def __init__(self, library: str, model_file: str, task: str, state_bits: dict[str, int]) -> None: ...
+    def __init__(
+        self, library: str, model_file: str, task: str, state_bits: dict[str, int], factors: Sequence[str] = ()
+    ) -> None: ...
     observation_size: int
     action_size: int
     step_seconds: float
@@ -432,6 +434,11 @@ class MujocoHost:
     @property
     def constants(self) -> list[tuple[int, float]]:
         """(index, value) of the observations that never move in this task, whatever is done."""
+    @property
+    def idle_factors(self) -> list[str]:
+        """Those of `factors` that multiply nothing but zeros in this model."""
+    def multiply(self, factors: Buffer) -> None:
+        """Multiply the model's own numbers, (len(factors),) float64. To be called before reset or set_state."""
     def reset(self, seed: int) -> None: ...
     def step(self, action: Buffer) -> tuple[float, bool]:
         """`action` (m,) float32 in the environment's units; returns (reward, terminated)."""

@@ -42,7 +42,7 @@ def train(
         config: a TOML file of settings, which `settings` override.
         device: the board whose budget, threads and kernels hold where nothing else is said.
         run_dir: folder that holds the runs.
-        resume: a run folder to go on with, or "newest".
+        resume: a run folder to go on with, beyond its end where `steps` are more than it had; or "newest".
         progress: whether standard output shows what `edgedst train` shows.
         stop_at_return: an evaluation whose mean return is this much or more ends the run, with a checkpoint.
         stop_after: so do so many seconds, or a time such as "2h".
@@ -105,7 +105,8 @@ def evaluate(target: str | Path, **options: Any) -> Evaluation:
 
     Args:
         target: a run folder, an .onnx file or a bundle.
-        options: episodes, seed, checkpoint, env, max_episode_steps, env_kwargs.
+        options: episodes, seed, checkpoint, env, max_episode_steps, env_kwargs; action_delay, observation_noise and
+            randomize, in the place of those of a run's settings.
     """
     from edgedst.deploy.evaluate import evaluate as play
 

@@ -125,6 +125,11 @@ class Source:
             )
         if config.normalize_observations and len(self.state["normalizer"]) != 2 * 8 * (1 + 2 * n):
             raise ValueError(f"its normalizer is not of {n} observations")
+        if config.normalize_observations and not any(bytes.fromhex(self.state["normalizer"])[:8]):  # the count
+            raise ConfigError(
+                f"`{self.path}` was stopped before its first observation: it has a normaliser without a single step. "
+                "Name a run that has been trained."
+            )
         sizes = about["sizes"]["actor"]
         ours = kind(Arena(None), config, n, m).networks
         if (sizes[0], sizes[-1]) != (ours["actor"].sizes[0], ours["actor"].sizes[-1]):
@@ -187,6 +192,8 @@ class Source:
 
     def _check_rows(self, layout: "dict[str, Any]") -> None:
         record, there, here = self.state["replay"], [], []
+        if not self.segments:
+            raise ConfigError(f"`{self.path}` has no replay, as it has made no step. Leave `--with-replay` out.")
         for name in LAYOUT:
             theirs, ours = record.get(name, []), layout.get(name, [])
             if theirs != ours:
@@ -205,7 +212,7 @@ class Source:
                     f"The replay of `{self.path}` is of {name} = {theirs} and {self.environment.name} has "
                     f"{ours and list(ours)}: its rows would mean something else. Leave `--with-replay` out."
                 )
-        end = self.segments[0]["first"] if self.segments else record["rows_closed"]
+        end = self.segments[0]["first"]
         for segment in self.segments:
             if end == record.get("pinned"):  # of what came behind the demonstrations, the ring has forgotten some
                 end = max(end, segment["first"])

@@ -16,10 +16,10 @@ from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgedst import parse
+from edgedst import disturbances, parse
 from edgedst.density import DENSE_METHODS, family
 from edgedst.errors import ConfigError
-from edgedst.files import is_robot_file
+from edgedst.files import absolute_log, is_robot_file, log_kind
 from edgedst.setting import Json, check_choice, check_range, one_line, setting, toml, typed
 
 __all__ = [
@@ -166,7 +166,7 @@ class TrainConfig:
         usual="the task's preset, else layer 2's density")
     lambda2: float = setting("Density factor of the layers behind it, likewise.", above=0, td3=64.0, sac=64.0)
     sparsity: float | None = setting(
-        "Share of the weights that each network leaves out, instead of lambda1 and lambda2.", at_least=0, at_most=1,
+        "Share of the weights that each network leaves out, instead of lambda1 and lambda2.", at_least=0, below=1,
         usual="what lambda1 and lambda2 give")
     eta: float = setting(
         "Share of a layer's weights that an evolution drops and grows anew.", at_least=0, at_most=1, td3=0.05, sac=0.1)
@@ -224,7 +224,10 @@ class TrainConfig:
             object.__setattr__(self, "env", os.path.abspath(self.env))  # noqa: PTH100  # links stay as they are
         if self.init_from and isinstance(self.init_from, str):  # and repeated from any folder
             object.__setattr__(self, "init_from", os.path.abspath(self.init_from))  # noqa: PTH100  # likewise
+        if isinstance(self.prefill, str):
+            object.__setattr__(self, "prefill", absolute_log(self.prefill))
         check_choice(SETTINGS["method"], self.method)
+        _check_density(self)
         _fill_in(self)
         for name, row in SETTINGS.items():
             value = typed(row, getattr(self, name))
@@ -265,7 +268,7 @@ class TrainConfig:
     def resolved(self) -> TrainConfig:
         """The same run with what depends on other settings filled in: a preset's lambda1, topology_stop_steps."""
         config = self
-        if config.lambda1 is None and config.method not in DENSE_METHODS:
+        if config.lambda1 is None and config.sparsity is None and config.method not in DENSE_METHODS:
             of_task = preset(config.method, config.env)
             config = replace(config, lambda1=of_task[0] if of_task else None)
         if config.topology_stop_steps is None:
@@ -314,7 +317,11 @@ def by_own_names(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
             raise ConfigError(f"{source} has an unknown setting `{one_line(written)}`. {hint}")
         if name in named:
             raise ConfigError(f"{source} has `{name}` twice, once as `{written}`. Leave one of them out.")
-        named[name] = 0 if name == "updates_per_step" and value == "auto" else value
+        if name == "updates_per_step" and value == "auto":
+            value = 0
+        elif name == "action_delay" and type(value) is int:  # it is a text for the sake of ranges
+            value = str(value)
+        named[name] = value
     begin = re.fullmatch(r"auto(?:_(.+))?", named["alpha"]) if isinstance(named.get("alpha"), str) else None
     if begin:
         if named.setdefault("alpha_tuning", "automatic") != "automatic":
@@ -340,13 +347,43 @@ def arguments(value: Any, source: str) -> dict[str, Any]:
     return checked
 
 
+def disturbing(settings: Mapping[str, Any], source: str = "the settings") -> dict[str, Any]:
+    """Those of a run's settings that disturb a simulator, checked, as `registry.locate` takes them.
+
+    Raises:
+        ConfigError: one of them cannot be read. `source` is what the sentence names.
+    """
+    given = {name: settings[name] for name in disturbances.NAMES if settings.get(name) is not None}
+    checked = TrainConfig.from_settings(given, source).settings()
+    return {name: checked[name] for name in given}
+
+
+def _check_density(config: TrainConfig) -> None:
+    """`sparsity` says alone how dense the networks are. To be called before defaults and presets are filled in."""
+    if config.sparsity is None:
+        return
+    for name in ("lambda1", "lambda2"):
+        if getattr(config, name) is not None:
+            raise ConfigError(
+                f"`sparsity` and `{name}` both say how many weights the networks keep, and are {config.sparsity} and "
+                f"{getattr(config, name)}. Leave one out."
+            )
+    if config.method in DENSE_METHODS and config.sparsity:
+        raise ConfigError(
+            f"`sparsity` is {config.sparsity} and `method` is {config.method}, whose networks have all of their "
+            f"weights. Leave it out, or choose ds-{config.method} or static-{config.method}."
+        )
+
+
 def _fill_in(config: TrainConfig) -> None:
     """Defaults of the method's family, in place; a setting of the other family is refused."""
     kind = family(config.method)
-    if config.lambda2 is None and (of_task := preset(config.method, str(config.env))):
+    if config.sparsity is None and config.lambda2 is None and (of_task := preset(config.method, str(config.env))):
         object.__setattr__(config, "lambda2", of_task[1])
     for name, row in SETTINGS.items():
         by_family = row.metadata["by_family"]
+        if name == "lambda2" and config.sparsity is not None:
+            continue
         if kind in by_family:
             default = by_family[kind]
             if isinstance(default, dict):
@@ -365,6 +402,12 @@ def _fill_in(config: TrainConfig) -> None:
 
 
 def _check_together(config: TrainConfig) -> None:
+    disturbed = disturbances.in_use(config.action_delay, config.observation_noise, config.randomize)
+    if disturbed and config.hardware:
+        raise ConfigError(
+            f"`{next(iter(disturbed))}` is of simulators, and `hardware` says that `{config.env}` stands for a "
+            "machine, which has a delay, a noise and a friction of its own. Leave one of the two out."
+        )
     if not is_robot_file(config.env):
         if not config.updates_per_step:
             raise ConfigError(
@@ -379,6 +422,26 @@ def _check_together(config: TrainConfig) -> None:
                 )
     elif config.max_watts is not None and config.energy == "none":
         raise ConfigError("`max_watts` needs a meter: add `--energy auto`.")
+    if config.prefill is not None and not log_kind(config.prefill)[0]:
+        raise ConfigError(
+            "`prefill` must be FILE.csv, FILE.parquet, minari:DATASET_ID or lerobot:FOLDER and is "
+            f"`{one_line(config.prefill)}`."
+        )
+    if config.prefill is not None and config.hardware and not is_robot_file(config.env):
+        raise ConfigError(
+            f"`prefill` needs the sizes and bounds of `{config.env}`, and hardware is not made to be asked for them. "
+            "Leave `prefill` out, or write a robot.py (`edgedst init robot`)."
+        )
+    if config.demo_share and config.prefill is None:
+        raise ConfigError(
+            f"`demo_share` is {config.demo_share:g}, a share of each batch that comes from a log, and there is no log. "
+            "Add `--prefill FILE.csv`, or leave `demo_share` out."
+        )
+    if config.demo_share and config.with_replay:
+        raise ConfigError(
+            "With `demo_share` all rows from before the first step are demonstrations, and `with_replay` takes others, "
+            "too. Leave one of them out."
+        )
     if config.target_update == "hard" and config.tau != 1:
         raise ConfigError(
             f"`tau` is {config.tau:g} and `target_update` is hard, which copies the whole network: tau = 1. Leave "

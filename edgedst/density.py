@@ -1,4 +1,9 @@
-"""How many weights each layer stores, by method: the paper's density rule. No imports: the lean trainer uses it."""
+"""How many weights each layer stores: the paper's density rule, or Erdos-Renyi by one sparsity for a whole network.
+
+Next to no imports: the lean trainer uses it.
+"""
+
+from edgedst.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,18 +28,20 @@ def nnz_per_layer(sizes: "Sequence[int]", config: "Any") -> list[int]:
 
     A hidden layer gets min(in * out, round(lambda * (in + out))): lambda1 for the first, lambda2 for those behind it.
     With `lambda1 = None` the first layer takes the second one's density. The output layer, and every layer of a dense
-    method, is full.
+    method, is full. With a `sparsity` the layers are `erdos_renyi`'s.
 
     Source: Sokar et al. 2022, equation 1, section 4.4 and Table 3. Departs from it: an exact count instead of Bernoulli
     draws, so that a planned budget holds.
 
     Args:
         sizes: for example [17, 256, 256, 6].
-        config: anything with `method`, `lambda1` and `lambda2`.
+        config: anything with `method`, `lambda1`, `lambda2` and `sparsity`.
     """
     full = [a * b for a, b in zip(sizes, sizes[1:])]  # noqa: B905  # one shorter by intent
     if config.method in DENSE_METHODS:
         return full
+    if config.sparsity is not None:
+        return erdos_renyi(sizes, config.sparsity)
     nnz = []
     for layer, most in enumerate(full[:-1]):
         factor = config.lambda1 if layer == 0 else config.lambda2
@@ -42,6 +49,68 @@ def nnz_per_layer(sizes: "Sequence[int]", config: "Any") -> list[int]:
             factor = _factor_of_second_layer_density(sizes, config.lambda2)
         nnz.append(max(1, min(most, round(factor * (sizes[layer] + sizes[layer + 1])))))
     return [*nnz, full[-1]]
+
+
+def erdos_renyi(sizes: "Sequence[int]", sparsity: float) -> list[int]:
+    """Stored weights per layer of a network that leaves out this share of its weights, the full output layer counted.
+
+    A hidden layer gets lambda * (in + out) weights, with one lambda for all of them: so narrow layers are denser than
+    wide ones. Layers that have fewer places than that are full, and lambda is solved anew for the others. The total is
+    exactly round((1 - sparsity) * places); what rounding leaves over goes to the layers with the largest fractions, the
+    first of equal ones. Every layer has at least one weight, also where `check_reachable` refuses the sparsity.
+
+    Source: Mocanu et al. 2018 (SET), equation 1; full layers as in Evci et al. 2020 (RigL), section 3. Departs from
+    them: the output layer is full, as in Sokar et al. 2022, and the count is exact instead of a mean of draws.
+    """
+    places = [a * b for a, b in zip(sizes, sizes[1:])]  # noqa: B905  # one shorter by intent
+    sums = [a + b for a, b in zip(sizes, sizes[1:])]  # noqa: B905  # likewise
+    *hidden, last = range(len(places))
+    left = max(len(hidden), round((1 - sparsity) * sum(places)) - places[last])
+    nnz, open_layers = list(places), hidden
+    while True:  # lambda is left / total: whole numbers throughout, so that no rounding decides
+        total = sum([sums[layer] for layer in open_layers])
+        full = [layer for layer in open_layers if left * sums[layer] >= places[layer] * total]
+        if not full:
+            break
+        left -= sum([places[layer] for layer in full])
+        open_layers = [layer for layer in open_layers if layer not in full]
+    for layer in open_layers:
+        nnz[layer] = max(1, left * sums[layer] // total)
+    missing = left - sum([nnz[layer] for layer in open_layers])
+    rounded_down = [layer for layer in open_layers if left * sums[layer] >= total]
+    rounded_down.sort(key=lambda layer: -(left * sums[layer] % total))
+    for layer in rounded_down[: max(0, missing)]:
+        nnz[layer] += 1
+    for _ in range(-missing):  # layers of less than one weight have one now: the largest make room for it
+        nnz[max(open_layers, key=nnz.__getitem__)] -= 1
+    return nnz
+
+
+def check_reachable(networks: "dict[str, Sequence[int]]", sparsity: "float | None") -> None:
+    """Refuse a sparsity that leaves a network fewer weights than its output layer has, and one of each other layer.
+
+    Args:
+        networks: their feature counts, by name.
+        sparsity: the setting; None: nothing to check.
+
+    Raises:
+        ConfigError: it cannot be reached.
+    """
+    if sparsity is None:
+        return
+    reachable = {}
+    for name, sizes in networks.items():
+        places = [a * b for a, b in zip(sizes, sizes[1:])]  # noqa: B905  # one shorter by intent
+        least = places[-1] + len(places) - 1
+        reachable[name] = 1 - least / sum(places) if round((1 - sparsity) * sum(places)) < least else 1.0
+    name = min(reachable, key=reachable.__getitem__)
+    if reachable[name] < 1:
+        layers = ", ".join(map(str, networks[name]))
+        raise ConfigError(
+            f"`sparsity` is {sparsity:g}, and a network of {layers} features ({name}) reaches "
+            f"{int(reachable[name] * 10_000) / 10_000:g} at most: its output layer keeps all of its weights. Give that "
+            "or less, or wider hidden layers."
+        )
 
 
 def _factor_of_second_layer_density(sizes: "Sequence[int]", lambda2: float) -> float:

@@ -61,6 +61,10 @@ class RunFolderError(EdgedstError, OSError):
     """The run folder cannot be written: a full disk, permissions."""
 
 
+class LogError(EdgedstError, ValueError):
+    """A log cannot be read, or is not what the task needs; nothing was written."""
+
+
 class CoreNotBuilt(EdgedstError, ImportError):
     """The compiled core is missing."""
 
@@ -91,3 +95,7 @@ class StudyError(EdgedstError, ValueError):
 
 class ProfileError(EdgedstError, RuntimeError):
     """A contender of a profile cannot run or failed, or its results could not be written."""
+
+
+class ModelError(EdgedstError, ValueError):
+    """A model of another tool cannot be read, or is none that edgedst's networks can be."""

@@ -242,6 +242,23 @@ def is_robot_file(env: str) -> bool:
     return env.endswith(".py") and ":" not in os.path.basename(env)
 
 
+def log_kind(log: str) -> "tuple[str, str]":
+    """Of a setting `prefill`: `csv`, `parquet`, `minari`, `lerobot` or "" for what is none of them; and which one."""
+    kind, colon, name = log.partition(":")
+    if colon and name and kind in ("minari", "lerobot"):
+        return kind, name
+    ending = os.path.splitext(log)[1].lower()
+    return (ending[1:], log) if ending in (".csv", ".parquet") else ("", log)
+
+
+def absolute_log(log: str) -> str:
+    """A log that is a file or a folder, from wherever a run goes on."""
+    kind, name = log_kind(log)
+    if kind in ("csv", "parquet"):
+        return os.path.abspath(log)
+    return f"{kind}:{os.path.abspath(name)}" if kind == "lerobot" and os.path.isdir(name) else log
+
+
 def told_name(env: str) -> str:
     """An environment as files that leave this machine call it: a robot.py without its folders."""
     if not is_robot_file(env):

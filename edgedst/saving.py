@@ -43,7 +43,7 @@ def _seen(run: "Training") -> "dict[str, str]":
 
 
 def about(run: "Training", *names: str, normalizer: "core.Normalizer | None" = None) -> "dict[str, Any]":
-    """Metadata of a file with these networks; `normalizer`: what they saw observations through, where not the newest."""
+    """Metadata of a file with these networks; `normalizer`: what they saw observations through, if not the newest."""
     mean, sd = run.evaluations.newest
     environment = run.environment
     seen: dict[str, Any] = {}  # how the networks see observations

@@ -26,6 +26,7 @@ def setting(
     at_least: float = -math.inf,
     above: float | None = None,
     at_most: float = math.inf,
+    below: float | None = None,
     one_of: tuple[str, ...] = (),
     also: str = "",
     usual: str = "",
@@ -40,6 +41,7 @@ def setting(
         at_least: the lowest number.
         above: instead, what it has to be above of.
         at_most: the highest number.
+        below: instead, what it has to be below of.
         one_of: the texts that it may be.
         also: its other names, each an option and a name in TOML; `-n` is an option only.
         usual: what happens while it is None, in words.
@@ -47,8 +49,9 @@ def setting(
             decides, a dict by that text. A family that is not named has no such setting. It is None until a
             TrainConfig fills it in.
     """
-    low = at_least if above is None else above
-    about = {"told": told, "unit": unit, "low": low, "open": above is not None, "high": at_most, "one_of": one_of}
+    low, high = at_least if above is None else above, at_most if below is None else below
+    ends = {"low": low, "open": above is not None, "high": high, "open_high": below is not None}
+    about = {"told": told, "unit": unit, **ends, "one_of": one_of}
     return field(default=default, metadata={**about, "also": also.split(), "usual": usual, "by_family": by_family})
 
 
@@ -119,13 +122,17 @@ def check_range(row: Field[Any], value: Any) -> None:
     Raises:
         ConfigError: it is out of it.
     """
-    low, high = row.metadata["low"], row.metadata["high"]
+    about = row.metadata
+    low, high = about["low"], about["high"]
     if row.type == "tuple[float, ...]":
         value = min(value)
-    if not isinstance(value, (int, float)) or low < value <= high or (value == low and not row.metadata["open"]):
+    if not isinstance(value, (int, float)):
         return
-    lowest = f"above {low:g}" if row.metadata["open"] else f"at least {low:g}"
-    highest = f" and at most {high:,.0f}" if high < math.inf else ""
+    above = low < value or (value == low and not about["open"])
+    if above and (value < high or (value == high and not about["open_high"])):
+        return
+    lowest = f"above {low:g}" if about["open"] else f"at least {low:g}"
+    highest = f" and {'below' if about['open_high'] else 'at most'} {high:,.0f}" if high < math.inf else ""
     raise ConfigError(f"`{row.name}` must be {lowest}{highest} and is {value}.")
 
 

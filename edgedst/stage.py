@@ -8,9 +8,11 @@ from time import monotonic
 
 from edgedst import core
 from edgedst.agents import agent_class
+from edgedst.agents.actor_critic import NETWORKS
 from edgedst.agents.networks import evolves
 from edgedst.budget.guard import START_BYTES, Guard, memory
 from edgedst.budget.plan import Plan, make_plan
+from edgedst.density import check_reachable
 from edgedst.envs import EPISODE_STEPS, LARGEST_FLOAT16, registry
 from edgedst.errors import BudgetExceeded, CheckpointError, EdgedstError, EnvironmentFault, UnsupportedSpace
 from edgedst.plain_json import loads
@@ -199,6 +201,7 @@ def plan_run(
 
     Raises:
         BudgetExceeded: it does not fit.
+        ConfigError: the networks cannot be as sparse as `sparsity` says.
         UnsupportedSpace: half precision cannot hold what the environment says that it observes.
     """
     environment = environments[0]
@@ -209,7 +212,9 @@ def plan_run(
     def measure(width: int) -> core.Arena:
         arena = core.Arena(None)
         hidden = [width] * len(config.hidden) if width else config.hidden
-        agent_class(config.method)(arena, type(config)(**{**vars(config), "hidden": hidden}), n, m)
+        agent = agent_class(config.method)(arena, type(config)(**{**vars(config), "hidden": hidden}), n, m)
+        if not width:
+            check_reachable({name: agent.networks[name].sizes for name in NETWORKS[:2]}, config.sparsity)
         return arena
 
     measure(0)  # what measuring itself takes is resident before it is counted
@@ -225,7 +230,8 @@ def plan_run(
     # The front end that became this process counts, too: the kernel's account of the peak survives that.
     start = max(memory()[1], job["front_end_peak_bytes"] or FRONT_END_BYTES)
     constants, run = environment.constants, job["resume"] or ""
-    return make_plan(config, n, m, lines, measure, environment.native, rows, constants, run, start)
+    logged = (job.get("prefill") or {}).get("rows", 0)
+    return make_plan(config, n, m, lines, measure, environment.native, rows, constants, run, start, logged)
 
 
 def read_resumable(config: "Any", folder: str, config_crc32: int) -> "dict[str, Any]":

@@ -67,7 +67,8 @@ def main(kind: "type[Training] | None" = None) -> int:
     folder or null), config_crc32 (of its config.toml) and extended_toml (its new one, or null), progress (true, false,
     null), note (told at the start), energy (the meter's spec, from `energy.sources.choose`, or null),
     front_end_peak_bytes, plan_only, debug; and what a caller wishes, or null: stop_at_return (an evaluation of so much
-    ends the run), stop_after_seconds (of this process), told_to (a pipe that gets the run folder's path).
+    ends the run), stop_after_seconds (of this process), told_to (a pipe that gets the run folder's path), prefill (a
+    log that was read; see `prefill.fill`).
     """
     job = loads(sys.argv[-1])
     for stream in (sys.stdout, sys.stderr):
@@ -250,7 +251,12 @@ class Training:
         self.note = ""  # of the way on
         if state is None:
             self.agent.initialise()
-            self.note = begin_from(self, source) if source else ""
+            told = [begin_from(self, source)] if source else []
+            if job["prefill"]:
+                from edgedst.prefill import fill
+
+                told.append(fill(self.agent, job["prefill"], config.demo_share > 0))
+            self.note = "\n".join(told)
             self.begin_episode()
         else:
             self.note = saving.restore(self, state)

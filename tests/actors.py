@@ -1,11 +1,13 @@
 """Trained actors without training: random weights at any density, with bounds as few environments have them."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from edgedst.runs.actor import ActorLayer, ActorWeights
+from edgedst.runs.inputs import read_inputs
 from edgedst.runs.state import state_bytes
 
 BOUNDS = (
@@ -31,6 +33,24 @@ def random_actor(rng, sizes, densities, environment="Fake-v0"):
     ]
     low, high = (bounds[: sizes[-1]] for bounds in BOUNDS)
     return ActorWeights(environment, "ds-td3", 3, 1000, "0.1.0", tuple(layers), low, high, 12.5, 0.5)
+
+
+def normalizer(mean, scale, clip=10.0, count=100):
+    """As a networks' file has it."""
+    return {"count": count, "mean": list(map(float, mean)), "scale": list(map(float, scale)), "clip": clip}
+
+
+def seeing(actor, **about):
+    """The actor as it is read of a file whose metadata has `about`: bounds, a normaliser, a history."""
+    inputs = read_inputs(about, actor.sizes[0], (actor.action_low, actor.action_high), "networks.safetensors")
+    return replace(
+        actor,
+        layers=(inputs.fold(actor.layers[0]), *actor.layers[1:]),
+        observation_bounds=inputs.observation_bounds,
+        observation_clip=inputs.observation_clip,
+        history=inputs.history,
+        centre=inputs.centre,
+    )
 
 
 def difference_actor():

@@ -96,6 +96,47 @@ def test_a_run_begins_with_the_networks_moments_and_counts_of_another_and_nothin
         assert f"alpha is {np.exp(theirs['log_alpha'][0]):.3g}." in out
 
 
+SEEN = ("--normalize-observations", "--history", "2")
+
+
+@pytest.fixture(scope="module")
+def seeing_source(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("seeing"), *SEEN)
+
+
+def statistics(run):
+    """Count, means, sums of squared deviations."""
+    return np.frombuffer(bytes.fromhex(state_of(run)["normalizer"]))
+
+
+def test_how_networks_see_observations_comes_along_and_is_the_usual_way_then(seeing_source, tmp_path):
+    run, out = begun(tmp_path, seeing_source, "--with-replay", "--replay-rows", "2000")
+    theirs, ours = statistics(seeing_source), statistics(run)
+    assert f"Statistics of {theirs[0]:,.0f} observations are taken, too." in out
+    assert ours[0] == theirs[0] + 2  # a reset and a step
+    np.testing.assert_allclose(ours[1:5], theirs[1:5], atol=0.05)
+    assert state_of(run)["replay"]["offset"] == state_of(seeing_source)["replay"]["offset"]
+    before, now = rows_of(seeing_source), rows_of(run)
+    assert now[: len(before)] == before
+    assert f"its {len(before):,} rows" in out or f"all {len(before):,} rows" in out
+
+
+@pytest.mark.parametrize(
+    ("which", "arguments", "words"),
+    [
+        ("source", ("--normalize-observations",), "see observations as they are.*--no-normalize-observations"),
+        ("seeing_source", ("--no-normalize-observations",), "see observations normalised, and here they are not"),
+        ("seeing_source", ("--history", "3"), "see a history of 2 steps and `history` is 3"),
+    ],
+)
+def test_networks_that_saw_otherwise_are_refused(which, arguments, words, request, tmp_path):
+    source = request.getfixturevalue(which)
+    _, err = train(tmp_path, *SHAPES, "--init-from", str(source), *arguments, code=1)
+    assert re.search(words, err)
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_target_that_only_copies_has_no_room_for_a_union_and_is_copied_anew_which_is_told(soft_source, tmp_path):
     before = tensors(soft_source)
     union = any(
@@ -267,11 +308,21 @@ def test_a_damaged_source_is_one_sentence_before_anything_is_written(damage, sou
     assert list((tmp_path / "here").iterdir()) == []
 
 
+def test_a_source_without_a_replay_has_none_to_take(source, tmp_path):
+    (tmp_path / "here").mkdir()
+    replay = {**state_of(source)["replay"], "capacity": 0, "rows_closed": 0, "open_row": "", "segments": []}
+    imported = rewritten(source, tmp_path / "imported", lambda name: "adam" not in name, replay=replay)
+    _, err = train(tmp_path / "here", *SHAPES, "--init-from", str(imported), "--with-replay", code=1)
+    assert re.match(r"ConfigError: .* has no replay, as it has made no step\. Leave `--with-replay` out\.$", err), err
+    assert list((tmp_path / "here").iterdir()) == []
+
+
 def test_with_init_from_random_steps_are_none_unless_they_are_given():
     assert combined({"init_from": "x"}, {}, "").start_steps == 0
     assert combined({"init_from": "x", "start_steps": 7}, {}, "").start_steps == 7
     assert combined({"init_from": "x"}, {"start_steps": 9}, "a.toml").start_steps == 9
     assert combined({"init_from": "x", "env": "robot.py"}, {}, "").start_steps == 0
+    assert combined({"init_from": "x"}, {"start_steps": 25_000}, "run/config.toml").start_steps == 0  # TD3's own
     assert combined({}, {}, "").start_steps == 25_000
 
 

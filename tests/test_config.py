@@ -355,7 +355,7 @@ def row_of(name):
     if about["low"] > -float("inf"):
         words.append(f"{'above' if about['open'] else 'from'} {about['low']:g}")
     if about["high"] < float("inf"):
-        words.append(f"up to {about['high']:,.0f}")
+        words.append(f"{'below' if about['open_high'] else 'up to'} {about['high']:,.0f}")
     defaults = []
     for family, default in about["by_family"].items() or {"": row.default}.items():
         values = default if isinstance(default, dict) else {"": default}

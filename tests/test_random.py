@@ -98,3 +98,15 @@ def test_normal_has_the_moments_of_a_normal():
 def test_streams_and_seeds_differ():
     first = [core.Random(seed, stream).integer() for seed in (0, 1, 1 << 32) for stream in (0, 1)]
     assert len(set(first)) == len(first)
+
+
+def test_disturbing_adds_noise_of_each_sigma_and_draws_nothing_where_it_is_0():
+    values, sigmas = array("d", [1.0, 2.0, 3.0]), array("d", [0.5, 0.0, 2.0])
+    random, same = core.Random(3, 4), core.Random(3, 4)
+    noise = array("f", [0.0, 0.0])
+    same.normal(noise, 1.0)
+    random.disturb(values, sigmas)
+    assert values.tolist() == [1.0 + 0.5 * noise[0], 2.0, 3.0 + 2.0 * noise[1]]
+    assert random.counter == same.counter
+    with pytest.raises(ValueError, match="disturb: `sigmas` has 2 numbers, expected a buffer of 3 float64"):
+        random.disturb(values, sigmas[:2])

@@ -31,6 +31,7 @@ SMALL = (
     "--evolve-every",
     "100",
 )
+LATE_AND_NOISY = ("--action-delay", "0..3", "--observation-noise", "0.02")
 HEAVY = {
     "numpy",
     "torch",
@@ -135,6 +136,39 @@ def test_every_task_of_the_paper_stays_below_50_mb(env, rows, tmp_path):
     assert not {name.split(".")[0] for name in modules(tmp_path)} & HEAVY
 
 
+@pytest.mark.parametrize(("env", "budget_mb"), [("HalfCheetah-v4", "24"), ("Hopper-v5", "22"), ("Humanoid-v5", "40")])
+def test_a_disturbed_task_stays_within_a_small_budget_and_is_lean(env, budget_mb, tmp_path):
+    randomize = ("--randomize", "friction=0.5..1.5,mass=0.8..1.2,gain=0.9..1.1,damping=0.5..2")
+    arguments = (
+        "--env",
+        env,
+        "--budget-mb",
+        budget_mb,
+        "--steps",
+        "1500",
+        "--eval-every",
+        "500",
+        "--start-steps",
+        "500",
+    )
+    train(tmp_path, *arguments, *LATE_AND_NOISY, *randomize, "--max-episode-steps", "20", env=telling(tmp_path))
+    told = summary(run_in(tmp_path))
+    budget_bytes = 1_000_000 * int(budget_mb)
+    assert told["front_end_peak_bytes"] < told["peak_rss_bytes"] <= budget_bytes
+    assert told["planned_bytes"] <= budget_bytes
+    assert not {name.split(".")[0] for name in modules(tmp_path)} & HEAVY
+
+
+def test_disturbances_are_the_same_for_any_number_of_threads(tmp_path):
+    arguments = ("--env", "Hopper-v5", "--steps", "700", *SMALL, *LATE_AND_NOISY, "--randomize", "mass=0.8..1.2")
+    runs = []
+    for threads in ("1", "2"):
+        (tmp_path / threads).mkdir()
+        train(tmp_path / threads, *arguments, "--replay-rows", "800", "--threads", threads)
+        runs.append(run_in(tmp_path / threads))
+    assert metrics(runs[0]) == metrics(runs[1])
+
+
 def test_the_trainer_of_a_native_task_is_lean(finished, finished_sac):
     for run in (finished[0], finished_sac):
         assert not {name.split(".")[0] for name in modules(run.parents[3])} & HEAVY
@@ -214,6 +248,9 @@ def test_the_config_of_a_run_repeats_it(finished, tmp_path):
         # What was seen of the episode under way, and the statistics of observations.
         ("Hopper-v4", ("--history", "3", "--normalize-observations")),
         ("Pendulum-v1", ("--history", "2", "--normalize-observations", "--replay-dtype", "float32")),
+        # A state with factors, delay and noise; and one that is played again.
+        ("Hopper-v5", (*LATE_AND_NOISY, "--randomize", "friction=0.5..1.5,mass=0.8..1.2,gain=0.9..1.1")),
+        ("Pendulum-v1", LATE_AND_NOISY),
     ],
 )
 def test_a_run_killed_at_random_moments_and_resumed_is_the_same_run(env, method, tmp_path, rng):

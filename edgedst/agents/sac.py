@@ -131,9 +131,7 @@ class SAC(ActorCritic):
             (self.critic_1, self.critic_pass, self.q_1, self.dq, self.d_action),
             (self.critic_2, self.critic_2_pass, self.q_2, self.dq_2, self.d_action_2),
         ):
-            critic.backward(
-                batch.critic_input, activations, q, dq, self.workspace, None, d_action, self.input_size
-            )
+            critic.backward(batch.critic_input, activations, q, dq, self.workspace, None, d_action, self.input_size)
         core.squashed_gradient(
             self.head, self.noise, batch.action, self.d_action, self.d_action_2, self.alpha / size, self.d_head
         )

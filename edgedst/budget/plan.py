@@ -90,15 +90,18 @@ def rows_needed(steps: int) -> int:
     return steps + steps // 10 + 2
 
 
-def smallest_useful_rows(config: "Any") -> int:
-    """Below this a run is refused: all of the random first steps, and 10,000 rows, are kept; never more than needed."""
-    least: int = min(max(SMALLEST_USEFUL_ROWS, config.start_steps), rows_needed(config.steps))
+def smallest_useful_rows(config: "Any", logged_rows: int = 0) -> int:
+    """Below this a run is refused: all of the random first steps, and 10,000 rows, are kept; never more than needed.
+
+    So is what a log fills (`logged_rows`), beside them: a first batch of steps must not push it out.
+    """
+    least: int = min(max(SMALLEST_USEFUL_ROWS, config.start_steps), rows_needed(config.steps)) + logged_rows
     return least if config.replay_rows is None else min(least, config.replay_rows)
 
 
-def _most_rows(config: "Any") -> int:
+def _most_rows(config: "Any", logged_rows: int) -> int:
     # A short run takes what a long one would: what is tried out in a minute is what runs overnight.
-    return config.replay_rows or max(rows_needed(config.steps), rows_needed(PROTOCOL_STEPS))
+    return config.replay_rows or max(rows_needed(config.steps), rows_needed(PROTOCOL_STEPS)) + logged_rows
 
 
 def make_plan(
@@ -112,6 +115,7 @@ def make_plan(
     constants: "Sequence[tuple[int, float]]" = (),
     run: str = "",
     start_bytes: int = 0,
+    logged_rows: int = 0,
 ) -> Plan:
     """Plan a run.
 
@@ -126,6 +130,7 @@ def make_plan(
         constants: (index, value) of observations that never move: the replay does not store them.
         run: the folder of a resumed run.
         start_bytes: the peak of the process so far, which counts too.
+        logged_rows: of the replay that a log fills before the first step.
 
     Raises:
         BudgetExceeded: the smallest useful replay does not fit, or starting took more than the budget.
@@ -140,7 +145,12 @@ def make_plan(
     row_bytes = core.Replay.row_bytes(observation_size - len(constants), action_size, config.replay_dtype)
     arena = measure_agent(0)
     agent_bytes = arena.used_bytes
-    least = smallest_useful_rows(config) if rows is None else rows
+    if rows is None and config.replay_rows is not None and logged_rows > config.replay_rows - 3:
+        raise BudgetExceeded(
+            f"The log needs {logged_rows + 3:,} rows of the replay, and `replay_rows` gives {config.replay_rows:,}. "
+            "Leave `replay_rows` out, or take a part of the log."
+        )
+    least = smallest_useful_rows(config, logged_rows) if rows is None else rows
 
     if rows is None:
         start_bytes += drift  # the run has to start again in this budget
@@ -156,12 +166,18 @@ def make_plan(
         )
     if needed(agent_bytes) > budget_bytes:
         parts = [("interpreter, libraries and environment", resident), ("networks and batch", agent_bytes)]
-        parts += [("smallest useful replay" if rows is None else "the run's replay", least * row_bytes)]
+        logged = min(logged_rows, least) * row_bytes
+        parts += [("smallest useful replay" if rows is None else "the run's replay", least * row_bytes - logged)]
+        if logged:
+            parts += [(f"the log's {logged_rows:,} rows", logged)]
         parts += [("headroom", headroom)]
-        raise BudgetExceeded(_sentence(config, parts, smallest, measure_agent, needed, run))
+        least_left = least - logged_rows
+        fit = (budget_bytes - resident - headroom - agent_bytes - REGION_ROUNDING_BYTES) // row_bytes - least_left
+        part_of_log = f"a part of the log: {fit:,} of its rows fit" if logged and fit > 0 else ""
+        raise BudgetExceeded(_sentence(config, parts, smallest, measure_agent, needed, run, part_of_log))
     if rows is None:
         left = budget_bytes - resident - agent_bytes - REGION_ROUNDING_BYTES
-        rows = min((left - headroom) // row_bytes, _most_rows(config), 2**31 - 1)
+        rows = min((left - headroom) // row_bytes, _most_rows(config, logged_rows), 2**31 - 1)
         if config.replay_rows is not None and config.replay_rows * row_bytes <= left - (headroom - drift):
             rows = config.replay_rows  # another run's number, to repeat it: the same slack as for a resumed run
             headroom = min(headroom, left - rows * row_bytes)
@@ -208,6 +224,7 @@ def _sentence(
     measure_agent: "MeasureAgent",
     needed: "Callable[[int], int]",
     run: str,
+    otherwise: str,
 ) -> str:
     """What is needed, which part binds (the largest stands first), and the cheapest changes that would fit.
 
@@ -225,7 +242,7 @@ def _sentence(
         if needed(narrower) <= budget_bytes - DRIFT_BYTES_GYMNASIUM // 2:
             tries.append(f"`--hidden {width}` (saves {(agent_bytes - narrower) / MB:.1f} MB)")
             break
-    advice = " or ".join(tries)
+    advice = " or ".join([*tries, otherwise] if otherwise else tries)
     if len(tries) == 1 and not run:
         advice += f"; no narrower network fits {config.budget_mb:g} MB"
     return (

@@ -44,6 +44,31 @@ def evaluate(
         ),
     ] = None,
     env_kwargs: EnvKwargs = None,
+    action_delay: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STEPS",
+            help="Steps that an action waits for before a simulator gets it, as in training; 0: none. [default: that "
+            "of the run; 0 for a file]",
+            show_default=False,
+        ),
+    ] = None,
+    observation_noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIGMAS",
+            help="Sigma of the noise on a simulator's observations, likewise; 0: none.",
+            show_default=False,
+        ),
+    ] = None,
+    randomize: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RANGES",
+            help="What a native task multiplies an episode at a time, likewise; none: nothing.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -57,11 +82,14 @@ def evaluate(
 
     from edgedst.config import arguments
     from edgedst.deploy.evaluate import evaluate as play
+    from edgedst.launch.settings import read_typed
     from edgedst.runs.find import newest_run
 
     chosen = target or newest_run(run_dir)
     kwargs = None if env_kwargs is None else arguments(env_kwargs, "The command line")
-    result = play(chosen, episodes, seed, checkpoint, env, max_episode_steps, kwargs)
+    options = {"action_delay": action_delay, "observation_noise": observation_noise, "randomize": randomize}
+    typed = read_typed({name: text for name, text in options.items() if text is not None})
+    result = play(chosen, episodes, seed, checkpoint, env, max_episode_steps, kwargs, **typed)
     for note in result.notes:
         print(note, file=sys.stderr)
     if as_json:

@@ -34,7 +34,13 @@ Device = Annotated[
     ),
 ]
 
-_KINDS = {"int": "N", "float": "X", "str": "TEXT", "tuple[int, ...]": "N,N", "tuple[float, ...]": "X,X"}  # what help shows where no unit does
+_KINDS = {
+    "int": "N",
+    "float": "X",
+    "str": "TEXT",
+    "tuple[int, ...]": "N,N",
+    "tuple[float, ...]": "X,X",
+}  # what help shows where no unit does
 
 
 def training_options(function: Callable[..., None], without: tuple[str, ...] = ()) -> Callable[..., None]:

@@ -23,7 +23,8 @@ def train(
     resume: Annotated[
         str | None,
         typer.Option(
-            help="Go on with this run folder; `newest`: with the newest unfinished run of these settings, or afresh."
+            help="Go on with this run folder, and with a larger --steps beyond its end; `newest`: with the newest "
+            "unfinished run of these settings, or afresh."
         ),
     ] = None,
     stop_at_return: Annotated[

@@ -1,13 +1,15 @@
 """The verbs of the command line, as typer shows them: each verb's file is imported only when it is called."""
 
 import importlib
+import keyword
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-# `edgedst/cli/<verb>.py` has a function of that name, or an app with verbs of its own.
-VERBS = ("init", "check", "train", "plan", "evaluate", "export", "profile", "study", "devices")
+# `edgedst/cli/<verb>.py` has a function of that name, or an app with verbs of its own. A verb that is a word of
+# Python's has `_` behind it there.
+VERBS = ("init", "check", "import", "train", "plan", "evaluate", "export", "log", "profile", "study", "devices")
 
 
 class LazyGroup(TyperGroup):
@@ -21,7 +23,8 @@ class LazyGroup(TyperGroup):
         """The verb's command."""
         if cmd_name not in VERBS:
             return None
-        function = getattr(importlib.import_module(f"edgedst.cli.{cmd_name}"), cmd_name)
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        function = getattr(importlib.import_module(f"edgedst.cli.{name}"), name)
         if isinstance(function, typer.Typer):
             return typer.main.get_command(function)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgedst.deploy.agreement import TOLERANCE
 from edgedst.deploy.bundle import check_bundle, check_golden, is_bundle
+from edgedst.deploy.history import History
 from edgedst.errors import CheckpointError, ConfigError
 from edgedst.runs.actor import ActorWeights, FloatArray, read_actor
 from edgedst.runs.reading import reading
@@ -19,13 +20,16 @@ from edgedst.runs.reading import reading
 class Actor:
     """A trained policy without exploration noise.
 
+    One with a history remembers what it observed and did: `reset` it before each episode.
+
     Args:
         source: "native" or "onnxruntime".
         environment: the id that its run or file names.
         observation_size: n.
         action_size: m.
-        policy: (n,) float64 to (m,) float32, as `act`.
+        policy: (N,) float64 to (m,) float32: what `act` gives for an observation, and its history where it has one.
         notes: what the user should know of it.
+        history: what it remembers; None: nothing.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class Actor:
         action_size: int,
         policy: Callable[[Any], FloatArray],
         notes: tuple[str, ...] = (),
+        history: History | None = None,
     ) -> None:
         self.source = source
         self.environment = environment
@@ -43,6 +48,7 @@ class Actor:
         self.action_size = action_size
         self.notes = notes
         self._policy = policy
+        self._history = history
 
     @staticmethod
     def load(target: str | Path, checkpoint: str = "last") -> Actor:
@@ -77,10 +83,21 @@ class Actor:
         """An actor that was read already, by the native core."""
         from edgedst.deploy.native_actor import NativeActor  # the core is not needed for an exported file
 
-        return Actor("native", weights.environment, weights.sizes[0], weights.sizes[-1], NativeActor(weights).act)
+        policy, sizes = NativeActor(weights).act, (weights.observation_size, weights.sizes[-1])
+        return Actor("native", weights.environment, *sizes, policy, history=History.of(weights))
+
+    def reset(self) -> None:
+        """Forget what was observed and done: the next observation is an episode's first."""
+        if self._history:
+            self._history.reset()
+
+    def applied(self, action: npt.ArrayLike) -> None:
+        """Say what was done instead of the last action, where a limit changed it: (m,) in the environment's units."""
+        if self._history:
+            self._history.applied(action)
 
     def act(self, observation: npt.ArrayLike) -> FloatArray:
-        """The action for one observation.
+        """The action for one observation, the next one of its episode.
 
         Args:
             observation: (n,) numbers; a float64 array is not copied.
@@ -91,7 +108,12 @@ class Actor:
         Raises:
             CheckpointError: an exported file gives something else than it says.
         """
-        return self._policy(np.ascontiguousarray(observation, dtype=np.float64))
+        row = np.ascontiguousarray(observation, dtype=np.float64)
+        if self._history is None:
+            return self._policy(row)
+        action = self._policy(self._history.push(row))
+        self._history.acted(action)
+        return action
 
 
 def _exported(path: Path, bundle: Path | None = None) -> Actor:
@@ -100,12 +122,15 @@ def _exported(path: Path, bundle: Path | None = None) -> Actor:
     session, about = open_checked(path)
     if bundle:
         check_golden(bundle, lambda observations: run(session, observations)[0], about)
+    history = None
+    if about["history"]:
+        history = History(about["history"], about["observation_size"], about["start_action"])
     low, high = np.array(about["action_low"]), np.array(about["action_high"])
     slack = TOLERANCE * np.maximum(np.abs(low), np.abs(high))  # what a float32 next to a bound may be off
     action_size = about["action_size"]
 
-    def policy(observation: npt.NDArray[np.float64]) -> FloatArray:
-        row = np.asarray(observation, dtype=np.float32)
+    def policy(features: npt.NDArray[np.float64]) -> FloatArray:
+        row = np.asarray(features, dtype=np.float32)
         action: FloatArray = run(session, row[None, :])[0]
         if action.shape != (1, action_size) or action.dtype != np.float32:
             raise CheckpointError(
@@ -125,4 +150,4 @@ def _exported(path: Path, bundle: Path | None = None) -> Actor:
     notes: tuple[str, ...] = ()
     if CHECKSUM not in about:
         notes = (f"`{path}` is from an older edgedst and has no checksum: damage to it could not be told.",)
-    return Actor("onnxruntime", about["environment"], about["observation_size"], action_size, policy, notes)
+    return Actor("onnxruntime", about["environment"], about["observation_size"], action_size, policy, notes, history)

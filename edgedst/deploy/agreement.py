@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from edgedst.deploy.native_actor import NativeActor
 from edgedst.errors import ExportError
-from edgedst.runs.actor import ActorWeights, FloatArray, middle_and_half
+from edgedst.runs.actor import ActorWeights, FloatArray
+from edgedst.runs.inputs import FAR, middle_and_half
 
 TOLERANCE = 1e-5  # float32 sums of some hundred terms in another order stay near 1e-6, but not in every actor
 OTHER_ORDERS = 8  # times the rounding of two orders of sums that a third may have: 1.8 was the most seen of 19 actors
 HALF_ULP = 2.0**-24  # the most that float32 rounds, as a share of the number
 LARGEST_TOLERANCE = 1e-3  # beyond it a wrong weight would pass
-FAR = 8.0  # times its half width: how far an observation's middle may be from 0 without being a reason of rounding
+OUTLIERS = 4  # of the random rows, one in so many has observations beyond what a normaliser clips at
 RECORDED_ROWS = 512
 RANDOM_ROWS = 512
 BATCH_SIZE = 64
@@ -25,10 +26,13 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Observations, recorded ones first, and the native actor's actions for them."""
+    """Observations, recorded ones first, and the native actor's actions for them.
 
-    observations: FloatArray  # (rows, n)
-    actions: FloatArray  # (rows, m), one observation at a time, as on the device
+    Of an actor with a history a row is all that it takes at a step: N features.
+    """
+
+    observations: FloatArray  # (rows, N)
+    actions: FloatArray  # (rows, m), one row at a time, as on the device
     batched: FloatArray  # (rows, m), through the forward that training uses: sums in another order
     rounding: npt.NDArray[np.float64]  # (rows,) how far float32 is from float64, as a share of the bound
     recorded: int
@@ -76,7 +80,7 @@ class Movement:
 
 
 def reference_actions(weights: ActorWeights, recorded: FloatArray) -> Reference:
-    """Ask the native actor, on the first RECORDED_ROWS of (rows, n) float32 `recorded` and on RANDOM_ROWS random ones.
+    """Ask the native actor, on the first RECORDED_ROWS of (rows, N) float32 `recorded` and on RANDOM_ROWS random ones.
 
     The random observations are the same at every export.
 
@@ -85,17 +89,12 @@ def reference_actions(weights: ActorWeights, recorded: FloatArray) -> Reference:
     """
     recorded = recorded[:RECORDED_ROWS]
     rng = np.random.Generator(np.random.Philox(0))
-    if weights.observation_bounds is not None:  # all that the machine can give
-        drawn = rng.uniform(*weights.observation_bounds, (RANDOM_ROWS, weights.sizes[0])).astype(np.float32)
-    else:
-        drawn = rng.standard_normal((RANDOM_ROWS, weights.sizes[0]), dtype=np.float32)
-        if len(recorded) > 1:  # spread as the environment's are
-            drawn = drawn * recorded.std(axis=0) + recorded.mean(axis=0)
+    drawn = _drawn(rng, weights, recorded)
     observations = np.ascontiguousarray(np.concatenate([recorded, drawn]), dtype=np.float32)
     native = NativeActor(weights, BATCH_SIZE)
     actions = np.stack([native.act(row.astype(np.float64).data) for row in observations])
     batched = native.actions(observations)
-    reference = Reference(observations, actions, batched, _rounding(weights, observations), len(recorded), len(drawn))
+    reference = Reference(observations, actions, batched, rounding_of(weights, observations), len(recorded), len(drawn))
     if not reference.tolerance <= LARGEST_TOLERANCE:
         raise ExportError(
             f"Float32 rounding alone moves this actor's actions by {np.max(reference.rounding):.0e} of their bound, so "
@@ -104,9 +103,32 @@ def reference_actions(weights: ActorWeights, recorded: FloatArray) -> Reference:
     return reference
 
 
+def _drawn(rng: np.random.Generator, weights: ActorWeights, recorded: FloatArray) -> FloatArray:
+    """(RANDOM_ROWS, N): observations as the environment may give them, each by itself, and actions within bounds."""
+    size, history = weights.observation_size, max(weights.history, 1)
+    shape = (RANDOM_ROWS, history * size)
+    if weights.observation_clip is not None:
+        low, high = (np.tile(bound, history) for bound in weights.observation_clip)
+        outlying = np.arange(RANDOM_ROWS)[:, None] % OUTLIERS == 0
+        within = np.where(outlying, rng.uniform(-1.5, 1.5, shape), 0.1 * rng.standard_normal(shape))
+        drawn = ((low + high) / 2 + within * (high - low) / 2).astype(np.float32)
+    elif weights.observation_bounds is not None:  # all that the machine can give
+        low, high = (np.tile(bound, history) for bound in weights.observation_bounds)
+        drawn = rng.uniform(low, high, shape).astype(np.float32)
+    else:
+        drawn = rng.standard_normal(shape, dtype=np.float32)
+        if len(recorded) > 1:  # spread as the environment's are
+            seen = recorded[:, : history * size]
+            drawn = drawn * seen.std(axis=0) + seen.mean(axis=0)
+    if not weights.history:
+        return drawn
+    low, high = (np.tile(bound, history) for bound in weights.bounds_inside)
+    return np.concatenate([drawn, rng.uniform(low, high, (RANDOM_ROWS, low.size)).astype(np.float32)], axis=1)
+
+
 def why_it_rounds(weights: ActorWeights) -> str:
     """The probable reason for much rounding, and what helps against it: a sentence."""
-    if weights.observation_bounds is not None:
+    if weights.observation_bounds is not None and weights.centre is None:
         low, high = weights.observation_bounds
         middle, half = middle_and_half(weights.observation_bounds)
         index = int(np.argmax(np.abs(middle) / half))
@@ -171,18 +193,23 @@ def movements(weights: ActorWeights, dtype: str, reference: Reference) -> dict[s
     return {name: Movement(float(part.max()), float(part.mean())) for name, part in parts.items() if part.size}
 
 
-def _rounding(weights: ActorWeights, observations: FloatArray) -> npt.NDArray[np.float64]:
+def rounding_of(weights: ActorWeights, features: FloatArray) -> npt.NDArray[np.float64]:
     """(rows,) how far actions in float32, summed up forwards and backwards, are from those in float64.
 
     Nothing of the native core is used, whose errors are to be found, not allowed for.
     """
     with np.errstate(all="ignore"):  # what overflows is found by its NaN
-        exact = _actions(weights, observations.astype(np.float64), 1)
-        sums = [_actions(weights, observations, step) for step in (1, -1)]
+        exact = exact_actions(weights, features)
+        sums = [_actions(weights, features, step) for step in (1, -1)]
         rounding: npt.NDArray[np.float64] = np.max([_shares(actions, exact, weights) for actions in sums], axis=(0, 2))
-        if weights.observation_bounds is not None:
-            rounding = np.maximum(rounding, _first_rounding(weights, observations.astype(np.float64)))
+        if weights.layers[0].units is not None:
+            rounding = np.maximum(rounding, _first_rounding(weights, features.astype(np.float64)))
     return rounding
+
+
+def exact_actions(weights: ActorWeights, features: FloatArray) -> npt.NDArray[np.float64]:
+    """(rows, N) to (rows, m), in float64."""
+    return _actions(weights, features.astype(np.float64), 1)
 
 
 def _first_rounding(weights: ActorWeights, x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -193,6 +220,7 @@ def _first_rounding(weights: ActorWeights, x: npt.NDArray[np.float64]) -> npt.ND
     |bias|, the sums' errors add up as independent ones do, and each goes through the derivative of the action.
     """
     layers = weights.layers
+    x = weights.inputs(x)
     hidden = []  # each layer's output but the last one's, with the derivative of its ReLU
     terms = np.abs(x) @ np.abs(layers[0].weight.T.astype(np.float64)) + np.abs(layers[0].bias)
     for layer in layers[:-1]:
@@ -216,8 +244,9 @@ def _first_rounding(weights: ActorWeights, x: npt.NDArray[np.float64]) -> npt.ND
 
 
 def _actions(weights: ActorWeights, x: npt.NDArray[Any], step: int) -> npt.NDArray[Any]:
-    """(rows, n) to (rows, m) in the arithmetic of x, each sum taken input by input: `step` 1 forwards, -1 backwards."""
+    """(rows, N) to (rows, m) in the arithmetic of x, each sum taken input by input: `step` 1 forwards, -1 backwards."""
     dtype = x.dtype
+    x = weights.inputs(x)
     for layer in weights.layers:
         columns = layer.weight.T.astype(dtype)
         y = np.zeros((len(x), layer.out_features), dtype)

@@ -21,7 +21,8 @@ from typing import Any
 from edgedst.boards import Board
 from edgedst.deploy.agreement import TOLERANCE, shares_of_bound
 from edgedst.deploy.environment import chosen_environment, open_environment
-from edgedst.deploy.golden import read_golden
+from edgedst.deploy.golden import episode_rows, read_golden
+from edgedst.deploy.history import History, play
 from edgedst.deploy.robot_file import RobotFile
 from edgedst.deploy.writing import try_folder, writing
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError, ExportError
@@ -165,7 +166,7 @@ def add_kit(
         "steps": f"{weights.step:,}",
         "version": weights.version,
         "evaluated": _evaluated(weights),
-        "observation_size": weights.sizes[0],
+        "observation_size": weights.observation_size,
         "action_size": weights.sizes[-1],
         "bounds": _bounds(weights),
         "board": board.title,
@@ -231,13 +232,24 @@ def check_bundle(folder: Path) -> Path:
 
 
 def check_golden(folder: Path, act: Callable[[FloatArray], FloatArray], about: dict[str, Any]) -> None:
-    """Ask the bundle's actor, (rows, n) float32 to (rows, m), for the golden pairs; `about` is its metadata.
+    """Ask the bundle's actor, (rows, N) float32 to (rows, m), for the golden pairs; `about` is its checked metadata.
 
     Raises:
         CheckpointError: an action differs by more than the tolerance.
     """
     observations, expected = read_golden(folder / GOLDEN, about["observation_size"], about["action_size"])
-    actions = act(observations)
+    if about["history"]:
+        history = History(about["history"], about["observation_size"], about["start_action"])
+
+        def one(features: FloatArray) -> FloatArray:
+            action = act(features[None, :])
+            if action.shape != (1, expected.shape[1]):
+                raise _spoiled(folder / MODEL, f"gives {action.shape[-1]} actions and says {about['action_size']}")
+            return action[0]
+
+        _, actions = play(observations, episode_rows(about["history"]), history, one)
+    else:
+        actions = act(observations)
     if actions.shape != expected.shape:
         raise _spoiled(folder / MODEL, f"gives {actions.shape[-1]} actions and says {about['action_size']}")
     share = float(shares_of_bound(actions, expected, about["action_low"], about["action_high"]).max())

@@ -50,7 +50,7 @@ def check_source(code: str, header: str, name: str, weights: ActorWeights, refer
         source.with_suffix(".h").write_text(header, encoding="ascii")
         _run([compiler, "-std=c99", "-O2", "-shared", "-fPIC", "-o", str(library), str(source), "-lm"])
         _run([compiler, "-std=c99", "-Os", "-c", "-o", str(compiled), str(source)])
-        actions = _actions(library, reference.observations, weights.sizes[-1])
+        actions = _actions(library, reference.observations, weights)
         code_bytes = _code_bytes(compiled)
     low, high = np.array(weights.action_low), np.array(weights.action_high)
     if not ((actions >= low) & (actions <= high)).all():
@@ -62,19 +62,31 @@ def check_source(code: str, header: str, name: str, weights: ActorWeights, refer
     return Check(compiler, largest, code_bytes)
 
 
-def _actions(library: Path, observations: FloatArray, action_size: int) -> FloatArray:
-    """(rows, n) to (rows, m) by the library's edgedst_act."""
+def _actions(library: Path, features: FloatArray, weights: ActorWeights) -> FloatArray:
+    """(rows, N) to (rows, m) by the library's edgedst_act; with a history each row is told it step by step."""
     try:
-        act = ctypes.CDLL(str(library)).edgedst_act
+        loaded = ctypes.CDLL(str(library))
+        act = loaded.edgedst_act
     except OSError as error:
         raise ExportError(
             f"The compiled actor cannot be loaded for its check ({error}). No file was written; where nothing in "
             f"`{library.parent.parent}` may be run, set TMPDIR to another folder."
         ) from error
     act.argtypes, act.restype = (_FLOATS, _FLOATS), None
-    actions: FloatArray = np.empty((len(observations), action_size), dtype=np.float32)
-    for observation, action in zip(observations, actions, strict=True):
-        act(observation.ctypes.data_as(_FLOATS), action.ctypes.data_as(_FLOATS))
+    actions: FloatArray = np.empty((len(features), weights.sizes[-1]), dtype=np.float32)
+    size, history = weights.observation_size, weights.history
+    for row, action in zip(features, actions, strict=True):
+        seen = row[: max(history, 1) * size].reshape(-1, size)[::-1].copy()  # the oldest one first
+        done = row[history * size :].reshape(-1, weights.sizes[-1])[::-1].copy() if history else row[:0]
+        if history:
+            loaded.edgedst_reset()
+            # The oldest action comes before the oldest observation: after one that is forgotten.
+            act(seen[0].ctypes.data_as(_FLOATS), action.ctypes.data_as(_FLOATS))
+            for applied, observation in zip(done[:-1], seen[:-1], strict=True):
+                loaded.edgedst_applied(applied.ctypes.data_as(_FLOATS))
+                act(observation.ctypes.data_as(_FLOATS), action.ctypes.data_as(_FLOATS))
+            loaded.edgedst_applied(done[-1].ctypes.data_as(_FLOATS))
+        act(seen[-1].ctypes.data_as(_FLOATS), action.ctypes.data_as(_FLOATS))
     return actions
 
 

@@ -24,6 +24,7 @@ import numpy.typing as npt
 import edgedst
 from edgedst.deploy.agreement import Reference, reference_actions
 from edgedst.deploy.c_check import COMPILERS, Check, check_source
+from edgedst.deploy.c_inputs import CInputs, inputs_in_c
 from edgedst.deploy.golden import write_golden
 from edgedst.deploy.packing import PackedLayer, Values, check_dtype, pack_layer, quantised
 from edgedst.deploy.writing import replacing, writing
@@ -32,6 +33,14 @@ from edgedst.runs.actor import ActorWeights, FloatArray
 
 PARTS = Path(__file__).with_name("actor_in_c")
 LINE_LENGTH = 100
+_HISTORY_SIZE = "#define EDGEDST_HISTORY {} /* observations and actions that it remembers */\n"
+_HISTORY_FUNCTIONS = """
+/* Forgets them: the next observation is an episode's first. Call it before each one, and after a pause. */
+void edgedst_reset(void);
+
+/* What was done instead of the last action, where a limit of yours changed it; within the bounds. */
+void edgedst_applied(const float *action);
+"""
 _C_TYPES = {"float32": "float", "float16": "uint16_t", "int8": "int8_t", "uint8": "uint8_t"}
 
 
@@ -81,7 +90,7 @@ def export_c(
     Args:
         weights: the trained actor.
         path: the .c file to write; older files there are replaced only by what passed.
-        recorded: (rows, n) float32 observations of the run, which the actor is checked on; may be empty.
+        recorded: (rows, N) float32 features of the run, which the actor is checked on; may be empty.
         dtype: what the weights are stored as, one of `packing.DTYPES`.
         golden: where golden pairs are to be; they are replaced together with the actor's files.
 
@@ -122,13 +131,12 @@ def check_name(path: Path) -> None:
 def build_source(weights: ActorWeights, name: str, dtype: str = "fp32") -> CSource:
     """The text of NAME.c and NAME.h; the same actor always gives the same bytes."""
     layers = [_CLayer.of(pack_layer(layer, dtype)) for layer in weights.layers]
+    inputs = inputs_in_c(weights, layers[0].packed.input_scales)
     scratch = _scratch(weights.sizes)
-    if layers[0].packed.input_scales is not None:
-        scratch["scaled"] = weights.sizes[0]
-    ram_bytes = 4 * sum(scratch.values())
-    weight_bytes = sum(array.nbytes for layer in layers for array in layer.arrays.values())
-    constant_bytes = weight_bytes + 8 * weights.sizes[-1]  # and the bounds
-    code = _code(weights, name, dtype, layers, scratch)
+    ram_bytes = 4 * (sum(scratch.values()) + sum(inputs.buffers.values()) + (1 if weights.history else 0))
+    arrays = [*inputs.constants.values(), *(array for layer in layers for array in layer.arrays.values())]
+    constant_bytes = sum(array.nbytes for array in arrays) + 8 * weights.sizes[-1]  # and the bounds
+    code = _code(weights, name, dtype, layers, inputs, scratch)
     header = _header(weights, name, dtype, constant_bytes, ram_bytes)
     # Both files carry the checksum of both, so that a compiler refuses the header of another export.
     checksum = f"0x{zlib.crc32((code + header).encode('ascii')):08x}"
@@ -155,13 +163,11 @@ class _CLayer:
 
     @property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """By field of layer_t, in its order; then what stands beside it."""
+        """By field of layer_t, in its order."""
         arrays: dict[str, npt.NDArray[Any]] = {"positions": self.positions, "values": self.values}
         if self.packed.scales is not None:
             arrays["scales"] = self.packed.scales
         arrays["bias"] = self.packed.bias
-        if self.packed.input_scales is not None:
-            arrays["input_scales"] = self.packed.input_scales
         return arrays
 
 
@@ -182,14 +188,18 @@ def _header(weights: ActorWeights, name: str, dtype: str, constant_bytes: int, r
         **{f"c_{key}": _c_string(text) for key, text in strings.items()},
         seed=weights.seed,
         step=weights.step,
-        observation_size=weights.sizes[0],
+        observation_size=weights.observation_size,
         action_size=weights.sizes[-1],
+        history_size=_HISTORY_SIZE.format(weights.history) if weights.history else "",
+        history_functions=_HISTORY_FUNCTIONS if weights.history else "",
         constant_bytes=constant_bytes,
         ram_bytes=ram_bytes,
     )
 
 
-def _code(weights: ActorWeights, name: str, dtype: str, layers: list[_CLayer], scratch: dict[str, int]) -> str:
+def _code(
+    weights: ActorWeights, name: str, dtype: str, layers: list[_CLayer], inputs: CInputs, scratch: dict[str, int]
+) -> str:
     scales, row_sum = "", "y[row] + layer->bias[row]"
     if dtype == "int8":
         scales = "\n  const float *scales; /* one a row */"
@@ -199,12 +209,14 @@ def _code(weights: ActorWeights, name: str, dtype: str, layers: list[_CLayer], s
         _bounds(weights),
         _part(f"weight_{dtype}.c"),
         _part("layer.c", scales=scales),
-        *(_constants(number, layer) for number, layer in enumerate(layers)),
+        *(_constants(number, layer, inputs) for number, layer in enumerate(layers)),
         *(_part(f"sum_{walk}.c") for walk in sorted({layer.walk for layer in layers})),
         *([_part("finish_hidden.c", sum=row_sum)] if len(layers) > 1 else []),
         # But for rounding an action is inside its bounds, and two comparisons take that away; a NaN passes them.
         _part("finish_actions.c", sum=row_sum),
-        _act(layers, scratch),
+        *([inputs.functions] if inputs.functions else []),
+        *([_part("history.c")] if weights.history else []),
+        _act(layers, inputs, scratch),
     ]
     return "\n".join(parts)
 
@@ -217,7 +229,7 @@ def _part(file: str, **values: Any) -> str:
 def _about(weights: ActorWeights, dtype: str, layers: list[_CLayer]) -> str:
     """Lines of a comment."""
     about = [
-        f"environment  {weights.environment}: {weights.sizes[0]} observations, {weights.sizes[-1]} actions",
+        f"environment  {weights.environment}: {weights.observation_size} observations, {weights.sizes[-1]} actions",
         f"trained      {weights.method}, seed {weights.seed}, {weights.step:,} steps, edgedst {weights.version}",
     ]
     if weights.evaluation_return is not None:
@@ -240,32 +252,30 @@ def _bounds(weights: ActorWeights) -> str:
     )
 
 
-def _constants(number: int, layer: _CLayer) -> str:
+def _constants(number: int, layer: _CLayer, inputs: CInputs) -> str:
     name = f"layer_{number}"
     fields = [str(layer.packed.in_features), str(layer.packed.out_features), str(len(layer.values))]
     texts = []
     for field, array in layer.arrays.items():
-        if field != "input_scales":
-            fields.append(f"{name}_{field}" if len(array) else "0")  # C99 has no array of length 0
+        fields.append(f"{name}_{field}" if len(array) else "0")  # C99 has no array of length 0
         if len(array):
             texts.append(_array(f"static const {_C_TYPES[array.dtype.name]} {name}_{field}[{len(array)}]", array))
+    if number == 0:
+        texts += [_array(f"static const float {kind}[{len(array)}]", array) for kind, array in inputs.constants.items()]
     return "\n".join([*texts, f"static const layer_t {name} = {{{', '.join(fields)}}};\n"])
 
 
-def _act(layers: list[_CLayer], scratch: dict[str, int]) -> str:
-    buffers = "".join(f"static float {name}[{floats}];\n" for name, floats in scratch.items())
-    lines, x = [], "obs"
-    if "scaled" in scratch:
-        lines.append(
-            "  for (int32_t i = 0; i < EDGEDST_OBSERVATION_SIZE; i++) scaled[i] = obs[i] * layer_0_input_scales[i];"
-        )
-        x = "scaled"
+def _act(layers: list[_CLayer], inputs: CInputs, scratch: dict[str, int]) -> str:
+    own = {name: floats for name, floats in inputs.buffers.items() if name != "memory"}  # history.c's
+    buffers = "".join(f"static float {name}[{floats}];\n" for name, floats in (scratch | own).items())
+    lines, x = list(inputs.before), inputs.x
     for number, layer in enumerate(layers):
         last = number == len(layers) - 1
         y = "action" if last else f"scratch_{number % 2}"
         finish = f"finish_actions(&layer_{number}, {y}, spoiled)" if last else f"finish_hidden(&layer_{number}, {y})"
         lines += [f"  sum_{layer.walk}(&layer_{number}, {x}, {y});", f"  {finish};"]
         x = y
+    lines += inputs.after
     return _part("act.c", buffers=buffers, layers="\n".join(lines))
 
 

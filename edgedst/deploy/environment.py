@@ -13,7 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from edgedst.config import TrainConfig, arguments
+from edgedst.config import TrainConfig, arguments, disturbing
+from edgedst.disturbances import NAMES, in_use
 from edgedst.envs import Environment, registry
 from edgedst.errors import CheckpointError, ConfigError
 from edgedst.files import is_robot_file
@@ -71,18 +72,68 @@ def chosen_arguments(run: Path | None, environment: str, typed: dict[str, Any] |
     Raises:
         CheckpointError: the run's config.toml cannot be read.
     """
-    path = run / "config.toml" if run else None
-    if typed is not None or path is None or not os.path.isfile(path):  # noqa: PTH113  # pathlib may raise
+    if typed is not None or run is None:
         return typed or {}
     try:
-        settings = TrainConfig.load(path, pipe=False)
-        if settings.get("env", TrainConfig().env) != environment:
-            return {}
-        return arguments(settings.get("env_kwargs", {}), f"`{path}`")
+        return arguments(_settings(run, environment).get("env_kwargs", {}), f"`{run / 'config.toml'}`")
     except ConfigError as error:
         raise CheckpointError(
             f"{error} What the environment was made with is not known: say it, `--env-kwargs '{{}}'` for nothing."
         ) from error
+
+
+def chosen_disturbances(
+    run: Path | None, environment: str, typed: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What delays, disturbs and randomises the environment: what the user typed, else what a run was trained with.
+
+    Args:
+        run: its folder; None: a file is played, which names nothing of the kind.
+        environment: that is played; a run's are of its own only.
+        typed: settings by name; a None of them was not typed.
+
+    Returns:
+        For `registry.locate`; and a sentence for the user where the run's own are among them.
+
+    Raises:
+        ConfigError: one of those that were typed cannot be read.
+        CheckpointError: the run's config.toml cannot be read.
+    """
+    chosen = disturbing(typed or {}, "The call")
+    if run is None or len(chosen) == len(NAMES):
+        return chosen, ()
+    try:
+        trained = disturbing(_settings(run, environment), f"`{run / 'config.toml'}`")
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{error} What disturbed the environment is not known: say it, `--action-delay 0 --observation-noise 0 "
+            "--randomize none` for nothing."
+        ) from error
+    own = [name for name in in_use(**trained) if name not in chosen]
+    if not own:
+        return chosen, ()
+    options = {name: f"--{name.replace('_', '-')}" for name in own}
+    told = " ".join(f"{option} {_typed(trained[name])}" for name, option in options.items())
+    without = " ".join(f"{option} {'none' if name == 'randomize' else 0}" for name, option in options.items())
+    return {**trained, **chosen}, (f"Played as it was trained, with `{told}`; `{without}` plays without.",)
+
+
+def _typed(value: Any) -> str:
+    """A setting's value as it is typed."""
+    return ",".join(f"{item:g}" for item in value) if isinstance(value, list) else str(value)
+
+
+def _settings(run: Path, environment: str) -> dict[str, Any]:
+    """The settings of a run whose environment this is; none of another one's, and none where they were not kept.
+
+    Raises:
+        ConfigError: its config.toml cannot be read.
+    """
+    path = run / "config.toml"
+    if not os.path.isfile(path):  # noqa: PTH113  # pathlib may raise
+        return {}
+    settings = TrainConfig.load(path, pipe=False)
+    return settings if settings.get("env", TrainConfig().env) == environment else {}
 
 
 def _installed(module: str) -> bool:
@@ -99,7 +150,10 @@ def _installed(module: str) -> bool:
 
 @contextmanager
 def open_environment(
-    env_id: str, max_episode_steps: int | None = None, kwargs: dict[str, Any] | None = None
+    env_id: str,
+    max_episode_steps: int | None = None,
+    kwargs: dict[str, Any] | None = None,
+    disturbances: dict[str, Any] | None = None,
 ) -> Iterator[Environment]:
     """An environment that is closed at the end of the block: also after an error, Ctrl-C, SIGTERM or a lost terminal.
 
@@ -109,7 +163,7 @@ def open_environment(
         What `registry.locate` and `registry.make` raise.
         SystemExit: after SIGTERM or SIGHUP, with the exit code that a shell gives them.
     """
-    spec = registry.locate(env_id, max_episode_steps=max_episode_steps, kwargs=kwargs)
+    spec = registry.locate(env_id, max_episode_steps=max_episode_steps, kwargs=kwargs, disturbances=disturbances)
     try:
         with _Signals() as signals:
             host = registry.make(spec)

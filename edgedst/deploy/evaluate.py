@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ import numpy as np
 
 from edgedst.deploy.actor import Actor
 from edgedst.deploy.bundle import ROBOT
-from edgedst.deploy.environment import chosen_arguments, chosen_environment, open_environment, trained_environment
+from edgedst.deploy.environment import (
+    chosen_arguments,
+    chosen_disturbances,
+    chosen_environment,
+    open_environment,
+    trained_environment,
+)
 from edgedst.envs import EPISODE_STEPS
 from edgedst.errors import CheckpointError, ConfigError
 from edgedst.files import is_robot_file
@@ -49,6 +56,9 @@ def evaluate(
     env: str | None = None,
     max_episode_steps: int | None = None,
     env_kwargs: dict[str, Any] | None = None,
+    action_delay: str | int | None = None,
+    observation_noise: float | Sequence[float] | None = None,
+    randomize: str | None = None,
 ) -> Evaluation:
     """Play `episodes` episodes with the actor of a run folder, an .onnx file or a bundle.
 
@@ -62,6 +72,9 @@ def evaluate(
         env: the environment, instead of the one that the target names.
         max_episode_steps: replaces the task's own time limit.
         env_kwargs: arguments of the environment; None: those that a run was trained with, and none for a file.
+        action_delay: as the setting; None: that of a run, and none for a file. So are the next two.
+        observation_noise: as the setting; 0 is none.
+        randomize: as the setting; "none" is none.
 
     Raises:
         ConfigError: when `checkpoint` is neither, or given for a file; or the target names a module or a robot.py, see
@@ -75,7 +88,10 @@ def evaluate(
     recorded = trained_environment(run, actor.environment) if run else _of_kit(target, actor.environment)
     environment = chosen_environment(recorded, env, of_run=run is not None)
     kwargs = chosen_arguments(run, environment, env_kwargs)
-    return _play(f"`{target}`", actor, environment, episodes, seed, max_episode_steps, kwargs)
+    typed = {"action_delay": action_delay, "observation_noise": observation_noise, "randomize": randomize}
+    disturbed, notes = chosen_disturbances(run, environment, typed)
+    played = play(f"`{target}`", actor, environment, episodes, seed, max_episode_steps, kwargs, disturbed)
+    return replace(played, notes=(*notes, *played.notes))
 
 
 def _of_kit(target: Path, recorded: str) -> str:
@@ -90,16 +106,18 @@ def evaluate_actor(
     seed: int = 0,
     environment: str | None = None,
     env_kwargs: dict[str, Any] | None = None,
+    disturbances: dict[str, Any] | None = None,
 ) -> Evaluation:
     """`evaluate` of an actor that was read already, by the native core.
 
     Raises:
         CheckpointError, UnknownEnvironment, EnvironmentFault: as `evaluate`.
     """
-    return _play("this run", Actor.of(weights), environment or weights.environment, episodes, seed, None, env_kwargs)
+    played = environment or weights.environment
+    return play("this run", Actor.of(weights), played, episodes, seed, None, env_kwargs, disturbances)
 
 
-def _play(
+def play(
     named: str,
     actor: Actor,
     environment: str,
@@ -107,7 +125,13 @@ def _play(
     seed: int,
     max_episode_steps: int | None,
     kwargs: dict[str, Any] | None,
+    disturbances: dict[str, Any] | None = None,
 ) -> Evaluation:
+    """`evaluate` of any actor; `named` is where it comes from, for sentences.
+
+    Raises:
+        CheckpointError, UnknownEnvironment, EnvironmentFault: as `evaluate`.
+    """
     if episodes < 1:
         raise ConfigError(f"`--episodes` is {episodes}. Expected 1 or more.")
     if not 0 <= seed <= LARGEST_SEED + 1 - episodes:
@@ -118,7 +142,7 @@ def _play(
         raise ConfigError(f"`--max-episode-steps` is {max_episode_steps}. Expected 1 to {LARGEST_SEED}.")
     sizes = (actor.observation_size, actor.action_size)
     returns, lengths, unfinished = [], [], 0
-    with open_environment(environment, max_episode_steps, kwargs) as host:
+    with open_environment(environment, max_episode_steps, kwargs, disturbances) as host:
         if (host.observation_size, host.action_size) != sizes:
             raise CheckpointError(
                 f"The actor in {named} takes {sizes[0]} observations and gives {sizes[1]} actions; `{environment}` has "
@@ -131,10 +155,13 @@ def _play(
         action_values = np.asarray(action_view)
         for episode in range(episodes):
             host.reset(seed + episode)
+            actor.reset()
             episode_return, steps, over = 0.0, 0, False
             while not over and steps < most_steps:
                 action_values[:] = actor.act(host.observation)
                 reward, terminated, truncated = host.step(action_view)
+                if host.applied is not None:
+                    actor.applied(host.applied)
                 episode_return += reward
                 steps += 1
                 over = terminated or truncated

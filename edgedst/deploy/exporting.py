@@ -11,7 +11,7 @@ from typing import Any
 from edgedst.deploy.agreement import RECORDED_ROWS, Reference, movements
 from edgedst.deploy.bundle import C_SOURCE, GOLDEN, MODEL, add_kit, bundle_place, rate_for
 from edgedst.deploy.c_source import export_c
-from edgedst.deploy.environment import chosen_arguments, chosen_environment
+from edgedst.deploy.environment import chosen_arguments, chosen_disturbances, chosen_environment
 from edgedst.deploy.onnx import Format, export_actor
 from edgedst.deploy.return_drop import ReturnDrop, check_return_drop, parse_share
 from edgedst.deploy.robot_file import robot_file
@@ -21,7 +21,7 @@ from edgedst.files import is_robot_file
 from edgedst.launch.board import asked_board
 from edgedst.runs.actor import ActorWeights, FloatArray, best_evaluation, read_actor
 from edgedst.runs.find import newest_run
-from edgedst.runs.recorded import recorded_observations
+from edgedst.runs.recorded import recorded_features
 
 _DTYPES = {"float32": "fp32", "float16": "fp16"}  # as the replay's are spelt, and as exported files name them
 
@@ -51,11 +51,8 @@ class Request:
 
     @cached_property
     def recorded(self) -> FloatArray:
-        """Observations of its replay."""
-        actor = self.actor
-        return recorded_observations(
-            self.folder, RECORDED_ROWS, actor.sizes[0], actor.sizes[-1], actor.observation_bounds
-        )
+        """What it would have taken at steps of its replay."""
+        return recorded_features(self.folder, RECORDED_ROWS, self.actor)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -157,6 +154,7 @@ def export_bundle(request: Request, path: Path, device: str | None, rate: float 
 def _write_onnx(request: Request, path: Path, golden: Path | None) -> Written:
     actor, format = request.actor, request.format
     drops: list[ReturnDrop] = []
+    told: list[str] = []  # of how they were played
     accept = None
     if request.max_return_drop is not None:
         limit = parse_share(request.max_return_drop)
@@ -168,7 +166,9 @@ def _write_onnx(request: Request, path: Path, golden: Path | None) -> Written:
         played = chosen_environment(actor.environment, request.env, of_run=True)
 
         def accept(file: Path) -> None:
-            drops.append(check_return_drop(actor, file, limit, request.episodes, played, request.arguments))
+            disturbed, notes = chosen_disturbances(request.folder, played)
+            drops.append(check_return_drop(actor, file, limit, request.episodes, played, request.arguments, disturbed))
+            told.extend(notes)
 
     exported = export_actor(actor, path, request.recorded, format, accept, golden)
     encodings = ", ".join(layer["encoding"] for layer in exported.about["layers"])
@@ -179,7 +179,7 @@ def _write_onnx(request: Request, path: Path, golden: Path | None) -> Written:
         f"{format.weights} {format.dtype} ({encodings}), opset {format.opset}",
         *exported.parity.told,
         *_moved(actor, format.dtype, exported.parity.reference),
-        *(line for drop in drops for line in (f"return: {drop.told}", *drop.exported.notes)),
+        *(line for drop in drops for line in (f"return: {drop.told}", *told, *drop.exported.notes)),
     ]
     return Written(lines, size, exported.pairs)
 

@@ -17,26 +17,28 @@ LOG_STD_BOUNDS = (-20.0, 2.0)  # SAC's log sigma is clamped to these in training
 
 
 class NativeActor:
-    """Packed sparse actor; actions come in the environment's units."""
+    """Packed sparse actor; features come and actions go in the environment's units. It remembers nothing."""
 
     def __init__(self, weights: ActorWeights, batch_size: int = 64) -> None:
-        """Pack the checkpoint's actor. `batch_size` is how many observations `actions` takes at once."""
+        """Pack the checkpoint's actor. `batch_size` is how many rows `actions` takes at once."""
         self.weights = weights
         self._network = _Network(weights.layers, "tanh", batch_size)
 
-    def act(self, observation: Buffer) -> FloatArray:
-        """One observation, (n,) float64, to one action, (m,) float32: batch size 1, as on the device."""
-        return self.weights.to_environment_units(self._network.act(observation))
+    def act(self, features: Buffer) -> FloatArray:
+        """(N,) float64 features to (m,) float32, an action: batch size 1, as on the device."""
+        if self.weights.centre is not None or self.weights.observation_clip is not None:
+            features = self.weights.inputs(np.asarray(features)).data
+        return self.weights.to_environment_units(self._network.act(features))
 
-    def actions(self, observations: FloatArray) -> FloatArray:
-        """(B, n) to (B, m), through the batched forward that training uses; any B."""
-        return self.weights.to_environment_units(self._network.forward(observations))
+    def actions(self, features: FloatArray) -> FloatArray:
+        """(B, N) to (B, m), through the batched forward that training uses; any B."""
+        return self.weights.to_environment_units(self._network.forward(self.weights.inputs(features)))
 
 
-def native_log_std(weights: ActorWeights, head: ActorLayer, observations: FloatArray) -> FloatArray:
-    """(B, n) to (B, m): log sigma of SAC's Gaussian before tanh, by its `log_std_head`, clamped as in training."""
+def native_log_std(weights: ActorWeights, head: ActorLayer, features: FloatArray) -> FloatArray:
+    """(B, N) to (B, m): log sigma of SAC's Gaussian before tanh, by its `log_std_head`, clamped as in training."""
     network = _Network((*weights.layers[:-1], head), "linear", 64)
-    return network.forward(observations).clip(*LOG_STD_BOUNDS)
+    return network.forward(weights.inputs(features)).clip(*LOG_STD_BOUNDS)
 
 
 class _Network:

@@ -1,4 +1,4 @@
-"""Writes an actor as ONNX: `obs` [batch, n] float32 in, `actions` [batch, m] float32 out, in the environment's units.
+"""Writes an actor as ONNX: `obs` [batch, N] float32 in, `actions` [batch, m] float32 out, in the environment's units.
 
 Only standard operators; how the weights are written is `onnx_weights`'s, and what is checked before the file gets its
 name is `parity`'s. `export/ONNX.md` is the contract with whoever runs the file.
@@ -82,7 +82,7 @@ def export_actor(
     Args:
         weights: the trained actor.
         path: the .onnx file to write; an older one there is replaced only by a file that passed.
-        recorded: (rows, n) float32 observations of the run, which the exported actor is checked on; may be empty.
+        recorded: (rows, N) float32 features of the run, which the exported actor is checked on; may be empty.
         format: how it is written.
         accept: asked last, with the file under its temporary name; raises an EdgedstError to refuse it.
         golden: where golden pairs are to be; they are replaced together with the file.
@@ -115,7 +115,7 @@ def build_model(weights: ActorWeights, format: Format = Format()) -> ModelProto:
     if head is not None:
         layers["log_std"] = head
     encodings = add_weights(graph, layers, format.weights, format.dtype)
-    x = "obs"
+    x = _inputs(graph, weights)
     for number in range(len(weights.layers)):
         last = number == len(weights.layers) - 1
         if last and head is not None:
@@ -154,6 +154,18 @@ def build_model(weights: ActorWeights, format: Format = Format()) -> ModelProto:
     return model
 
 
+def _inputs(graph: Graph, weights: ActorWeights) -> str:
+    """What the first layer takes: the features themselves, or less their centre, and clipped."""
+    x = "obs"
+    if weights.centre is not None:
+        x = graph.node("Sub", [x, graph.constant("centre", np.array(weights.centre, np.float32))], "centred")
+    if weights.input_clip is not None:
+        low, high = weights.input_clip
+        at_least = graph.node("Max", [x, graph.constant("inputs.low", low)], "at_least")
+        x = graph.node("Min", [at_least, graph.constant("inputs.high", high)], "inputs")
+    return x
+
+
 def _gemm(graph: Graph, x: str, layer: str, output: str) -> str:
     return graph.node("Gemm", [x, f"{layer}.weight", f"{layer}.bias"], output, transB=1)
 
@@ -168,6 +180,11 @@ def metadata(weights: ActorWeights, format: Format, encodings: list[str]) -> dic
 
     `encodings` are those of the layers, in their order; a head of log sigma comes last and is left out.
     """
+    in_use: dict[str, Any] = {}
+    if weights.observation_clip is not None:
+        in_use["clip_low"], in_use["clip_high"] = map(list, weights.observation_clip)
+    if weights.history:
+        in_use |= {"history": weights.history, "start_action": weights.start_action.tolist()}
     return {
         "format": FORMAT,
         "edgedst": weights.version,
@@ -176,7 +193,8 @@ def metadata(weights: ActorWeights, format: Format, encodings: list[str]) -> dic
         "seed": weights.seed,
         "step": weights.step,
         "checkpoint": weights.checkpoint,
-        "observation_size": weights.sizes[0],
+        "observation_size": weights.observation_size,
+        **in_use,
         "action_size": weights.sizes[-1],
         "action_low": list(weights.action_low),
         "action_high": list(weights.action_high),

@@ -49,7 +49,7 @@ def check_parity(path: Path, weights: ActorWeights, recorded: FloatArray, sparse
     Args:
         path: the ONNX file.
         weights: the actor with the weights that the file stands for; with a `log_std_head` that output is checked too.
-        recorded: (rows, n) float32; the first rows are used.
+        recorded: (rows, N) float32 features; the first rows are used.
         sparse: the file has sparse initialisers, which onnx's shape inference and reference evaluator cannot read:
             then the checker checks the structure alone and onnxruntime alone is asked.
 

@@ -55,6 +55,7 @@ def check_return_drop(
     episodes: int,
     environment: str | None = None,
     env_kwargs: dict[str, Any] | None = None,
+    disturbances: dict[str, Any] | None = None,
 ) -> ReturnDrop:
     """Play the float32 actor natively and the ONNX file made from it through onnxruntime, so many episodes each.
 
@@ -67,8 +68,8 @@ def check_return_drop(
     """
     played = environment or weights.environment
     drop = ReturnDrop(
-        evaluate_actor(weights, episodes, environment=played, env_kwargs=env_kwargs),
-        evaluate(path, episodes, env=played, env_kwargs=env_kwargs),
+        evaluate_actor(weights, episodes, environment=played, env_kwargs=env_kwargs, disturbances=disturbances),
+        evaluate(path, episodes, env=played, env_kwargs=env_kwargs, **(disturbances or {})),
     )
     if not drop.lost <= limit * abs(drop.trained.mean):
         raise ExportError(

@@ -105,9 +105,9 @@ def _imported_from_beside(path: str, content: bytes) -> Iterator[str]:
 def _check_fits(robot: Robot, weights: ActorWeights) -> None:
     """Refuse a robot.py of other sizes or bounds than those that the actor was trained with."""
     observation_size, action_size = len(robot.observation_names), len(robot.action_names)
-    if (observation_size, action_size) != (weights.sizes[0], weights.sizes[-1]):
+    if (observation_size, action_size) != (weights.observation_size, weights.sizes[-1]):
         raise ConfigError(
-            f"The actor takes {weights.sizes[0]} observations and gives {weights.sizes[-1]} actions; `{robot.path}` "
+            f"The actor takes {weights.observation_size} observations and gives {weights.sizes[-1]} actions; `{robot.path}` "
             f"has {observation_size} and {action_size}. Name the file that trained it."
         )
     _check_same("ACTION", robot, (robot.action_low, robot.action_high), (weights.action_low, weights.action_high))

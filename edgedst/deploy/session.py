@@ -25,7 +25,22 @@ METADATA_KEY, CHECKSUM = "edgedst", "sha256"
 UNSEALED = "0" * 64  # the checksum is of the file with these digits in its place
 # What `onnx` and `onnx_weights` write, and nothing that could loop, read another file or go on for ever.
 OPERATORS = {
-    *("Gemm", "Relu", "Tanh", "Clip", "Mul", "Add", "Cast", "CumSum", "BitShift", "Reshape", "NonZero"),
+    *(
+        "Gemm",
+        "Relu",
+        "Tanh",
+        "Clip",
+        "Mul",
+        "Add",
+        "Sub",
+        "Max",
+        "Min",
+        "Cast",
+        "CumSum",
+        "BitShift",
+        "Reshape",
+        "NonZero",
+    ),
     *("ConstantOfShape", "ScatterElements", "Split"),
 }
 # Of the files that were written before there was a checksum. Any other key beside a missing one: the key is damaged.
@@ -33,6 +48,9 @@ KEYS_BEFORE = {
     *("format", "edgedst", "environment", "method", "seed", "step", "checkpoint", "observation_size", "action_size"),
     *("action_low", "action_high", "log_std", "weights", "dtype", "layers", "evaluation_return", "evaluation_sd"),
 }
+
+# Only where the actor has a normaliser, or a history.
+KEYS_IN_USE = {"clip_low", "clip_high", "history", "start_action"}
 
 
 class Runs(Protocol):
@@ -88,9 +106,9 @@ def open_checked(path: Path) -> tuple[onnxruntime.InferenceSession, dict[str, An
         checksum = str(about[CHECKSUM])
         if len(checksum) != len(UNSEALED) or not checksum.isalnum() or _digest(content, checksum) != checksum:
             raise _changed(path, "its checksum is another one")
-    elif unknown := about.keys() - KEYS_BEFORE:
+    elif unknown := about.keys() - KEYS_BEFORE - KEYS_IN_USE:
         raise _changed(path, f"it has no checksum, and its metadata has {', '.join(map(repr, sorted(unknown)))}")
-    _check_graph(model.graph, about["observation_size"], path)
+    _check_graph(model.graph, about, path)
     if model.functions:
         raise _changed(path, "it has functions of its own")
     return open_session(path, content), about
@@ -118,7 +136,8 @@ def _about(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
         about["environment"] = environment_id(about["environment"])
         for key in ("observation_size", "action_size"):
             about[key] = whole(about[key], 1)
-        for key in ("action_low", "action_high"):
+        about["history"] = whole(about["history"], 1) if "history" in about else 0
+        for key in ("action_low", "action_high", *(["start_action"] if about["history"] else [])):
             about[key] = [finite(bound) for bound in about[key]]
             if len(about[key]) != about["action_size"]:
                 raise ValueError(f"{key} has {len(about[key])} numbers for {about['action_size']} actions")
@@ -131,7 +150,13 @@ def _about(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
     return about
 
 
-def _check_graph(graph: onnx.GraphProto, observation_size: int, path: Path) -> None:
+def features_of(about: dict[str, Any]) -> int:
+    """How many numbers a file takes at a step, by its metadata: N."""
+    size: int = about["observation_size"]
+    return about["history"] * (size + about["action_size"]) if about["history"] else size
+
+
+def _check_graph(graph: onnx.GraphProto, about: dict[str, Any], path: Path) -> None:
     """Refuse what edgedst does not write, since a checksum proves no origin."""
     foreign = {node.op_type for node in graph.node if node.domain or node.op_type not in OPERATORS}
     if foreign:
@@ -148,8 +173,8 @@ def _check_graph(graph: onnx.GraphProto, observation_size: int, path: Path) -> N
         raise _changed(path, f"its graph is none of an actor's: {first_line(error)}") from error
     if not 0 <= places <= LARGEST_BYTES // 4:
         raise _changed(path, f"its weights unpack to {places:,} numbers")
-    if wide != observation_size:
-        raise _changed(path, f"it says that it takes {observation_size} observations, and takes {wide}")
+    if wide != features_of(about):
+        raise _changed(path, f"it says that it takes {features_of(about)} observations, and takes {wide}")
 
 
 def _cannot_load(what: str, path: Path, error: Exception) -> ExportError:
@@ -166,13 +191,13 @@ def _changed(path: Path, how: str) -> CheckpointError:
 def run_in_batches(
     runner: Runs, observations: FloatArray, batch_size: int, outputs: Sequence[str] = ("actions",)
 ) -> list[FloatArray]:
-    """(rows, n) to (rows, m) of each output, `batch_size` rows a call."""
+    """(rows, N) to (rows, m) of each output, `batch_size` rows a call."""
     parts = [run(runner, observations[i : i + batch_size], outputs) for i in range(0, len(observations), batch_size)]
     return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
 
 
 def run(runner: Runs, observations: FloatArray, outputs: Sequence[str] = ("actions",)) -> list[FloatArray]:
-    """One call: (B, n) to (B, m) of each output.
+    """One call: (B, N) to (B, m) of each output.
 
     Raises:
         ExportError: when the file cannot be run.

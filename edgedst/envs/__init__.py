@@ -33,6 +33,8 @@ class Environment:
     observation_high: "tuple[float, ...] | None" = None
     growth_beside = 0  # bytes that `memory_beside` may grow by
     observation: "memoryview[float]"  # format 'd', (observation_size,)
+    # (action_size,) what the last step did instead of the action that it was given; None: that action.
+    applied: "Sequence[float] | None" = None
     # (index, value) of observations that never move, by the task's definition: the replay need not store them.
     constants: "list[tuple[int, float]]" = []  # noqa: RUF012  # the lean trainer does without typing.ClassVar
 

@@ -3,16 +3,20 @@
 from edgedst import core
 from edgedst.envs import Environment, check_finite
 from edgedst.envs.tasks import NATIVE_TASKS
-from edgedst.errors import CheckpointError, EnvironmentFault, SimulatorMismatch
+from edgedst.errors import CheckpointError, ConfigError, EnvironmentFault, SimulatorMismatch
+
+FACTOR_STREAM = 2**32 - 2  # of the episode's seed: the reset's noise and a disturbance draw from others
 
 
 class MujocoEnvironment(Environment):
     """A task of `NATIVE_TASKS`, equal to gymnasium's bit for bit from the same state and actions.
 
-    Only `reset` differs: its noise comes from the core's counter-based generator, not NumPy's.
+    Only `reset` differs: its noise comes from the core's counter-based generator, not NumPy's. And where `randomize`
+    says so, an episode has other frictions, masses, ...: `disturbances.in_use` tells what it holds.
 
     Raises:
         SimulatorMismatch: the installed MuJoCo cannot be loaded, or its self-check failed.
+        ConfigError: `randomize` would multiply nothing.
     """
 
     native = True
@@ -24,12 +28,22 @@ class MujocoEnvironment(Environment):
         model_file: str,
         state_bits: dict[str, int],
         max_episode_steps: int | None = None,
+        randomize: "dict[str, list[float]] | None" = None,
     ) -> None:
         task = NATIVE_TASKS[env_id]
+        factors = randomize or {}
         try:
-            self._host = core.MujocoHost(library, model_file, env_id, state_bits)
+            self._host = core.MujocoHost(library, model_file, env_id, state_bits, list(factors))
         except (OSError, ValueError, RuntimeError) as error:
             raise SimulatorMismatch(str(error)) from error
+        if idle := self._host.idle_factors:
+            raise ConfigError(
+                f"`randomize` has {idle[0]}, and every number of {env_id}'s model that it would multiply is 0. Leave "
+                "it out."
+            )
+        self._ranges = list(factors.values())
+        self._draws = memoryview(bytearray(4 * len(factors))).cast("f")
+        self._factors = memoryview(bytearray(8 * len(factors))).cast("d")
         self._host.take_warnings()  # what the XML loader says of gymnasium's files is not the user's to mend
         self.name = env_id
         self.observation_size = self._host.observation_size
@@ -47,6 +61,8 @@ class MujocoEnvironment(Environment):
         """Begin an episode from the task's initial state and noise of this seed."""
         self._episode_step = 0
         try:
+            if self._ranges:
+                self._draw(seed)
             self._host.reset(seed)
         except RuntimeError as error:
             raise EnvironmentFault(f"{self.name}: {error} (reset).") from error
@@ -70,14 +86,25 @@ class MujocoEnvironment(Environment):
         check_finite(self.name, self.observation, reward, self._episode_step, action)
         return reward, terminated, self._episode_step >= self._time_limit
 
+    def _draw(self, seed: int) -> None:
+        """The factors of an episode, and the model that they make."""
+        core.Random(seed, FACTOR_STREAM).uniform(self._draws, 0.0, 1.0)
+        for i, (low, high) in enumerate(self._ranges):
+            self._factors[i] = low + (high - low) * self._draws[i]
+        self._host.multiply(self._factors)
+
     def state(self) -> bytes:
-        """The episode's step count, then MuJoCo's whole integration state."""
-        return self._episode_step.to_bytes(4, "little") + self._host.state()
+        """The episode's step count, its factors, then MuJoCo's whole integration state."""
+        return self._episode_step.to_bytes(4, "little") + bytes(self._factors) + self._host.state()
 
     def set_state(self, state: bytes) -> None:
         """See `Environment.set_state`."""
+        behind = 4 + self._factors.nbytes
         try:
-            self._host.set_state(state[4:])
+            if self._ranges and len(state) > behind:  # else the host says that it is none
+                self._factors.cast("B")[:] = state[4:behind]
+                self._host.multiply(self._factors)
+            self._host.set_state(state[behind:])
         except ValueError as error:
             raise CheckpointError(str(error)) from error
         self._episode_step = int.from_bytes(state[:4], "little")

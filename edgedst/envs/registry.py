@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 def locate(
-    env_id: str, process: bool = False, max_episode_steps: int | None = None, kwargs: "dict[str, Any] | None" = None
+    env_id: str,
+    process: bool = False,
+    max_episode_steps: int | None = None,
+    kwargs: "dict[str, Any] | None" = None,
+    disturbances: "dict[str, Any] | None" = None,
 ) -> "Spec":
     """Describe the host of `env_id`, in values that JSON holds.
 
@@ -28,18 +32,25 @@ def locate(
         max_episode_steps: replaces the task's own time limit.
         kwargs: arguments of the environment, values that JSON holds. The native tasks have none: with some, gymnasium
             makes them.
+        disturbances: settings of a simulator: those of action_delay, observation_noise and randomize that are not at
+            their defaults.
 
     Raises:
+        ConfigError: the environment takes no such arguments or disturbances.
         UnknownEnvironment: no such task, where that can be told without importing gymnasium.
         SimulatorMismatch: a native task without an installed MuJoCo that can be read.
     """
+    disturbed = _in_use(**disturbances) if disturbances else {}
     if is_robot_file(env_id):
-        return _robot(env_id, process, max_episode_steps, kwargs)
+        return _robot(env_id, process, max_episode_steps, kwargs, disturbed)
     _refuse_malformed(env_id)
     _refuse_near_misses(env_id)
     common: Spec = {"env": env_id, "max_episode_steps": max_episode_steps}
     if kwargs:
         common["kwargs"] = kwargs
+    if process or env_id not in NATIVE_TASKS or kwargs:
+        _refuse_to_randomize(env_id, disturbed)
+    common |= disturbed
     if process:
         return {"host": "process", **common}
     if env_id not in NATIVE_TASKS or kwargs:
@@ -67,12 +78,27 @@ def make(spec: "Spec") -> Environment:
 
     Raises:
         UnknownEnvironment, UnsupportedSpace, SimulatorMismatch, EnvironmentFault: as the host says.
+        ConfigError: it cannot be disturbed so.
     """
+    host = _make_host(spec)
+    if "action_delay" not in spec and "observation_noise" not in spec:
+        return host
+    from edgedst.envs.disturbed import DisturbedEnvironment
+
+    try:
+        return DisturbedEnvironment(host, spec.get("action_delay", (0, 0)), spec.get("observation_noise", ()))
+    except ConfigError:
+        host.close()
+        raise
+
+
+def _make_host(spec: "Spec") -> Environment:
     limit, kwargs = spec.get("max_episode_steps"), spec.get("kwargs")
     if spec["host"] == "mujoco":
         from edgedst.envs.mujoco import MujocoEnvironment
 
-        return MujocoEnvironment(spec["env"], spec["library"], spec["model_file"], spec["state_bits"], limit)
+        model = (spec["library"], spec["model_file"], spec["state_bits"])
+        return MujocoEnvironment(spec["env"], *model, limit, spec.get("randomize"))
     if spec["host"] == "robot":
         from edgedst.envs.robot import RobotEnvironment
 
@@ -131,7 +157,15 @@ def read_state_bits(headers: str) -> dict[str, int]:
     return bits
 
 
-def _robot(path: str, process: bool, max_episode_steps: "int | None", kwargs: "dict[str, Any] | None") -> "Spec":
+def _in_use(**disturbances: "Any") -> "Spec":
+    from edgedst.disturbances import in_use  # the trainer does without: it has them as numbers
+
+    return in_use(**disturbances)
+
+
+def _robot(
+    path: str, process: bool, max_episode_steps: "int | None", kwargs: "dict[str, Any] | None", disturbed: "Spec"
+) -> "Spec":
     if not os.path.isfile(path):
         what = "is a folder" if os.path.isdir(path) else "does not exist"
         raise UnknownEnvironment(f"`{path}` {what}; a robot.py was expected. `edgedst init robot` writes one.")
@@ -139,7 +173,24 @@ def _robot(path: str, process: bool, max_episode_steps: "int | None", kwargs: "d
         raise ConfigError(f"`{path}` acts in a process of its own as it is: leave `--env-process` out.")
     if kwargs:
         raise ConfigError(f"`{path}` takes no arguments: leave `--env-kwargs` out, and write them into the file.")
+    if disturbed:
+        raise ConfigError(
+            f"`{next(iter(disturbed))}` is of simulators, and `{path}` is a machine, which has a delay, a noise and a "
+            "friction of its own: leave it out."
+        )
     return {"host": "robot", "env": path, "max_episode_steps": max_episode_steps}
+
+
+def _refuse_to_randomize(env_id: str, disturbed: "Spec") -> None:
+    """Where Gymnasium makes the task, its model is not ours to change."""
+    if "randomize" not in disturbed:
+        return
+    advice = "leave `--env-process` and `--env-kwargs` out."
+    if env_id not in NATIVE_TASKS:
+        advice = "give it other numbers with `--env-kwargs`, or let the task's own reset draw them."
+    raise ConfigError(
+        f"`randomize` multiplies numbers of a native MuJoCo task's model, and Gymnasium makes this `{env_id}`: {advice}"
+    )
 
 
 def _refuse_malformed(env_id: str) -> None:

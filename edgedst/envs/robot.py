@@ -279,7 +279,7 @@ class RobotEnvironment(Environment):
         before, taken = list(self.observation), list(action)
         self.robot.limit(taken, self._last)
         self.robot.apply(taken)
-        self._last = taken
+        self._last = self.applied = taken
         period = self.robot.period_ns
         self._due_ns += period
         late = monotonic_ns() - self._due_ns

@@ -18,7 +18,7 @@ from edgedst import errors, parse
 from edgedst.boards import Board
 from edgedst.budget.guard import memory
 from edgedst.child import tied
-from edgedst.config import TrainConfig
+from edgedst.config import TrainConfig, disturbing
 from edgedst.density import DENSE_METHODS
 from edgedst.envs import registry
 from edgedst.errors import ConfigError, CoreNotBuilt, EdgedstError, EnvironmentFault
@@ -33,6 +33,8 @@ _MAIN = "from {module} import main; sys.exit(main())"
 def start_training(*arguments: Any, **named: Any) -> None:
     """Become the trainer: this does not return. Arguments and errors are those of `trainer_command`."""
     argv, variables = trainer_command(*arguments, **{**named, "becomes_it": True})
+    for descriptor in inherited(argv):
+        os.set_inheritable(descriptor, True)
     if sys.stdout is not None:
         sys.stdout.flush()
     with signals_held_back():
@@ -50,7 +52,7 @@ def trainer_command(
     becomes_it: bool = False,
     **wishes: Any,
 ) -> tuple[list[str], dict[str, str]]:
-    """(argv, environment variables) of the process that trains.
+    """(argv, environment variables) of the process that trains. It has to inherit what `inherited` names.
 
     Args:
         typed: settings by name.
@@ -101,8 +103,6 @@ def trainer_command(
         resume=str(run.folder) if run else None,
         config_crc32=run.config_crc32 if run else None,
         extended_toml=run.extended_toml if run else None,
-        # The kernel's ru_maxrss survives exec, VmHWM does not: the summary tells both peaks.
-        front_end_peak_bytes=memory()[1] if becomes_it else 0,
         progress=progress,
         debug=debug,
         note="\n".join(note for note in notes if note),
@@ -110,6 +110,10 @@ def trainer_command(
         config_toml=f"# Board: {board.name}. {asked.why}\n{settings.toml()}",
         **wishes,
     )
+    if settings.prefill and run is None:  # a run that goes on has those rows in its replay
+        take_log(job, str(run_dir))
+    # The kernel's ru_maxrss survives exec, VmHWM does not: the summary tells both peaks.
+    job["front_end_peak_bytes"] = memory()[1] if becomes_it else 0
     return command(job, isa)
 
 
@@ -121,7 +125,10 @@ def make_plan(settings: TrainConfig, debug: bool = False) -> dict[str, Any]:
     Raises:
         EdgedstError: what the trainer refuses, and an environment that ends its process.
     """
-    arguments, variables = command(job_for(settings, plan_only=True, debug=debug))
+    job = job_for(settings, plan_only=True, debug=debug)
+    if settings.prefill:
+        take_log(job, os.environ.get("TMPDIR") or "/tmp", records=False)
+    arguments, variables = command(job)
     code, printed, said = run_trainer(arguments, variables, printed=True)
     # A Python environment may print before and after.
     ledgers = [told for line in printed.splitlines() if "planned_bytes" in (told := parse.json_object(line))]
@@ -130,31 +137,69 @@ def make_plan(settings: TrainConfig, debug: bool = False) -> dict[str, Any]:
     if code < 0 or not ledgers:
         how = f"was ended by signal {-code}" if code else "ended before it had a plan"
         raise EnvironmentFault(f"The process that makes {settings.env} and plans {how}: there is no plan.")
-    return ledgers[-1]
+    told = (job["prefill"] or {}).get("notes", [])
+    return {**ledgers[-1], "notes": [*told, *ledgers[-1]["notes"]]}
+
+
+def take_log(job: dict[str, Any], folder: str, records: bool = True) -> None:
+    """Read the log that a job's settings name, for the trainer: the job's `prefill`, and a note. See `log.read_log`.
+
+    Raises:
+        EdgedstError: the log cannot be read, or is not what the task needs.
+    """
+    from edgedst.launch.log import read_log
+
+    told = read_log(job, folder, records)
+    if "error" in told:
+        os.close(told["descriptor"])
+        raise error_of(told["error"])
+    job["prefill"] = told
+    job["note"] = "\n".join(text for text in (job["note"], *told["notes"]) if text)
+
+
+def inherited(arguments: list[str]) -> list[int]:
+    """The descriptors that a trainer's command line counts on: the file of a log that was read."""
+    prefill = json.loads(arguments[-1]).get("prefill")
+    return [prefill["descriptor"]] if prefill else []
 
 
 def run_trainer(
-    arguments: list[str], variables: dict[str, str], printed: bool = False, **options: Any
+    arguments: list[str],
+    variables: dict[str, str],
+    printed: bool = False,
+    pass_fds: tuple[int, ...] = (),
+    **options: Any,
 ) -> tuple[int, bytes, str]:
     """Start the trainer as a child and wait for it: (exit code, standard output, its last line on standard error).
 
     Other lines that it writes there are passed on. It is ended when the wait is, and when this process is gone: by
-    SIGTERM, at which it checkpoints.
+    SIGTERM, at which it checkpoints. What is `inherited` is closed here when it has begun.
 
     Args:
         arguments: of `command`.
         variables: likewise.
         printed: whether standard output is wanted; else it is this process's.
+        pass_fds: descriptors that it is to have, besides.
         options: of `subprocess.Popen`.
     """
     import tempfile  # it takes 0.7 MB, which the front end of `edgedst train` would count
 
     # Files, not pipes: a process that an environment leaves behind would hold a pipe's other end.
     with tempfile.TemporaryFile() as out_file, tempfile.TemporaryFile() as err_file:
-        with signals_held_back():
-            process = subprocess.Popen(
-                tied(arguments), env=variables, stdout=out_file if printed else None, stderr=err_file, **options
-            )
+        logs = inherited(arguments)
+        try:
+            with signals_held_back():
+                process = subprocess.Popen(
+                    tied(arguments),
+                    env=variables,
+                    stdout=out_file if printed else None,
+                    stderr=err_file,
+                    pass_fds=(*pass_fds, *logs),
+                    **options,
+                )
+        finally:
+            for descriptor in logs:
+                os.close(descriptor)
         try:
             process.wait()
         except BaseException:
@@ -202,7 +247,9 @@ def job_for(config: TrainConfig, note: str = "", board: Board | None = None, **r
         EdgedstError: what `registry.locate` raises for an environment that cannot be.
         EnergyUnavailable: the energy source that was asked for cannot be read.
     """
-    spec = registry.locate(config.env, config.env_process, config.max_episode_steps, config.settings()["env_kwargs"])
+    settings = config.settings()
+    where = (config.env, config.env_process, config.max_episode_steps)
+    spec = registry.locate(*where, settings["env_kwargs"], disturbing(settings))
     energy, energy_note = energy_spec(config, board)
     notes = [text for text in (preset_note(config), note, energy_note) if text]
     job: dict[str, Any] = {
@@ -213,9 +260,9 @@ def job_for(config: TrainConfig, note: str = "", board: Board | None = None, **r
         "progress": None,
         "debug": False,
     }
-    job |= {"stop_at_return": None, "stop_after_seconds": None, "told_to": None}
+    job |= {"stop_at_return": None, "stop_after_seconds": None, "told_to": None, "prefill": None}
     job |= {"note": "\n".join(notes), "front_end_peak_bytes": 0, "config_toml": config.toml(), **rest}
-    return {**job, "config": config.settings(), "spec": spec, "energy": energy}
+    return {**job, "config": settings, "spec": spec, "energy": energy}
 
 
 def command(job: dict[str, Any], isa: str | None = None) -> tuple[list[str], dict[str, str]]:
@@ -268,7 +315,7 @@ def energy_spec(config: TrainConfig, board: Board | None) -> tuple[dict[str, Any
 
 def preset_note(config: TrainConfig) -> str:
     """What a user should know when the task has no lambda1 of the paper's; empty when it has one."""
-    if config.lambda1 is not None or config.method in DENSE_METHODS:
+    if config.lambda1 is not None or config.sparsity is not None or config.method in DENSE_METHODS:
         return ""
     return (
         f"{config.env} has no lambda1 of the paper's: layer 1 takes the density of layer 2 (lambda2 = "

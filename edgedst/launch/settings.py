@@ -112,6 +112,10 @@ def combined(
             stale.append("lambda1")
         if typed.get("steps", base.steps) != base.steps:
             stale.append("topology_stop_steps")
+        if typed.get("sparsity") is not None:  # what the file says of the density does not hold beside what is typed
+            stale += ["lambda1", "lambda2"]
+        elif typed.keys() & {"lambda1", "lambda2"}:
+            stale.append("sparsity")
         settings = {name: value for name, value in settings.items() if name not in stale}
     usual = dict(usual or {})
     given = {**settings, **typed}
@@ -121,6 +125,8 @@ def combined(
         usual |= ROBOT.get(family(str(usual["method"])), {})
     if given.get("init_from") is not None:
         usual |= {**of_source, "start_steps": 0}  # its actor explores better than random actions do
+    if {**usual, **given}.get("sparsity") is not None:
+        usual = {name: value for name, value in usual.items() if name not in ("lambda1", "lambda2")}
     return TrainConfig.from_settings({**usual, **given}, "The command line").resolved()
 
 
@@ -133,13 +139,12 @@ def _shapes(init_from: str, given: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         init_from: the run's folder, or its checkpoint's.
-        given: settings that are given, and so need no usual one; nor does what says the same in another way.
+        given: settings that are given.
     """
     for folder in (Path(init_from), Path(init_from).parent):
         if (folder / "checkpoint" / "state.json").is_file() and (folder / "config.toml").is_file():
             path = folder / "config.toml"
             source = TrainConfig.from_settings(TrainConfig.load(path, pipe=False), f"`{path}`").resolved().settings()
-            other = {"sparsity": ("lambda1", "lambda2"), "lambda1": ("sparsity",), "lambda2": ("sparsity",)}
-            left_out = {name for one in given for name in other.get(one, ())}
+            left_out = ("sparsity",) if {"lambda1", "lambda2"} & {*given} else ()
             return {name: source[name] for name in _SHAPES if source[name] is not None and name not in left_out}
     return {}

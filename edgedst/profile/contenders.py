@@ -77,11 +77,12 @@ def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tupl
     """
     if is_robot_file(config.env) or config.hardware:
         hidden = ",".join(map(str, config.hidden))
+        density = f"--lambda2 {config.lambda2:g}" if config.sparsity is None else f"--sparsity {config.sparsity:g}"
         raise ConfigError(
             f"In a profile each contender trains from nothing, and each would move the machine of `{config.env}`. What "
             "an update costs depends on sizes alone: profile a simulator of similar ones, for example `edgedst profile "
-            f"--env InvertedPendulum-v4 --method {config.method} --hidden {hidden} --lambda2 {config.lambda2:g}` (4 "
-            "observations, 1 action)."
+            f"--env InvertedPendulum-v4 --method {config.method} --hidden {hidden} {density}` (4 observations, 1 "
+            "action)."
         )
     kind = family(config.method)
     if config.method in DENSE_METHODS:
@@ -108,7 +109,7 @@ def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tupl
                 f"`{name}` is edgedst's own, and PyTorch's contender does without: leave it out, or add "
                 f"`--against {DENSE}`."
             )
-    dense = replace(config, method=kind)
+    dense = replace(config, method=kind, sparsity=None)
     made = [Contender(SPARSE, f"edgedst {_upper(config.method)}", config)]
     missing = []
     if DENSE in against:

@@ -11,6 +11,7 @@ import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,23 +25,15 @@ from edgedst.config import METHODS
 from edgedst.density import family
 from edgedst.errors import CheckpointError, ConfigError, ExportError
 from edgedst.runs import state as states
+from edgedst.runs.inputs import Bounds, Units, read_inputs
 from edgedst.runs.reading import environment_id, finite, read_regular, reading, reason, version, whole
 
 FloatArray = npt.NDArray[np.float32]
-Bounds = tuple[tuple[float, ...], tuple[float, ...]]  # low, high
 Result = TypeVar("Result")
 
 _MOST_PLACES = 2**28  # of a layer; as a dense matrix they take 1 GB
 # What reading a file that somebody made may raise.
 _UNREADABLE = (ArithmeticError, KeyError, TypeError, ValueError, RecursionError)
-
-
-@dataclass(frozen=True, eq=False)
-class Units:
-    """What a layer's inputs are counted in, where that differs from one to the other."""
-
-    middle: npt.NDArray[np.float64]  # (I,): where a weight's rounding should do nothing
-    scales: FloatArray  # (I,): powers of two; weights divided by them are of one size, which is what few bits can store
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +82,9 @@ class ActorWeights:
     Of SAC's it is the policy without noise: the last layer has only the rows of the means. Those of log sigma are a
     layer of their own beside it, which takes the same features.
 
-    It takes observations as the environment gives them. A machine's were normalised in training; `_folded` put that
-    into the first layer.
+    The first layer takes `inputs(features)`. Features are in the environment's units: with a history of K the last K
+    observations, then the last K actions, each newest first; else the observation. What training made of them is in the
+    first layer (`inputs.py`).
     """
 
     environment: str
@@ -106,11 +100,49 @@ class ActorWeights:
     log_std_head: ActorLayer | None = None  # SAC's: log sigma, m outputs, not yet clamped
     checkpoint: str = "last"  # or "best"
     observation_bounds: Bounds | None = None  # that training took for -1 and 1; None: it took observations as they are
+    observation_clip: Bounds | None = None  # (n,) each, what a normaliser let through; None: there was none
+    history: int = 0  # K: how many observations and actions it takes; 0: the observation alone
+    centre: tuple[float, ...] | None = None  # (N,) float32 numbers, subtracted before the first layer; None: nothing
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Features per layer boundary, for example (17, 256, 256, 6)."""
         return (self.layers[0].in_features, *(layer.out_features for layer in self.layers))
+
+    @property
+    def observation_size(self) -> int:
+        """Of one observation: n. The first layer takes N features, which are n, or with a history K (n + m)."""
+        features, actions = self.sizes[0], self.sizes[-1]
+        return features // self.history - actions if self.history else features
+
+    @property
+    def start_action(self) -> FloatArray:
+        """(m,): what stands for the actions before an episode: the middle of the bounds."""
+        low, high = self.bounds_inside
+        middle: FloatArray = (low.astype(np.float64) / 2 + high.astype(np.float64) / 2).astype(np.float32)
+        return middle
+
+    @cached_property
+    def input_clip(self) -> tuple[FloatArray, FloatArray] | None:
+        """(N,) each: lowest and highest input of the first layer, whose past actions have no limit; None: no clip."""
+        if self.observation_clip is None:
+            return None
+        size, repeated = self.observation_size, max(self.history, 1)
+        centre = np.array(self.centre or [0.0] * size)[:size]
+        largest = np.full(self.history * self.sizes[-1], np.finfo(np.float32).max)
+        low, high = (
+            np.concatenate([np.tile(bound - centre, repeated), side * largest]).astype(np.float32)
+            for bound, side in zip(map(np.array, self.observation_clip), (-1, 1), strict=True)
+        )
+        return low, high
+
+    def inputs(self, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """(..., N) features to what the first layer takes of them, in their own precision."""
+        if self.centre is not None:
+            features = features - np.array(self.centre, dtype=np.float32)
+        if self.input_clip is not None:
+            features = features.clip(*self.input_clip)
+        return features
 
     @property
     def bounds_inside(self) -> tuple[FloatArray, FloatArray]:
@@ -209,17 +241,16 @@ def _read_actor(run: Path, state: dict[str, Any], checkpoint: str) -> ActorWeigh
     try:
         sizes = [whole(size, 1) for size in about["sizes"]["actor"]]
         layers = _actor_layers(tensors, sizes, path)
-        bounds = _observation_bounds(about, sizes[0])
-        if bounds is not None:
-            layers = (_folded(layers[0], bounds), *layers[1:])
-        log_std_head = None
         if about["method"] not in METHODS:
             raise ValueError(f"{about['method']!a:.100} is no method of this edgedst")
-        if family(about["method"]) == "sac":
+        stochastic = family(about["method"]) == "sac"
+        low, high = _action_bounds(about, sizes[-1] // 2 if stochastic else sizes[-1], path)
+        inputs = read_inputs(about, sizes[0], (low, high), path)
+        if inputs is not None:
+            layers = (inputs.fold(layers[0]), *layers[1:])
+        log_std_head = None
+        if stochastic:
             layers, log_std_head = _split_head(layers)
-            sizes = [*sizes[:-1], sizes[-1] // 2]
-        low = tuple(map(finite, about["action_low"]))
-        high = tuple(map(finite, about["action_high"]))
         actor = ActorWeights(
             environment=environment_id(about["env"]),
             method=about["method"],
@@ -233,7 +264,10 @@ def _read_actor(run: Path, state: dict[str, Any], checkpoint: str) -> ActorWeigh
             evaluation_sd=_finite_or_none(about.get("evaluation_sd")),
             log_std_head=log_std_head,
             checkpoint=checkpoint,
-            observation_bounds=bounds,
+            observation_bounds=inputs.observation_bounds if inputs else None,
+            observation_clip=inputs.observation_clip if inputs else None,
+            history=inputs.history if inputs else 0,
+            centre=inputs.centre if inputs else None,
         )
     except _UNREADABLE as error:
         if isinstance(error, CheckpointError):
@@ -242,11 +276,6 @@ def _read_actor(run: Path, state: dict[str, Any], checkpoint: str) -> ActorWeigh
             f"`{path}` is not what edgedst writes: {reason(error)}. Expected the actor's sizes and bounds in its "
             "metadata and one indices, values and bias tensor a layer."
         ) from error
-    if not len(low) == len(high) == sizes[-1] > 0 or any(a > b for a, b in zip(low, high, strict=True)):
-        raise CheckpointError(
-            f"`{path}` has an actor of {sizes[-1]} outputs and the action bounds {list(low)} to {list(high)}. Expected "
-            "one finite low <= high an output."
-        )
     told = record.get("step") if checkpoint == "best" else state["step"]
     if actor.step != told:
         raise CheckpointError(
@@ -327,6 +356,16 @@ def _actor_layers(tensors: dict[str, npt.NDArray[Any]], sizes: list[int], path: 
     return tuple(layers)
 
 
+def _action_bounds(about: dict[str, Any], action_size: int, path: Path) -> Bounds:
+    low, high = (tuple(map(finite, about[f"action_{side}"])) for side in ("low", "high"))
+    if not len(low) == len(high) == action_size > 0 or any(a > b for a, b in zip(low, high, strict=True)):
+        raise CheckpointError(
+            f"`{path}` has an actor of {action_size} outputs and the action bounds {list(low)} to {list(high)}. Expected "
+            "one finite low <= high an output."
+        )
+    return low, high
+
+
 def _split_head(layers: tuple[ActorLayer, ...]) -> tuple[tuple[ActorLayer, ...], ActorLayer]:
     """SAC's actor with the means alone, and its log sigma. Row-major, so the means' weights come first."""
     head = layers[-1]
@@ -339,57 +378,6 @@ def _split_head(layers: tuple[ActorLayer, ...]) -> tuple[tuple[ActorLayer, ...],
     later = head.indices[nnz:] - np.uint32(first)
     log_std = replace(head, out_features=rows, indices=later, values=head.values[nnz:], bias=head.bias[rows:])
     return (*layers[:-1], means), log_std
-
-
-def middle_and_half(bounds: Bounds) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """(n,) each: what training subtracted from observations, and what it then divided them by."""
-    low, high = (np.array(bound, dtype=np.float64) for bound in bounds)
-    return (low + high) / 2, (high - low) / 2
-
-
-def _observation_bounds(about: dict[str, Any], observation_size: int) -> Bounds | None:
-    """Those of a machine's observations; None: the metadata has none.
-
-    Raises:
-        ValueError: they are no bounds of so many observations.
-    """
-    if "observation_low" not in about and "observation_high" not in about:
-        return None
-    low, high = (tuple(map(finite, about[f"observation_{side}"])) for side in ("low", "high"))
-    if not len(low) == len(high) == observation_size:
-        raise ValueError(
-            f"observation_low has {len(low)} numbers and observation_high {len(high)} for {observation_size} "
-            "observations"
-        )
-    largest = float(np.finfo(np.float32).max)
-    for index, (one, other) in enumerate(zip(low, high, strict=True)):
-        if not (-largest <= one < other <= largest and np.float32(one) < np.float32(other)):
-            raise ValueError(
-                f"observation {index} lies between {one:g} and {other:g}; low < high, that float32 tells apart, was "
-                "expected"
-            )
-    return low, high
-
-
-def _folded(layer: ActorLayer, bounds: Bounds) -> ActorLayer:
-    """The layer that gives for observations what `layer` gives for (observation - middle) / half.
-
-    Raises:
-        ValueError: float32 does not reach as far as its weights.
-    """
-    middle, half = middle_and_half(bounds)
-    with np.errstate(over="ignore"):  # told below
-        values = (layer.values / half[layer.columns]).astype(np.float32)
-        # Of the rounded weights: so their rounding counts from the middle on, and not from 0.
-        shift = np.bincount(layer.rows, values * middle[layer.columns], minlength=layer.out_features)
-        bias = (layer.bias - shift).astype(np.float32)
-    if not (np.isfinite(values).all() and np.isfinite(bias).all()):
-        raise ValueError(
-            f"observations between {list(bounds[0])} and {list(bounds[1])} have units in which float32 does not reach "
-            "as far as the actor's weights"
-        )
-    exponents = np.clip(-np.rint(np.log2(half)), -126, 126)  # what float32 has without losing digits
-    return replace(layer, values=values, bias=bias, units=Units(middle, np.exp2(exponents).astype(np.float32)))
 
 
 def _finite_or_none(value: Any) -> float | None:

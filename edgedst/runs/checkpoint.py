@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SEGMENT_ROWS = 50_000
 CHUNK_BYTES = 32_768  # of the replay or of a file, in memory at a time
 
-LAYOUT = ("dtype", "row_bytes", "constants", "offset")  # of state.json's record of a replay: what its rows are
+LAYOUT = ("dtype", "row_bytes", "constants")  # of state.json's record of a replay: what its rows are
 _MOMENTS = ("adam_m", "adam_v")
 
 

@@ -26,8 +26,8 @@ CHANGEABLE = (
     *("max_missed", "max_temperature", "max_watts", "max_cpu", "max_updates_per_step"),
 )
 EXTENDED = ("steps", "topology_stop_steps")  # what may, beside, in a run that gets more steps
-# What the first checkpoint writes before its state.json: a run that has no more than that has done nothing yet.
-# Of a replay that was taken over it writes several segments.
+# What the first checkpoint writes before its state.json: a run that has no more than that has done nothing yet. Of a
+# replay that was taken over, or filled from a log, it writes several segments.
 _FIRST = ("networks-000000000.", "best-000000000.", "replay-", "episode-000000000.", ".")
 
 
@@ -56,6 +56,11 @@ def resume(folder: Path, given: dict[str, Any]) -> Resumed:
     """
     config_of_run(folder, CheckpointError)
     state = read_state(str(folder / "checkpoint"))
+    if "imported" in state:
+        raise CheckpointError(
+            f"`{folder}` has the networks of {state['imported']}, as `edgedst import` took them, and no training to go "
+            f"on with. Begin one with them: `edgedst train --config {folder}/config.toml --init-from {folder}`."
+        )
     stored, content = _stored_settings(folder, state)
     began_with = stored.settings()
     asked = TrainConfig.from_settings({**began_with, **given}, "The command line")
@@ -117,7 +122,7 @@ def newest_unfinished(run_dir: Path, settings: TrainConfig) -> Path | None:
         state = None
         try:
             state = _saved_state(folder)
-            if state is None:
+            if state is None or "imported" in state:
                 continue
             stored, _ = _stored_settings(folder, state)
         except CheckpointError as error:

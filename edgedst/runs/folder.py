@@ -51,20 +51,12 @@ class RunFolder:
         Raises:
             RunFolderError: it cannot be made.
         """
-        parent = os.path.join(run_dir, folder_name(env), method)
-        name = f"s{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
         try:
-            for attempt in range(1, 1000):  # two runs that start in one second
-                path = os.path.join(parent, name if attempt == 1 else f"{name}-{attempt}")
-                try:
-                    make_folder(path)
-                    break
-                except FileExistsError:
-                    continue
+            path = claim_folder(run_dir, env, method, seed)
             make_folder(os.path.join(path, "checkpoint"))
-            _append_to_order(run_dir, path)
+            note_in_order(run_dir, path)
         except OSError as error:
-            raise folder_error(error, error.filename or parent) from error
+            raise folder_error(error, error.filename or run_dir) from error
         return RunFolder(path)
 
     def write(self, name: str, content: "dict[str, Any] | str") -> None:
@@ -200,7 +192,25 @@ class RunFolder:
             raise folder_error(error, self._metrics_path) from error
 
 
-def _append_to_order(run_dir: str, path: str) -> None:
+def claim_folder(run_dir: str, env: str, method: str, seed: int) -> str:
+    """Make runs/<env>/<method>/s<seed>-<time>/, empty and of a name that nothing else has.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    parent = os.path.join(run_dir, folder_name(env), method)
+    name = f"s{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for attempt in range(1, 1000):  # two runs that start in one second
+        path = os.path.join(parent, name if attempt == 1 else f"{name}-{attempt}")
+        try:
+            make_folder(path)
+            break
+        except FileExistsError:
+            continue
+    return path
+
+
+def note_in_order(run_dir: str, path: str) -> None:
     """Note in RUN_DIR/order that this run is the newest: on a board without a clock its name may say otherwise."""
     line = os.path.relpath(path, run_dir) + "\n"
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

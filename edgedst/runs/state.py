@@ -189,6 +189,7 @@ _COMMON = {
     "seconds": "number",
     "networks": {"file": "name", "bytes": "count", "crc32": "count"},
     "best?": (_BEST, "null"),
+    "imported?": "text",  # the file whose networks `edgedst import` took: there is no training to go on with
     "replay": {
         "dtype": "dtype",
         "row_bytes": "count",

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedst import parse
-from edgedst.config import SETTINGS, TrainConfig, by_own_names
+from edgedst.config import TrainConfig, by_own_names
 from edgedst.density import DENSE_METHODS
 from edgedst.errors import StudyError
 from edgedst.files import is_robot_file
@@ -39,17 +39,18 @@ MOST_RUNS = 10_000  # of a study: more are a slip, and would take minutes to be 
 # Results do not depend on these, so a run may go on with others.
 FREE_SETTINGS = ("threads", "checkpoint_every", "energy")
 
-# Settings that there were not always, and what holds without them.
-_LATER: dict[str, Any] = {
-    "env_kwargs": {},
-    "hardware": False,
-    **{name: SETTINGS[name].default for name in ("updates_per_step", "max_updates_per_step")},
-    **{name: SETTINGS[name].default for name in ("max_missed", "max_temperature", "max_watts", "max_cpu")},
-}
+# Settings that there were not always; without them their defaults hold.
+_LATER = (
+    *("env_kwargs", "hardware", "updates_per_step", "max_updates_per_step"),
+    *("max_missed", "max_temperature", "max_watts", "max_cpu"),
+    *("init_from", "with_replay", "prefill", "demo_share", "critic_warmup", "sparsity"),
+    *("normalize_observations", "history", "action_delay", "observation_noise", "randomize"),
+)
+_BEFORE = {name: value for name, value in TrainConfig().settings().items() if name in _LATER}
 
 # What a topology that stays as it was drawn has no use for, and what one that is full has not.
 _OF_EVOLUTION = ("eta", "evolve_every", "topology_stop_steps")
-_OF_SPARSITY = ("lambda1", "lambda2", *_OF_EVOLUTION)
+_OF_SPARSITY = ("lambda1", "lambda2", "sparsity", *_OF_EVOLUTION)
 
 _FLOATS = {setting.name for setting in fields(TrainConfig) if str(setting.type).startswith("float")}
 
@@ -90,8 +91,8 @@ def identity(config: TrainConfig) -> str:
     """Everything that results depend on, as text: two runs with the same are the same run."""
     unused = {*FREE_SETTINGS, *idle_settings(config.method)}
     settings = {name: value for name, value in config.settings().items() if name not in unused}
-    for name, default in _LATER.items():  # runs from before there was such a setting are the same runs
-        if settings[name] == default:
+    for name, default in _BEFORE.items():  # runs from before there was such a setting are the same runs
+        if name in settings and settings[name] == default:
             del settings[name]
     # 50 and 50.0 are one budget.
     return json.dumps(

@@ -20,7 +20,7 @@ from edgedst.study.statistics import last_return, learning_curve_area
 
 # Settings that Figures 3 and 4 vary.
 SCHEDULE = frozenset({"evolve_every"})
-SPARSITY = frozenset({"lambda1", "lambda2"})
+SPARSITY = frozenset({"lambda1", "lambda2", "sparsity"})
 
 MOST_FEATURES = 10_000_000  # of a layer: a damaged checkpoint may name any number
 

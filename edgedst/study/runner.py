@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgedst import disturbances
+from edgedst.config import disturbing
 from edgedst.envs import registry
 from edgedst.errors import RunFolderError, StudyError
 from edgedst.files import folder_error, locked, make_folder, write_whole
@@ -82,9 +84,12 @@ def check_tasks(points: list[Point]) -> None:
         UnknownEnvironment, SimulatorMismatch: what `registry.locate` says.
         StudyError: what `edgedst plan` says.
     """
-    first = {(point.config.env, point.config.env_process, point.config.env_kwargs): point for point in reversed(points)}
-    for (env, process, _), point in first.items():
-        if registry.locate(env, process, kwargs=point.config.settings()["env_kwargs"])["host"] == "mujoco":
+    names = ("env", "env_process", "env_kwargs", *disturbances.NAMES)
+    first = {tuple([getattr(point.config, name) for name in names]): point for point in reversed(points)}
+    for point in first.values():
+        settings = point.config.settings()
+        where = (point.config.env, point.config.env_process, None, settings["env_kwargs"], disturbing(settings))
+        if registry.locate(*where)["host"] == "mujoco":
             continue
         plan = edgedst_command("plan", "--config", "/dev/stdin", "--json")
         done = subprocess.run(plan, input=point.config.toml().encode(), capture_output=True, check=False)

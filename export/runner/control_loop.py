@@ -45,7 +45,7 @@ def main() -> int:
         return 0
     if not (arguments.model and arguments.golden and arguments.rate and SLOWEST <= arguments.rate <= FASTEST):
         parser.error(f"expected a model, --golden, and a --rate from {SLOWEST:g} to {FASTEST:g}")
-    from run_actor import check_golden, open_session, read_metadata
+    from run_actor import History, check_golden, open_session, read_metadata
 
     try:
         session = open_session(arguments.model, threads=1)
@@ -69,7 +69,7 @@ def main() -> int:
         return 0
     try:
         robot.start()
-        loop(session, about, robot, limits, arguments.rate, arguments.steps, ended)
+        loop(session, about, robot, limits, History(about), arguments.rate, arguments.steps, ended)
     except Unusable as error:
         print(f"control_loop: {error} No action was given; stopping the robot.", file=sys.stderr)
         return 1
@@ -142,8 +142,8 @@ class Limits:
         return action
 
 
-def loop(session, about, robot, limits, rate, steps, ended):
-    """Step at `rate` until `steps` are done or the end is asked for.
+def loop(session, about, robot, limits, history, rate, steps, ended):
+    """Step at `rate` until `steps` are done or the end is asked for: one episode, of which `history` remembers the end.
 
     Steps keep to the clock: a late one moves no other, and a period that has passed is left out, not caught up with.
     """
@@ -153,7 +153,10 @@ def loop(session, about, robot, limits, rate, steps, ended):
     due, done = time.monotonic(), 0
     while not ended.asked and (steps is None or done < steps):
         began = time.monotonic()
-        robot.apply_action(limits.keep(act(session, about, read(robot, about["observation_size"]))))
+        observation = read(robot, about["observation_size"])
+        action = limits.keep(act(session, about, history.push(observation)))
+        robot.apply_action(action)
+        history.acted(action)
         done += 1
         now = time.monotonic()
         due += period
@@ -169,7 +172,7 @@ def loop(session, about, robot, limits, rate, steps, ended):
 
 
 def read(robot, size):
-    """The robot's observation, (1, size) float32."""
+    """The robot's observation, (size,) float32."""
     import numpy as np
 
     given = robot.read_observation(size)
@@ -182,14 +185,14 @@ def read(robot, size):
     if not np.isfinite(observation).all():
         place = int(np.flatnonzero(~np.isfinite(observation))[0])
         raise Unusable(f"robot.read_observation() gave {observation[place]} at index {place}.")
-    return observation[None, :]
+    return observation
 
 
-def act(session, about, observation):
+def act(session, about, features):
     """The actor's action, a list of floats within the bounds that its file states."""
     import numpy as np
 
-    action = session.run(["actions"], {"obs": observation})[0][0]
+    action = session.run(["actions"], {"obs": features})[0][0]
     if not np.isfinite(action).all():
         raise Unusable(f"The actor gave {action.tolist()}: the observation is far outside of what it was trained with.")
     for value, low, high in zip(action.tolist(), about["action_low"], about["action_high"]):  # noqa: B905  # Python 3.9

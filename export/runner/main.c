@@ -5,6 +5,7 @@
  *     ./run_c
  *     ./run_c - < observations.csv > actions.csv          a row an observation
  *
+ * Of an actor with a history all rows are one episode; a line `reset` begins another one.
  * It goes on only when every golden action comes out within 1e-5 of the action's larger bound, and
  * refuses observations and actions that are not finite. The pairs are compiled in, so that it also
  * runs where there are no files; without a POSIX clock no step is timed. */
@@ -22,6 +23,9 @@
 #define PAIR (OBSERVATIONS + ACTIONS)
 #define TOLERANCE 1e-5
 #define STEPS 10000
+#ifdef EDGEDST_HISTORY
+#define EPISODE (2 * EDGEDST_HISTORY) /* pairs from a reset to the next */
+#endif
 
 static const float golden[] = {
 #include EDGEDST_GOLDEN
@@ -32,6 +36,15 @@ static int first_not_finite(const float* observation) {
   for (int i = 0; i < OBSERVATIONS; i++)
     if (!isfinite(observation[i])) return i;
   return -1;
+}
+
+/* Before golden pair `pair`. */
+static void begin_pair(size_t pair) {
+#ifdef EDGEDST_HISTORY
+  if (pair % EPISODE == 0) edgedst_reset();
+#else
+  (void)pair;
+#endif
 }
 
 /* The largest difference of any action, as a share of its larger bound; of a NaN it is infinite. */
@@ -65,6 +78,7 @@ static int check_golden(void) {
               spoiled, (unsigned long)pair + 1);
       return 1;
     }
+    begin_pair(pair);
     edgedst_act(observation, action);
     largest = fmax(largest, difference(action, observation + OBSERVATIONS));
   }
@@ -81,10 +95,28 @@ static int check_golden(void) {
   return 0;
 }
 
+#ifdef EDGEDST_HISTORY
+/* Whether the word `reset` comes next, on a line of its own before an episode; it is taken. */
+static int reset_comes(void) {
+  char word[6] = "";
+  int next;
+  if (scanf(" ") == EOF) return 0;
+  next = getchar();
+  ungetc(next, stdin);
+  return next == 'r' && scanf("%5[a-z]", word) == 1 && strcmp(word, "reset") == 0;
+}
+#endif
+
 /* Observations from standard input, actions to standard output, until the input ends. */
 static int act_on_input(void) {
+#ifdef EDGEDST_HISTORY
+  edgedst_reset();
+#endif
   for (unsigned long row = 1;; row++) {
     float observation[OBSERVATIONS], action[ACTIONS];
+#ifdef EDGEDST_HISTORY
+    while (reset_comes()) edgedst_reset();
+#endif
     for (int i = 0; i < OBSERVATIONS; i++) {
       int got = scanf(" %f", &observation[i]);
       if (got == EOF && i == 0) return 0;
@@ -129,7 +161,9 @@ static void print_times(void) {
   for (int step = -100; step < STEPS; step++) { /* the first hundred fill the caches */
     struct timespec before, after;
     float action[ACTIONS];
-    const float* observation = golden + (size_t)(step + 100) % pairs * PAIR;
+    size_t pair = (size_t)(step + 100) % pairs;
+    const float* observation = golden + pair * PAIR;
+    begin_pair(pair);
     clock_gettime(CLOCK_MONOTONIC, &before);
     edgedst_act(observation, action);
     clock_gettime(CLOCK_MONOTONIC, &after);

@@ -7,7 +7,8 @@
 //
 // It goes on only when every golden action comes out within 1e-5 of the action's larger bound, one
 // observation at a time and all at once, and refuses observations that are not finite. ONNX.md is
-// the contract of the file.
+// the contract of the file. Of an actor with a history all rows are one episode; a line `reset`
+// begins another one.
 #include <onnxruntime_c_api.h>
 
 #include <algorithm>
@@ -74,16 +75,23 @@ class Actor {
     if (low.size() != action_size || high.size() != action_size)
       throw Failure("`" + path + "` has other bounds than its " + std::to_string(action_size) +
                     " actions need.");
+    if (about_.find("\"history\":") != std::string::npos) {
+      history = static_cast<size_t>(numbers("history").at(0));
+      for (const double number : numbers("start_action"))
+        start_action.push_back(static_cast<float>(number));
+      if (start_action.size() != action_size)
+        throw Failure("`" + path + "` has another start action than its actions need.");
+    }
     for (size_t i = 0; i < action_size; i++) {
       const double bound = std::max(std::fabs(low[i]), std::fabs(high[i]));
       magnitude.push_back(bound > 0.0 ? bound : 1.0);
     }
   }
 
-  // (rows, observation_size) to (rows, action_size), in the environment's units.
+  // (rows, features()) to (rows, action_size), in the environment's units.
   std::vector<float> act(std::vector<float> observations) const {
-    const int64_t rows = static_cast<int64_t>(observations.size() / observation_size);
-    const int64_t shape[] = {rows, static_cast<int64_t>(observation_size)};
+    const int64_t rows = static_cast<int64_t>(observations.size() / features());
+    const int64_t shape[] = {rows, static_cast<int64_t>(features())};
     OrtValue* input = nullptr;
     check(ort->CreateTensorWithDataAsOrtValue(memory_.get(), observations.data(),
                                               observations.size() * sizeof(float), shape, 2,
@@ -102,7 +110,13 @@ class Actor {
 
   const std::string& about() const { return about_; }
 
-  size_t observation_size = 0, action_size = 0;
+  // What it takes at a step.
+  size_t features() const {
+    return history > 0 ? history * (observation_size + action_size) : observation_size;
+  }
+
+  size_t observation_size = 0, action_size = 0, history = 0;
+  std::vector<float> start_action;
   std::vector<double> magnitude;  // of each action: its larger bound
 
  private:
@@ -147,6 +161,47 @@ class Actor {
   std::unique_ptr<OrtSession, void (*)(OrtSession*)> session_{nullptr, ort->ReleaseSession};
   std::unique_ptr<OrtMemoryInfo, void (*)(OrtMemoryInfo*)> memory_{nullptr, ort->ReleaseMemoryInfo};
   std::string about_;
+};
+
+// The last observations, then the last actions, each newest first; before an episode there were its
+// first observation, again and again, and the start action. Without a history the observation
+// alone.
+class History {
+ public:
+  explicit History(const Actor& actor) : actor_(actor) {}
+
+  // The next observation is an episode's first.
+  void reset() { features_.clear(); }
+
+  // What the actor takes with this observation.
+  const std::vector<float>& push(const std::vector<float>& observation) {
+    const size_t past = std::max<size_t>(actor_.history, 1) * actor_.observation_size;
+    if (features_.empty()) {
+      while (features_.size() < past)
+        features_.insert(features_.end(), observation.begin(), observation.end());
+      for (size_t step = 0; step < actor_.history; step++)
+        features_.insert(features_.end(), actor_.start_action.begin(), actor_.start_action.end());
+    }
+    put(0, past, observation);
+    return features_;
+  }
+
+  void acted(const std::vector<float>& action) {
+    if (actor_.history > 0)
+      put(actor_.history * actor_.observation_size, actor_.history * actor_.action_size, action);
+  }
+
+ private:
+  // In front of the `size` numbers from `first` on; the last ones go.
+  void put(size_t first, size_t size, const std::vector<float>& newest) {
+    const auto begin = features_.begin() + static_cast<std::ptrdiff_t>(first);
+    const auto end = begin + static_cast<std::ptrdiff_t>(size);
+    std::copy_backward(begin, end - static_cast<std::ptrdiff_t>(newest.size()), end);
+    std::copy(newest.begin(), newest.end(), begin);
+  }
+
+  const Actor& actor_;
+  std::vector<float> features_;
 };
 
 // The numbers of a line, separated by commas or spaces; a Failure for anything else, NaN and
@@ -200,13 +255,18 @@ std::vector<float> observation_of(const Pairs& pairs, size_t pair, const Actor& 
 }
 
 void check_golden(const Actor& actor, const Pairs& pairs, const std::string& path) {
-  std::vector<float> one_by_one;
+  std::vector<float> one_by_one, taken;
+  History history(actor);
   for (size_t pair = 0; pair < pairs.count; pair++) {
-    const std::vector<float> action = actor.act(observation_of(pairs, pair, actor));
+    if (pair % std::max<size_t>(2 * actor.history, 1) == 0) history.reset();
+    const std::vector<float> features = history.push(observation_of(pairs, pair, actor));
+    const std::vector<float> action = actor.act(features);
+    history.acted(action);
+    taken.insert(taken.end(), features.begin(), features.end());
     one_by_one.insert(one_by_one.end(), action.begin(), action.end());
   }
   double largest = 0.0;
-  for (const std::vector<float>& actions : {one_by_one, actor.act(pairs.observations)}) {
+  for (const std::vector<float>& actions : {one_by_one, actor.act(taken)}) {
     for (size_t i = 0; i < actions.size(); i++) {
       const double share = std::fabs(static_cast<double>(actions[i]) - pairs.actions[i]) /
                            actor.magnitude[i % actor.action_size];
@@ -229,9 +289,15 @@ void check_golden(const Actor& actor, const Pairs& pairs, const std::string& pat
 // Observations from standard input, actions to standard output, until the input ends.
 void act_on_input(const Actor& actor) {
   std::string line;
+  History history(actor);
   for (size_t row = 1; std::getline(std::cin, line); row++) {
+    if (line == "reset") {
+      history.reset();
+      continue;
+    }
     const std::vector<float> action =
-        actor.act(row_of(line, actor.observation_size, "row " + std::to_string(row)));
+        actor.act(history.push(row_of(line, actor.observation_size, "row " + std::to_string(row))));
+    history.acted(action);
     for (const float value : action)
       if (!std::isfinite(value))
         throw Failure("row " + std::to_string(row) +
@@ -247,11 +313,12 @@ void act_on_input(const Actor& actor) {
 // Observation in, action out, one step at a time.
 void print_times(const Actor& actor, const Pairs& pairs) {
   std::vector<double> microseconds;
+  History history(actor);
   for (int step = -kWarmUpSteps; step < kSteps; step++) {
-    std::vector<float> observation =
+    const std::vector<float> observation =
         observation_of(pairs, static_cast<size_t>(step + kWarmUpSteps) % pairs.count, actor);
     const auto before = std::chrono::steady_clock::now();
-    actor.act(std::move(observation));
+    history.acted(actor.act(history.push(observation)));
     const std::chrono::duration<double, std::micro> taken =
         std::chrono::steady_clock::now() - before;
     if (step >= 0) microseconds.push_back(taken.count());

@@ -33,7 +33,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="file made by `edgedst export`")
     parser.add_argument("--golden", help="pairs that `edgedst export --golden` made")
-    parser.add_argument("--observations", help=".npy of shape (rows, n): step through these instead of random ones")
+    parser.add_argument(
+        "--observations",
+        help=".npy of shape (rows, n): step through these instead of random ones; with a history, as one episode",
+    )
     parser.add_argument("--actions", help=".npy to write the actions of --observations to")
     parser.add_argument("--steps", type=int, default=1000, help="steps to time, batch 1 (default 1000)")
     parser.add_argument("--threads", type=int, default=1, help="onnxruntime's threads (default 1)")
@@ -49,13 +52,56 @@ def main() -> int:
             check_golden(session, about, arguments.golden)
         observations = read_observations(arguments.observations, about["observation_size"])
         if arguments.observations:
-            report_actions(session, observations, arguments.actions)
-        print_times(session, observations, arguments.steps)
+            report_actions(session, about, observations, arguments.actions)
+        print_times(session, about, observations, arguments.steps)
         print_memory()
     except (OSError, ValueError) as error:
         print(f"run_actor: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+class History:
+    """What the actor takes: the last K observations, then the last K actions, each newest first; ONNX.md has why.
+
+    Of an actor without a history that is the observation alone, and nothing is remembered.
+    """
+
+    def __init__(self, about):
+        self.steps, self.size = about.get("history", 0), about["observation_size"]
+        self.start = np.tile(np.array(about.get("start_action", []), dtype=np.float32), self.steps)
+        self.actions = about["action_size"]
+        self.episode = max(2 * self.steps, 1)  # golden pairs: so many lines are one
+        self.reset()
+
+    def reset(self):
+        """Forget all: the next observation is an episode's first."""
+        self.features = None
+
+    def push(self, observation):
+        """Remember an observation, (n,) float32; returns (1, N) float32 for `act`."""
+        if not self.steps:
+            return observation[None, :]
+        past = self.steps * self.size
+        if self.features is None:
+            self.features = np.concatenate([np.tile(observation, self.steps), self.start])
+        else:
+            self.features[self.size : past] = self.features[: past - self.size].copy()
+            self.features[: self.size] = observation
+        return self.features[None, :].copy()
+
+    def acted(self, action):
+        """Remember the action that followed, (m,)."""
+        if self.steps:
+            past = self.steps * self.size
+            self.features[past + self.actions :] = self.features[past : -self.actions].copy()
+            self.applied(action)
+
+    def applied(self, action):
+        """What was done instead of the last action, where a limit changed it."""
+        if self.steps:
+            past = self.steps * self.size
+            self.features[past : past + self.actions] = action
 
 
 def open_session(path, threads):
@@ -102,6 +148,9 @@ def read_metadata(session):
     numbers = all(isinstance(bound, list) and len(bound) == sizes[1] for bound in bounds)
     if not numbers or not all(type(number) in (int, float) for number in [*sizes, *bounds[0], *bounds[1]]):
         raise ValueError(f"the model's metadata has other {', '.join(NEEDED)} than an actor; export it again")
+    history, start = about.get("history", 0), about.get("start_action", [])
+    if type(history) is not int or history < 0 or not isinstance(start, list) or (history and len(start) != sizes[1]):
+        raise ValueError("the model's metadata has another history than an actor; export it again")
     return about
 
 
@@ -116,17 +165,32 @@ def check_golden(session, about, path):
     observations, expected = read_golden(path, about["observation_size"], about["action_size"])
     magnitude = np.maximum(np.abs(about["action_low"]), np.abs(about["action_high"]))
     magnitude = np.where(magnitude > 0, magnitude, 1.0)
-    one_by_one = np.concatenate([act(session, row[None, :]) for row in observations])
+    features, one_by_one = step_through(session, about, observations)
     largest = 0.0
-    for actions in (one_by_one, act(session, observations)):
-        if actions.shape != expected.shape:
-            raise ValueError(
-                f"the model gives {actions.shape[-1]} actions and says {expected.shape[1]}; export it again"
-            )
+    for actions in (one_by_one, act(session, features)):
         largest = max(largest, float(np.max(np.abs(actions - expected) / magnitude)))
     if not largest <= TOLERANCE:
         raise ValueError(f"`{path}`: an action differs by {largest:.1e}, limit {TOLERANCE:.0e}; wrong file or runtime?")
     print(f"{'golden pairs':20} {len(observations)} equal, largest difference {largest:.1e} (limit {TOLERANCE:.0e})")
+
+
+def step_through(session, about, observations, episode=None):
+    """Act on (rows, n) observations in their order, `episode` of them from a reset to the next; as many as golden ones.
+
+    Returns the (rows, N) features that the model took, and (rows, m) actions.
+    """
+    history, features, actions = History(about), [], []
+    for row, observation in enumerate(observations):
+        if row % (episode or history.episode) == 0:
+            history.reset()
+        features.append(history.push(observation))
+        actions.append(act(session, features[-1]))
+        if actions[-1].shape != (1, about["action_size"]):
+            raise ValueError(
+                f"the model gives {actions[-1].shape[-1]} actions and says {about['action_size']}; export it again"
+            )
+        history.acted(actions[-1][0])
+    return np.concatenate(features), np.concatenate(actions)
 
 
 def read_golden(path, observation_size, action_size):
@@ -157,9 +221,9 @@ def read_observations(path, size):
     return observations
 
 
-def report_actions(session, observations, path):
+def report_actions(session, about, observations, path):
     """Print the first actions; write all of them where `path` is given."""
-    actions = act(session, observations)
+    _, actions = step_through(session, about, observations, len(observations))
     for row in actions[:5]:
         print(f"{'actions':20} {row.tolist()}")
     if path is not None:
@@ -167,15 +231,16 @@ def report_actions(session, observations, path):
         print(f"{'actions written':20} {len(actions)} rows to {path}")
 
 
-def print_times(session, observations, steps):
+def print_times(session, about, observations, steps):
     """Time single steps: observation in, action out."""
-    rows = [np.ascontiguousarray(row[None, :]) for row in observations]
+    history = History(about)
+    rows = [np.ascontiguousarray(row) for row in observations]
     for i in range(100):  # the first runs allocate
-        act(session, rows[i % len(rows)])
+        history.acted(act(session, history.push(rows[i % len(rows)]))[0])
     times = np.empty(max(steps, 1))
     for i in range(len(times)):
         start = time.perf_counter_ns()
-        act(session, rows[i % len(rows)])
+        history.acted(act(session, history.push(rows[i % len(rows)]))[0])
         times[i] = (time.perf_counter_ns() - start) / 1000
     p50, p99 = np.percentile(times, [50, 99])
     print(f"{'step microseconds':20} p50 {p50:.1f}, p99 {p99:.1f}, max {times.max():.1f} ({len(times)} steps, batch 1)")
@@ -189,9 +254,9 @@ def print_memory():
         print(f"{'memory':20} {1024e-6 * int(kib):.1f} MB resident at the peak (1 MB = 1,000,000 bytes)")
 
 
-def act(session, observations):
-    """(rows, n) float32 to (rows, m) float32 in the environment's units."""
-    return session.run(["actions"], {"obs": observations})[0]
+def act(session, features):
+    """(rows, N) float32 to (rows, m) float32 in the environment's units."""
+    return session.run(["actions"], {"obs": features})[0]
 
 
 if __name__ == "__main__":

@@ -74,7 +74,9 @@ def write_run(
 
     `about`: what else its networks' metadata has.
     """
-    sizes = (*SIZES[:-1], 4) if method.endswith("sac") else SIZES
+    sizes = (about["history"] * (3 + 2), *SIZES[1:]) if "history" in about else SIZES
+    if method.endswith("sac"):
+        sizes = (*sizes[:-1], 4)
     folder = run / "checkpoint"
     folder.mkdir(parents=True)
     about = {"env": Path(env).name, "method": method, **about}
@@ -195,6 +197,7 @@ class FakeEnvironment:
     """Reward = sum of the action; ends after 5 steps; the observation counts seed and steps."""
 
     hardware = False
+    applied = None
 
     def __init__(self, observation_size=3):
         self.observation_size, self.action_size = observation_size, 2

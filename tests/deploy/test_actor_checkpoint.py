@@ -12,7 +12,7 @@ from edgedst.errors import CheckpointError, ConfigError
 from edgedst.runs import actor
 from edgedst.runs.actor import best_evaluation, read_actor
 from edgedst.runs.find import newest_run
-from edgedst.runs.recorded import recorded_observations
+from edgedst.runs.recorded import recorded_rows
 from edgedst.runs.state import state_bytes
 
 
@@ -96,19 +96,18 @@ def test_actions_reach_exactly_their_asymmetric_bounds(run):
 
 
 def test_recorded_observations_come_from_the_first_segments(run):
-    rows = recorded_observations(run, 30, 3, 2)  # 20 rows a segment: all of the first, half of the second
+    rows = recorded_rows(run, 30, 3, 2).observations  # 20 rows a segment: all of the first, half of the second
     assert rows.shape == (30, 3)
-    assert rows.dtype == np.float32
-    assert len(recorded_observations(run, 500, 3, 2)) == 40
+    assert len(recorded_rows(run, 500, 3, 2).observations) == 40
 
 
 def test_constants_that_rows_leave_out_are_put_back_into_recorded_observations(run):
-    whole = recorded_observations(run, 40, 3, 2)
+    whole = recorded_rows(run, 40, 3, 2).observations
     replay = json.loads((run / "checkpoint" / "state.json").read_text())["replay"]
     change_state(run, replay={**replay, "constants": [[1, 0.1], [4, -2.0]]})
-    wider = recorded_observations(run, 40, 5, 2)
+    wider = recorded_rows(run, 40, 5, 2).observations
     assert (wider[:, [0, 2, 3]] == whole).all()
-    assert (wider[:, [1, 4]] == np.float32([np.float16(0.1), -2])).all()  # as the replay would have kept them
+    assert (wider[:, [1, 4]] == np.float16([0.1, -2])).all()  # as the replay would have kept them
 
 
 def test_newest_run_goes_by_the_time_in_the_name_and_needs_a_checkpoint(tmp_path, make_run):
@@ -169,7 +168,7 @@ def test_a_cut_off_replay_segment_is_refused(run):
     segment = run / "checkpoint" / "replay-0.bin"
     segment.write_bytes(segment.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match=r"has 299 bytes where 300 were expected"):
-        recorded_observations(run, 30, 3, 2)
+        recorded_rows(run, 30, 3, 2).observations
 
 
 def test_a_checkpoint_replaced_while_it_is_read_is_read_again(run, tmp_path, make_run, monkeypatch):

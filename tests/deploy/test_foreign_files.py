@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from actors import change_state, random_actor
+from actors import change_state, normalizer, random_actor, seeing
 from onnx import helper, numpy_helper
 from typer.testing import CliRunner
 
@@ -21,7 +21,7 @@ from edgedst.deploy.packing import DTYPES
 from edgedst.deploy.session import KEYS_BEFORE, OPERATORS, open_checked, sealed
 from edgedst.errors import CheckpointError, EdgedstError
 from edgedst.runs.actor import read_actor, read_state
-from edgedst.runs.recorded import recorded_observations
+from edgedst.runs.recorded import recorded_rows
 
 NOTHING_RECORDED = np.zeros((0, 3), dtype=np.float32)
 DEEP, ENDLESS = "[" * 100_000, "9" * 5000
@@ -118,7 +118,9 @@ def test_a_file_from_before_there_was_a_checksum_is_played_with_a_note(model, tm
 def test_every_form_is_made_of_the_operators_that_are_played(rng):
     actor = random_actor(rng, (17, 64, 64, 64, 6), (0.05, 0.05, 0.5, 1.0))  # gaps, a bitmask, dense
     formats = [Format(form, dtype, opset) for form in FORMS for dtype in DTYPES for opset in (OPSETS[0], 13, 17)]
-    found = {node.op_type for format in formats for node in build_model(actor, format).graph.node}
+    models = [build_model(actor, format) for format in formats]
+    models.append(build_model(seeing(actor, normalizer=normalizer([300.0] * 17, [0.1] * 17))))
+    found = {node.op_type for model in models for node in model.graph.node}
     assert found == OPERATORS
 
 
@@ -272,7 +274,7 @@ def test_folders_that_may_not_be_searched_are_one_sentence(run, tmp_path, open_t
         lambda: evaluate(bundle),
         lambda: evaluate(bundle / "actor.onnx"),
         lambda: read_state(run),
-        lambda: recorded_observations(run, 30, 3, 2),
+        lambda: recorded_rows(run, 30, 3, 2),
     ]
     for attempt in tries:
         with pytest.raises(CheckpointError, match="Permission denied"):
@@ -331,7 +333,7 @@ def test_a_checkpoint_names_files_of_its_own_folder_alone(name, run):
     state = json.loads((run / "checkpoint" / "state.json").read_text())
     state["networks"]["file"] = state["replay"]["segments"][0]["file"] = name
     change_state(run, networks=state["networks"], replay=state["replay"])
-    for read in (read_actor, lambda run: recorded_observations(run, 30, 3, 2)):
+    for read in (read_actor, lambda run: recorded_rows(run, 30, 3, 2)):
         with pytest.raises(CheckpointError) as failure:
             read(run)
         assert len(str(failure.value).splitlines()) == 1
@@ -343,4 +345,4 @@ def test_a_flipped_bit_of_a_replay_segment_is_found(run):
     content[7] ^= 1
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"replay-0\.bin` is damaged: expected CRC-32"):
-        recorded_observations(run, 10, 3, 2)
+        recorded_rows(run, 10, 3, 2)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from actors import random_actor
+from actors import random_actor, seeing
 
 from edgedst.deploy.agreement import OTHER_ORDERS, TOLERANCE, _actions, _shares, movements, reference_actions
 from edgedst.deploy.c_source import export_c
@@ -17,8 +17,9 @@ from edgedst.deploy.packing import DTYPES, quantised
 from edgedst.deploy.parity import log_std_limit
 from edgedst.deploy.session import open_session, run_in_batches
 from edgedst.errors import CheckpointError, ExportError
-from edgedst.runs.actor import _folded, middle_and_half, read_actor
-from edgedst.runs.recorded import recorded_observations
+from edgedst.runs.actor import read_actor
+from edgedst.runs.inputs import middle_and_half
+from edgedst.runs.recorded import recorded_features, recorded_rows
 
 HALF_ULP = 2.0**-24  # float32 rounds a number by at most this share of it
 
@@ -35,8 +36,8 @@ def pair(tmp_path, make_run, arm, rng):
 
 def with_bounds(actor, bounds):
     """An actor as it is read of a run with these bounds."""
-    bounds = tuple(tuple(map(float, bound)) for bound in bounds)
-    return replace(actor, layers=(_folded(actor.layers[0], bounds), *actor.layers[1:]), observation_bounds=bounds)
+    low, high = (list(map(float, bound)) for bound in bounds)
+    return seeing(actor, observation_low=low, observation_high=high)
 
 
 def one_unit(actor):
@@ -131,11 +132,11 @@ def test_one_bound_without_the_other_is_one_sentence(tmp_path, make_run, arm):
 
 
 def recorded(run, count=40):
-    return recorded_observations(run, count, 3, 2, read_actor(run).observation_bounds)
+    return recorded_features(run, count, read_actor(run))
 
 
 def test_recorded_observations_are_those_that_the_machine_gave(robot_run, arm):
-    seen = recorded_observations(robot_run, 40, 3, 2)
+    seen = recorded_rows(robot_run, 40, 3, 2).observations
     middle, half = middle_and_half(arm.bounds)
     np.testing.assert_array_equal(recorded(robot_run), (seen * half + middle).astype(np.float32))
     assert recorded(robot_run).dtype == np.float32

@@ -17,7 +17,7 @@ from edgedst.deploy.packing import quantised
 from edgedst.deploy.session import open_session
 from edgedst.errors import ExportError
 from edgedst.runs.actor import read_actor
-from edgedst.runs.recorded import recorded_observations
+from edgedst.runs.recorded import recorded_features
 from tools import require_tool
 
 
@@ -119,7 +119,7 @@ def test_metadata_keeps_every_digit(run):
 
 def test_export_checks_against_the_native_actor(run, tmp_path, reference):
     actor = read_actor(run)
-    exported = export_actor(actor, tmp_path / "actor.onnx", recorded_observations(run, 512, 3, 2))
+    exported = export_actor(actor, tmp_path / "actor.onnx", recorded_features(run, 512, actor))
     assert exported.parity.largest_difference < 1e-5
     ref = exported.parity.reference
     assert (ref.recorded, ref.random) == (40, 512)
@@ -152,7 +152,7 @@ def test_of_sac_the_mean_is_exported_and_log_sigma_is_not(make_run, tmp_path, re
     actor = read_actor(run)
     assert actor.sizes == (3, 8, 5, 2)
     assert [layer.nnz for layer in actor.layers] == [12, 20, 10]
-    exported = export_actor(actor, tmp_path / "actor.onnx", recorded_observations(run, 512, 3, 2))
+    exported = export_actor(actor, tmp_path / "actor.onnx", recorded_features(run, 512, actor))
     assert exported.parity.largest_difference < 1e-5
     assert [output.name for output in onnx.load(tmp_path / "actor.onnx").graph.output] == ["actions"]
     ref = exported.parity.reference

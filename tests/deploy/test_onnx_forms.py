@@ -19,7 +19,7 @@ from edgedst.deploy.packing import DTYPES, quantised
 from edgedst.deploy.session import open_session, run_in_batches
 from edgedst.errors import ConfigError, ExportError
 from edgedst.runs.actor import ActorLayer, ActorWeights, read_actor
-from edgedst.runs.recorded import recorded_observations
+from edgedst.runs.recorded import recorded_features
 
 SIZES = (17, 256, 256, 6)
 SPARSITIES = (0.5, 0.8, 0.9, 0.95)
@@ -140,7 +140,7 @@ def test_every_form_dtype_and_opset_is_the_same_actor(form, dtype, opset, method
     actor = read_actor(run)
     stochastic = method == "ds-sac"
     format = Format(form, dtype, opset, stochastic)
-    exported = export_actor(actor, tmp_path / "actor.onnx", recorded_observations(run, 512, 3, 2), format)
+    exported = export_actor(actor, tmp_path / "actor.onnx", recorded_features(run, 512, actor), format)
     assert exported.parity.largest_difference <= 1e-5
     meant = quantised(actor, dtype)
     ref = exported.parity.reference

@@ -22,7 +22,7 @@ from edgedst.energy.trace import Trace
 from edgedst.errors import EdgedstError
 from edgedst.launch.settings import configured
 from edgedst.runs.actor import best_evaluation, read_actor
-from edgedst.runs.recorded import recorded_observations
+from edgedst.runs.recorded import recorded_features
 from edgedst.study.grid import read_study
 from edgedst.study.report import write_report
 
@@ -67,8 +67,7 @@ def actors(folder):
 
 
 def replay(folder):
-    actor = read_actor(folder)
-    return recorded_observations(folder, 512, actor.sizes[0], actor.sizes[-1]).shape
+    return recorded_features(folder, 512, read_actor(folder)).shape
 
 
 def report(folder):

@@ -172,7 +172,10 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_actor(config, acts, expect
                 assert os.waitpid(pid, os.WNOHANG) == (0, 0)
             time.sleep(draw.uniform(0, 0.003))  # some twenty actors
         index = acting.mailbox.take()
-        assert acts(acting.actors[index], acting.normalizers[index]) == expected[acting.cells[fields.UPDATES_OF + index] % ACTORS]
+        assert (
+            acts(acting.actors[index], acting.normalizers[index])
+            == expected[acting.cells[fields.UPDATES_OF + index] % ACTORS]
+        )
         assert acting.mailbox.take() == index
 
 

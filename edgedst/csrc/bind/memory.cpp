@@ -66,7 +66,18 @@ void bind_random(nb::module_& m) {
             for (size_t i = 0; i < view.size(); ++i)
               view.data()[i] = static_cast<float>(sigma) * self.normal();
           },
-          "values"_a, "sigma"_a);
+          "values"_a, "sigma"_a)
+      .def(
+          "disturb",
+          [](Random& self, nb::handle values, nb::handle sigmas) {
+            const BufferView<double> view(values, "disturb", "values", -1);
+            const BufferView<const double> sigma(sigmas, "disturb", "sigmas",
+                                                 static_cast<int64_t>(view.size()));
+            for (size_t i = 0; i < view.size(); ++i)
+              if (sigma.data()[i] != 0)
+                view.data()[i] += sigma.data()[i] * static_cast<double>(self.normal());
+          },
+          "values"_a, "sigmas"_a);
 }
 
 // A memoryview of a Batch holds the Batch, which holds its Arena: no view outlives its memory.

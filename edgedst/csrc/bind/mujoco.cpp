@@ -38,8 +38,9 @@ void bind_mujoco(nb::module_& module) {
 
   nb::class_<MujocoHost>(module, "MujocoHost")
       .def(nb::init<const std::string&, const std::string&, const std::string&,
-                    const std::map<std::string, int64_t>&>(),
-           nb::arg("library"), nb::arg("model_file"), nb::arg("task"), nb::arg("state_bits"))
+                    const std::map<std::string, int64_t>&, const std::vector<std::string>&>(),
+           nb::arg("library"), nb::arg("model_file"), nb::arg("task"), nb::arg("state_bits"),
+           nb::arg("factors") = std::vector<std::string>())
       .def_prop_ro("observation_size",
                    [](MujocoHost& host) { return host.task().observation_size; })
       .def_prop_ro("action_size", [](MujocoHost& host) { return host.task().action_size; })
@@ -50,6 +51,15 @@ void bind_mujoco(nb::module_& module) {
                      return view(self, host.observation(), host.task().observation_size);
                    })
       .def_prop_ro("constants", &MujocoHost::constants)
+      .def_prop_ro("idle_factors", &MujocoHost::idle_factors)
+      .def(
+          "multiply",
+          [](MujocoHost& host, nb::handle factors) {
+            const BufferView<const double> view(factors, "multiply", "factors",
+                                                static_cast<int>(host.factor_count()));
+            host.multiply(view.data());
+          },
+          nb::arg("factors"))
       .def("reset", &MujocoHost::reset, nb::arg("seed"))
       .def(
           "step",

@@ -1,17 +1,15 @@
 // One simulation's mjData, and those of its fields that no function of MuJoCo's returns.
 //
-// Where a field lies in mjData changes between versions, so it is asked of the library itself:
-// MuJoCo prints its data by name, to the last bit, and the pointer in mjData behind which exactly
-// these numbers stand is the field's. docs/decisions/0008 weighs this against reading the headers.
+// A field is found by what MuJoCo prints of it (mujoco/search.h): the pointer in mjData behind
+// which exactly these numbers stand is the field's.
 #pragma once
 
-#include <array>
-#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "mujoco/library.h"
+#include "mujoco/search.h"
 
 namespace edgedst {
 
@@ -36,21 +34,10 @@ class MujocoData {
   void narrow(std::vector<Field>& fields, MujocoWarnings& warnings) const;
 
  private:
-  struct Block {
-    char* address;
-    size_t bytes;
-  };
-  struct Blocks {  // what mj_makeData allocates: mjData itself, its buffer, its arena
-    std::array<Block, 16> at;
-    size_t count = 0;
-  };
-  static void* note_block(size_t bytes);
-  static thread_local Blocks* noting_;
-
   std::string print(MujocoWarnings& warnings) const;
 
   std::shared_ptr<MujocoModel> model_;
-  Blocks blocks_;
+  MujocoBlocks blocks_;  // mjData itself, its buffer, its arena
   void* data_ = nullptr;
 };
 

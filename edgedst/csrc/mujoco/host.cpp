@@ -40,8 +40,10 @@ const char* const kReinstall =
 }  // namespace
 
 MujocoHost::MujocoHost(const std::string& library, const std::string& model_file,
-                       const std::string& task, const std::map<std::string, int64_t>& state_bits)
+                       const std::string& task, const std::map<std::string, int64_t>& state_bits,
+                       const std::vector<std::string>& factors)
     : task_(task_named(task)),
+      factor_count_(factors.size()),
       time_bit_(state_bit(state_bits, "TIME")),
       qpos_bit_(state_bit(state_bits, "QPOS")),
       qvel_bit_(state_bit(state_bits, "QVEL")),
@@ -56,6 +58,16 @@ MujocoHost::MujocoHost(const std::string& library, const std::string& model_file
         "MuJoCo's headers are of version " +
         (header == state_bits.end() ? std::string("unknown") : version_name(header->second)) +
         ", its library is of version " + version_name(version) + "." + kReinstall);
+  if (!factors.empty()) {
+    try {
+      factors_.emplace(model_, factors, warnings_);
+    } catch (const std::runtime_error& error) {
+      refuse(std::string(error.what()) + ".");
+    } catch (const std::invalid_argument& error) {
+      refuse(error.what());
+    }
+    model_ = factors_->model();
+  }
   check_size("TIME", time_bit_, 1);
   check_size("QPOS", qpos_bit_, task_.qpos_size);
   check_size("QVEL", qvel_bit_, task_.qvel_size);
@@ -212,13 +224,25 @@ std::vector<std::pair<int, double>> MujocoHost::constants() const {
   std::vector<int> indices;
   if (task_.constants != nullptr) task_.constants(task_, indices);
   std::vector<std::pair<int, double>> constants;
-  for (const int index : indices) constants.emplace_back(index, observation_[index]);
+  // A mass that changes is no constant; what is 0 stays it.
+  const bool masses_change = factors_ && factors_->of_mass();
+  for (const int index : indices)
+    if (!masses_change || observation_[index] == 0)
+      constants.emplace_back(index, observation_[index]);
   return constants;
 }
 
 void MujocoHost::observe() {
   task_.observe(task_, view(), observation_.data());
   measure_ = task_.measure(task_, view());
+}
+
+std::vector<std::string> MujocoHost::idle_factors() const {
+  return factors_ ? factors_->idle() : std::vector<std::string>();
+}
+
+void MujocoHost::multiply(const double* factors) {
+  if (factors_) factors_->apply(factors, data_->get(), warnings_);
 }
 
 void MujocoHost::set_position_velocity(const double* qpos, const double* qvel) {

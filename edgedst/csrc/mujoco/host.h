@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "mujoco/data.h"
+#include "mujoco/factors.h"
 #include "mujoco/library.h"
 #include "mujoco/tasks.h"
 
@@ -22,9 +23,11 @@ namespace edgedst {
 class MujocoHost {
  public:
   // `state_bits`: mjtState by name from the installed headers, and VERSION_HEADER, their
-  // mjVERSION_HEADER.
+  // mjVERSION_HEADER. `factors`: what `multiply` changes (mujoco/factors.h); with some, the model
+  // is this simulation's own.
   MujocoHost(const std::string& library, const std::string& model_file, const std::string& task,
-             const std::map<std::string, int64_t>& state_bits);
+             const std::map<std::string, int64_t>& state_bits,
+             const std::vector<std::string>& factors = {});
   MujocoHost(const MujocoHost&) = delete;
   MujocoHost& operator=(const MujocoHost&) = delete;
 
@@ -32,6 +35,10 @@ class MujocoHost {
   double* observation() { return observation_.data(); }
   // The task's constant observations, before anything else happens to the host.
   std::vector<std::pair<int, double>> constants() const;
+  size_t factor_count() const { return factor_count_; }
+  std::vector<std::string> idle_factors() const;  // that multiply nothing but zeros
+  // Before a reset or set_state. Numbers of the episode under way are lost. Allocates nothing.
+  void multiply(const double* factors);
   void reset(uint64_t seed);
   double step(const float* action, bool* terminated);  // allocates nothing
   size_t state_bytes() const;
@@ -55,6 +62,8 @@ class MujocoHost {
 
   const MujocoTask& task_;
   MujocoWarnings warnings_;
+  std::optional<MujocoFactors> factors_;
+  size_t factor_count_;
   std::shared_ptr<MujocoModel> model_;
   std::optional<MujocoData> data_;
   std::array<const double*, kMujocoFields> fields_ = {};

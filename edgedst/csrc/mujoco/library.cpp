@@ -63,6 +63,7 @@ MujocoLibrary::MujocoLibrary(const std::string& path) {
                              std::string(why != nullptr ? why : path.c_str()));
   }
   find(handle, path, "mj_loadXML", load_xml);
+  find(handle, path, "mj_copyModel", copy_model);
   find(handle, path, "mj_deleteModel", delete_model);
   find(handle, path, "mj_makeData", make_data);
   find(handle, path, "mj_deleteData", delete_data);
@@ -74,6 +75,8 @@ MujocoLibrary::MujocoLibrary(const std::string& path) {
   find(handle, path, "mj_getState", get_state);
   find(handle, path, "mj_setState", set_state);
   find(handle, path, "mj_printFormattedData", print_formatted_data);
+  find(handle, path, "mj_printFormattedModel", print_formatted_model);
+  find(handle, path, "mj_setConst", set_const);
   find(handle, path, "mj_version", version);
   find(handle, path, "mju_user_error", user_error_);
   find(handle, path, "mju_user_warning", user_warning_);

@@ -65,6 +65,7 @@ class MujocoLibrary {
 
   // mjModel, mjData and mjVFS are opaque here, so void* will do; mjtNum is double in every wheel.
   void* (*load_xml)(const char*, const void*, char*, int);
+  void* (*copy_model)(void*, const void*);
   void (*delete_model)(void*);
   void* (*make_data)(const void*);
   void (*delete_data)(void*);
@@ -76,6 +77,8 @@ class MujocoLibrary {
   void (*get_state)(const void*, const void*, double*, unsigned);
   void (*set_state)(const void*, void*, const double*, unsigned);
   void (*print_formatted_data)(const void*, void*, const char*, const char*);
+  void (*print_formatted_model)(const void*, const char*, const char*);
+  void (*set_const)(void*, void*);
   int (*version)();
   void (*free_last_xml)();        // may be missing
   void* (**user_malloc)(size_t);  // a variable of MuJoCo's: its allocator, where not null
@@ -100,6 +103,8 @@ class MujocoModel {
  public:
   MujocoModel(const std::string& library_path, const std::string& model_file,
               MujocoWarnings& warnings);
+  // Takes over a model that the library has made.
+  MujocoModel(const MujocoLibrary& library, void* model) : library(library), model(model) {}
   ~MujocoModel();
   MujocoModel(const MujocoModel&) = delete;
   MujocoModel& operator=(const MujocoModel&) = delete;

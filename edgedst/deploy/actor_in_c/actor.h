@@ -12,7 +12,7 @@
 
 #define EDGEDST_OBSERVATION_SIZE $observation_size
 #define EDGEDST_ACTION_SIZE $action_size
-#define EDGEDST_CONSTANT_BYTES $constant_bytes /* weights and their places, biases, bounds */
+$history_size#define EDGEDST_CONSTANT_BYTES $constant_bytes /* weights and their places, biases, bounds */
 #define EDGEDST_RAM_BYTES $ram_bytes /* static; the stack holds some 100 bytes more */
 
 #ifdef __cplusplus
@@ -29,7 +29,7 @@ extern const float edgedst_action_high[EDGEDST_ACTION_SIZE];
  * or at the action before a motor gets it (`action[0] != action[0]`). `obs` and `action` must not overlap. Not
  * reentrant: there is one static scratch memory. */
 void edgedst_act(const float *obs, float *action);
-
+$history_functions
 #ifdef __cplusplus
 }
 #endif
