@@ -5,12 +5,16 @@ import os
 import re
 import shutil
 import zlib
+from array import array
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from saved_runs import commit
 from training import modules, run_in, summary, telling, train
 
+from edgedst import core
+from edgedst.beginning import _change_units
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError
 from edgedst.launch.settings import combined
@@ -119,6 +123,30 @@ def test_how_networks_see_observations_comes_along_and_is_the_usual_way_then(see
     before, now = rows_of(seeing_source), rows_of(run)
     assert now[: len(before)] == before
     assert f"its {len(before):,} rows" in out or f"all {len(before):,} rows" in out
+
+
+def test_statistics_are_in_the_units_of_the_run_that_takes_them(rng):
+    arena = core.Arena(1 << 16)
+    theirs, ours = (core.Normalizer(arena, name, 3, 10.0) for name in ("theirs", "ours"))
+    seen = rng.normal([20.0, -3.0, 0.5], [4.0, 0.1, 1.0], (50, 3))  # in the environment's units
+    their_low, their_high = np.array([0.0, -5.0, -1.0]), np.array([40.0, 5.0, 3.0])
+    our_low, our_high = np.array([-10.0, -4.0, -2.0]), np.array([90.0, 0.0, 2.0])
+
+    def scaled(observations, low, high):
+        return (observations - (low + high) / 2) / ((high - low) / 2)
+
+    for observation in scaled(seen, their_low, their_high):
+        theirs.add(array("d", observation))
+    source = SimpleNamespace(
+        state={"normalizer": theirs.state.hex()},
+        about={"observation_low": their_low.tolist(), "observation_high": their_high.tolist()},
+    )
+    environment = SimpleNamespace(observation_size=3, observation_low=our_low.tolist(), observation_high=our_high.tolist())
+    run = SimpleNamespace(environment=environment, agent=SimpleNamespace(normalizer=ours))
+    assert _change_units(run, source) == " Statistics of 50 observations are taken, too."
+    x = scaled(seen, our_low, our_high)
+    np.testing.assert_allclose(ours.mean, x.mean(axis=0))
+    np.testing.assert_allclose(ours.scale, x.std(axis=0))
 
 
 @pytest.mark.parametrize(

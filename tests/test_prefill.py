@@ -6,6 +6,7 @@ import os
 import re
 import struct
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from training import TINY, contents, digest, edgedst, metrics, modules, run_in, 
 
 import edgedst as package
 from edgedst import core, prefill
+from edgedst.agents import agent_class
 from edgedst.config import TrainConfig
 from edgedst.errors import BudgetExceeded, ConfigError, EnvironmentFault, LogError, RunFolderError
 from edgedst.launch.job import job_for, take_log
@@ -71,6 +73,24 @@ def test_a_run_that_goes_on_does_not_read_it_again(log, tmp_path):
     assert digest(run) == digest(run_in(whole))
 
 
+@pytest.mark.parametrize("seen", [(), ("--normalize-observations", "--history", "3")])
+def test_demonstrations_stay_in_a_ring_that_forgets_and_a_run_goes_on_with_them(seen, log, tmp_path):
+    arguments = (*typed(log), "--demo-share", "0.5", "--method", "static-td3", *seen)
+    for name, steps in (("whole", 600), ("stopped", 500)):
+        (tmp_path / name).mkdir()
+        train(tmp_path / name, *arguments, "--steps", steps)
+    stopped, whole = run_in(tmp_path / "stopped"), run_in(tmp_path / "whole")
+    for run, step in ((stopped, 500), (whole, 600)):
+        replay = json.loads((run / "checkpoint" / "state.json").read_text(encoding="utf-8"))["replay"]
+        first, second, *_ = replay["segments"]
+        assert (replay["pinned"], first["first"], first["rows"]) == (63, 0, 63)
+        assert second["first"] + second["rows"] > replay["rows_closed"] - replay["capacity"] + 63
+        assert replay["rows_closed"] > step + 63
+    train(tmp_path / "stopped", "--resume", stopped, "--steps", "600")
+    assert metrics(stopped) == metrics(whole)
+    assert digest(stopped) == digest(whole)
+
+
 def test_it_is_relative_to_where_it_was_typed(log, tmp_path):
     out, _ = train(tmp_path, *typed("log.csv"))
     assert f"from `{log}`" in out
@@ -117,7 +137,7 @@ def test_rows_that_were_typed_have_to_hold_it(log, tmp_path):
         edgedst("train", *typed(log, "--replay-rows", "60")), cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.stderr == (
-        "BudgetExceeded: The log needs 64 rows of the replay, and `replay_rows` gives 60. Leave `replay_rows` out, or "
+        "BudgetExceeded: The log needs 66 rows of the replay, and `replay_rows` gives 60. Leave `replay_rows` out, or "
         "take a part of the log.\n"
     )
     assert list(tmp_path.iterdir()) == [log]
@@ -216,43 +236,41 @@ def told(log, tmp_path):
         pass
 
 
-def replay_of(rows):
-    def make(arena):
-        return core.Replay(arena, "replay", rows, 4, 1, "float32")
+def agent_of(rows, constants=()):
+    """One with a replay of so many rows."""
+    settings = TrainConfig(hidden=(8, 8), batch_size=8, normalize_observations=True).resolved().settings()
+    arena = core.Arena(1_000_000)
+    agent = agent_class("ds-td3")(arena, SimpleNamespace(**settings), 4, 1)
+    agent.replay = core.Replay(arena, "replay", rows, 4, 1, "float32", list(constants))
+    return agent
 
-    measured = core.Arena(None)
-    make(measured)
-    return make(core.Arena(measured.used_bytes))
 
-
+@pytest.mark.parametrize("stays", [False, True])
 @pytest.mark.parametrize("chunk", [1, 100, 32_768])
-def test_every_observation_is_seen_once_and_in_order(chunk, told, log, monkeypatch):
+def test_every_observation_is_seen_once(chunk, stays, told, log, monkeypatch):
     monkeypatch.setattr(prefill, "CHUNK_BYTES", chunk)
-    replay, seen = replay_of(100), []
-    prefill.fill(replay, told, 4, 1, lambda observation: seen.append(tuple(observation)))
+    agent = agent_of(100)
+    prefill.fill(agent, told, stays)
     with log.open(encoding="utf-8") as file:
-        lines = [tuple(float(line[f"observation_{i}"]) for i in range(4)) for line in csv.DictReader(file)]
-    assert seen == lines
-    assert (replay.transitions, replay.rows_closed) == (60, 62)
+        lines = np.array([[float(line[f"observation_{i}"]) for i in range(4)] for line in csv.DictReader(file)])
+    assert agent.normalizer.count == len(lines) == 63
+    np.testing.assert_allclose(agent.normalizer.mean, lines.mean(axis=0))
+    assert (agent.replay.transitions, agent.replay.demonstrations) == (60, 60 if stays else 0)
+    assert agent.replay.rows_closed == (63 if stays else 62)
 
 
 def test_a_file_that_comes_back_otherwise_is_told(told):
     os.pwrite(told["descriptor"], struct.pack("<d", 7.0), prefill.HEADER_BYTES + prefill.record_bytes(4, 1) + 1)
     with pytest.raises(RunFolderError, match=r"did not come back from the disk as it was written"):
-        prefill.fill(replay_of(100), told, 4, 1)
+        prefill.fill(agent_of(100), told, False)
     os.ftruncate(told["descriptor"], prefill.HEADER_BYTES + 100)
     with pytest.raises(RunFolderError, match=r"did not come back"):
-        prefill.fill(replay_of(100), told, 4, 1)
+        prefill.fill(agent_of(100), told, False)
 
 
 def test_what_the_replay_refuses_is_told_with_the_log(told, log):
-    def with_constant(arena):
-        return core.Replay(arena, "replay", 100, 4, 1, "float32", [(0, 0.5)])
-
-    measured = core.Arena(None)
-    with_constant(measured)
     with pytest.raises(EnvironmentFault, match=f"`{log}`: observation 0 is .* always 0.5"):
-        prefill.fill(with_constant(core.Arena(measured.used_bytes)), told, 4, 1)
+        prefill.fill(agent_of(100, [(0, 0.5)]), told, False)
 
 
 def test_its_file_has_no_name(told, tmp_path):
