@@ -120,7 +120,7 @@ def chosen_disturbances(
 
 def _typed(value: Any) -> str:
     """A setting's value as it is typed."""
-    return ",".join(f"{item:g}" for item in value) if isinstance(value, list) else str(value)
+    return ",".join(f"{item:.15g}" for item in value) if isinstance(value, list) else str(value)
 
 
 def _settings(run: Path, environment: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 
 from edgedst.envs import Environment
 from edgedst.envs.tasks import NATIVE_TASKS
-from edgedst.errors import ConfigError, SimulatorMismatch, UnknownEnvironment
+from edgedst.errors import ConfigError, EnvironmentFault, SimulatorMismatch, UnknownEnvironment
 from edgedst.files import is_robot_file
 
 TYPE_CHECKING = False
@@ -32,8 +32,7 @@ def locate(
         max_episode_steps: replaces the task's own time limit.
         kwargs: arguments of the environment, values that JSON holds. The native tasks have none: with some, gymnasium
             makes them.
-        disturbances: settings of a simulator: those of action_delay, observation_noise and randomize that are not at
-            their defaults.
+        disturbances: the settings action_delay, observation_noise and randomize by name; what is left out does nothing.
 
     Raises:
         ConfigError: the environment takes no such arguments or disturbances.
@@ -88,7 +87,10 @@ def make(spec: "Spec") -> Environment:
     try:
         return DisturbedEnvironment(host, spec.get("action_delay", (0, 0)), spec.get("observation_noise", ()))
     except ConfigError:
-        host.close()
+        try:
+            host.close()
+        except EnvironmentFault:
+            pass  # the first reason is the one to tell
         raise
 
 
