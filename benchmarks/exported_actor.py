@@ -2,6 +2,7 @@
 
     python benchmarks/exported_actor.py                                  HalfCheetah-v4 at 50, 80 and 95 % sparsity
     python benchmarks/exported_actor.py --sparsity 0.9 --rounds 9 --json
+    python benchmarks/exported_actor.py --normalize --history 4          what normalised observations and a history cost
 
 Actors are trained for 2,000 steps (weights need not be good to be timed), their first two layers as sparse as said and
 the last one dense, and exported by `edgedst export`. Each form runs in a process of its own by the runners in export/,
@@ -33,7 +34,7 @@ RUNNER = Path(__file__).resolve().parent.parent / "export" / "runner"
 DTYPES = ("fp32", "fp16", "int8")
 MEASURES = ("load_ms", "peak_bytes", "p50_us", "p99_us")
 TRAIN_STEPS = 2000
-ENV, OBSERVATIONS, HIDDEN = "HalfCheetah-v4", 17, 256
+ENV, OBSERVATIONS, ACTIONS, HIDDEN = "HalfCheetah-v4", 17, 6, 256
 
 
 @dataclass
@@ -66,11 +67,15 @@ def main() -> None:
     parser.add_argument("--sparsity", type=float, nargs="+", default=[0.5, 0.8, 0.95])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2000, help="steps that onnxruntime is timed for; C takes 10,000")
+    parser.add_argument("--normalize", action="store_true", help="train with normalised observations")
+    parser.add_argument("--history", type=int, default=0, help="train with a history of so many steps")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args()
     facts = machine.facts()
     with tempfile.TemporaryDirectory(prefix="edgedst-exported-") as folder:
-        forms = [form for sparsity in args.sparsity for form in exported(Path(folder), sparsity)]
+        seen = ["--history", str(args.history), *(["--normalize-observations"] if args.normalize else [])]
+        features = args.history * (OBSERVATIONS + ACTIONS) or OBSERVATIONS
+        forms = [form for sparsity in args.sparsity for form in exported(Path(folder), sparsity, features, seen)]
         for number in range(args.rounds):
             progress(f"round {number + 1} of {args.rounds}, {len(forms)} forms")
             for form in forms:
@@ -85,15 +90,24 @@ def main() -> None:
         print(f"{ENV}, medians of {args.rounds} rounds. {machine.sentence(facts)}\n\n{table(results)}")
 
 
-def exported(folder: Path, sparsity: float) -> list[Form]:
-    """Train an actor and export it in every form."""
+def exported(folder: Path, sparsity: float, features: int, seen: list[str]) -> list[Form]:
+    """Train an actor of so many features, by these options, and export it in every form."""
     progress(f"training and exporting at {sparsity:.0%} sparsity")
     runs = folder / f"runs-{sparsity}"
     edgedst(
         *("train", "--env", ENV, "--steps", str(TRAIN_STEPS), "--start-steps", "1000"),
         *("--hidden", f"{HIDDEN},{HIDDEN}"),
-        *("--lambda1", str(factor(OBSERVATIONS, sparsity)), "--lambda2", str(factor(HIDDEN, sparsity))),
-        *("--eval-every", str(10 * TRAIN_STEPS), "--eval-episodes", "1", "--run-dir", str(runs), "--no-progress"),
+        *("--lambda1", str(factor(features, sparsity)), "--lambda2", str(factor(HIDDEN, sparsity))),
+        *(
+            "--eval-every",
+            str(10 * TRAIN_STEPS),
+            "--eval-episodes",
+            "1",
+            "--run-dir",
+            str(runs),
+            "--no-progress",
+            *seen,
+        ),
     )
     forms = []
     for dtype in DTYPES:

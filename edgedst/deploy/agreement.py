@@ -107,6 +107,7 @@ def _drawn(rng: np.random.Generator, weights: ActorWeights, recorded: FloatArray
     """(RANDOM_ROWS, N): observations as the environment may give them, each by itself, and actions within bounds."""
     size, history = weights.observation_size, max(weights.history, 1)
     shape = (RANDOM_ROWS, history * size)
+    drawn: FloatArray
     if weights.observation_clip is not None:
         low, high = (np.tile(bound, history) for bound in weights.observation_clip)
         outlying = np.arange(RANDOM_ROWS)[:, None] % OUTLIERS == 0

@@ -45,6 +45,9 @@ LEAST_WATCHDOG_SECONDS = 5
 _TO_WRITE = """\
 Write `robot.py`: where observations come from, where actions go, how to come to rest. It reads zeros and moves nothing
 as long as you have not. Then try 100 steps:"""
+_REMEMBERS = """
+It sees its last {} observations and actions. `control_loop.py` and `run_actor.py` keep them; a loop of your own around
+the actor in C calls `edgedst_reset()` before it begins, and `edgedst_applied(action)` where it limited an action."""
 _AS_TRAINED = """\
 `robot.py` is the file that trained this actor. **The next command moves the machine.** The loop keeps the bounds and
 the slew limits of its ACTION, as training did. In a loop of your own, around the actor in C, the slew limits are yours
@@ -172,6 +175,7 @@ def add_kit(
         "board": board.title,
         "rate": rate,
         "rate_told": rate.told,
+        "remembers": _REMEMBERS.format(weights.history) if weights.history else "",
         "watchdog_seconds": watchdog_seconds,
         "start_limit_seconds": 240 + 6 * watchdog_seconds,  # three slow starts and hangs
         "folder": shlex.quote(name),

@@ -110,7 +110,7 @@ def export_c(
             name.write_text(text, encoding="ascii")
         reference = reference_actions(written, recorded)
         check = check_source(source.code, source.header, path.stem, written, reference)
-        pairs = write_golden(weights, reference, golden, temporary[2]) if golden is not None else 0
+        pairs = write_golden(written, reference, golden, temporary[2]) if golden is not None else 0
     file_bytes = len(source.code) + len(source.header)
     return CExport(path, file_bytes, source.constant_bytes, source.ram_bytes, check, reference, pairs)
 

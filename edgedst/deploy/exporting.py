@@ -187,8 +187,9 @@ def _write_onnx(request: Request, path: Path, golden: Path | None) -> Written:
 def _write_c(request: Request, path: Path, golden: Path | None) -> Written:
     actor, dtype = request.actor, request.format.dtype
     exported = export_c(actor, path, request.recorded, dtype, golden)
+    also = ", `edgedst_reset()`, `edgedst_applied(action)`" if actor.history else ""
     lines = [
-        f"{_connections(actor)}, {dtype}; `edgedst_act(obs, action)`",
+        f"{_connections(actor)}, {dtype}; `edgedst_act(obs, action)`{also}",
         *exported.told,
         *_moved(actor, dtype, exported.reference),
     ]

@@ -43,7 +43,7 @@ def write_golden(weights: ActorWeights, reference: Reference, path: Path, tempor
     Left out are observations where rounding alone could pass the runners' limit, TOLERANCE.
 
     Args:
-        weights: the trained actor.
+        weights: that actor, with the weights that its file stands for.
         reference: its observations and actions.
         path: of the file.
         temporary: the name that it has until it gets that one.

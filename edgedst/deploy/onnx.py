@@ -101,7 +101,7 @@ def export_actor(
         with writing(path):
             file_bytes = temporary[0].write_bytes(sealed(model))
         parity = check_parity(temporary[0], written, recorded, sparse=bool(model.graph.sparse_initializer))
-        pairs = write_golden(weights, parity.reference, golden, temporary[1]) if golden is not None else 0
+        pairs = write_golden(written, parity.reference, golden, temporary[1]) if golden is not None else 0
         if accept is not None:
             accept(temporary[0])
     return Exported(path, file_bytes, parity, about, pairs)

@@ -244,6 +244,10 @@ def test_a_bundle_s_episodes_come_out_or_it_is_not_played(tmp_path, make_run):
     kit = tmp_path / "kit"
     export_bundle(run, kit)
     assert Actor.load(kit).observation_size == 3
+    readme = (kit / "README.md").read_text()
+    assert "It takes\n3 observations and gives 2 actions" in readme
+    assert "It sees its last 4 observations and actions." in readme
+    assert "$" not in readme
     text = (kit / "golden.csv").read_text().splitlines()
     text[-1], text[-2] = text[-2], text[-1]  # another order is another history
     (kit / "golden.csv").write_text("\n".join(text) + "\n")
