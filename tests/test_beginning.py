@@ -141,7 +141,9 @@ def test_statistics_are_in_the_units_of_the_run_that_takes_them(rng):
         state={"normalizer": theirs.state.hex()},
         about={"observation_low": their_low.tolist(), "observation_high": their_high.tolist()},
     )
-    environment = SimpleNamespace(observation_size=3, observation_low=our_low.tolist(), observation_high=our_high.tolist())
+    environment = SimpleNamespace(
+        observation_size=3, observation_low=our_low.tolist(), observation_high=our_high.tolist()
+    )
     run = SimpleNamespace(environment=environment, agent=SimpleNamespace(normalizer=ours))
     assert _change_units(run, source) == " Statistics of 50 observations are taken, too."
     x = scaled(seen, our_low, our_high)

@@ -20,6 +20,7 @@ from edgedst import errors
 from edgedst.child import python_of, tied
 from edgedst.config import METHODS, TrainConfig
 from edgedst.density import DENSE_METHODS, family
+from edgedst.disturbances import in_use
 from edgedst.errors import ConfigError, EdgedstError, ProfileError
 from edgedst.files import is_robot_file
 from edgedst.parse import json_object
@@ -103,8 +104,9 @@ def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tupl
     for name in _OF_A_BEGINNING:
         if getattr(config, name) not in (None, 0):
             raise ConfigError(f"In a profile each contender trains from nothing: leave `{name}` out.")
-    for name in _NOT_OF_PYTORCH:
-        if TORCH in against and getattr(config, name):
+    disturbed = in_use(config.action_delay, config.observation_noise, config.randomize)
+    for name in [*(name for name in _NOT_OF_PYTORCH if getattr(config, name)), *disturbed]:
+        if TORCH in against:
             raise ConfigError(
                 f"`{name}` is edgedst's own, and PyTorch's contender does without: leave it out, or add "
                 f"`--against {DENSE}`."

@@ -114,9 +114,7 @@ def test_its_settings_hold_for_a_training_with_whatever_else_is_typed(imported):
 
 def test_resuming_an_import_says_how_to_begin_from_it_and_the_newest_run_to_resume_is_never_one(imported, tmp_path):
     result, _ = imported(TD3, episodes=0)
-    with pytest.raises(
-        CheckpointError, match=r"took them, and no training to go on with.*--init-from"
-    ):
+    with pytest.raises(CheckpointError, match=r"took them, and no training to go on with.*--init-from"):
         find.resume(result.folder, {})
     assert find.newest_unfinished(tmp_path / "runs", Run(result.folder).settings) is None
     assert find.newest_run(tmp_path / "runs") == result.folder
