@@ -23,7 +23,7 @@ def terminated(observation): return observation[0] > 0.9
 def robot_task(folder):
     path = folder / "robot.py"
     path.write_text(ROBOT, encoding="utf-8")
-    return Task.of_robot(Robot(str(path)), 65_504.0)
+    return Task.of_robot(Robot(str(path)), largest=65_504.0)
 
 
 def csv_file(folder, text, name="log.csv"):

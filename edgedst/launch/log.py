@@ -45,6 +45,7 @@ def read_log(job: dict[str, Any], folder: str, records: bool = True) -> dict[str
             "log": config["prefill"],
             "spec": job["spec"],
             "replay_dtype": config["replay_dtype"],
+            "normalised": config["normalize_observations"],
             "descriptor": descriptor,
             "folder": folder or ".",
             "records": records,

@@ -45,6 +45,7 @@ class Checker:
         low, high = np.array(task.action_low, np.float64), np.array(task.action_high, np.float64)
         self._action_middle, self._action_half = low / 2 + high / 2, high / 2 - low / 2
         self._middle = self._half = None
+        self._offset: Floats | None = None  # what the replay holds observations less of
         if task.observation_low is not None and task.observation_high is not None:
             low, high = np.array(task.observation_low), np.array(task.observation_high)
             self._middle, self._half = (low + high) / 2, (high - low) / 2
@@ -255,7 +256,10 @@ class Checker:
                     f"`{names[column]}` is {ticks.observation[row, column]:.6g}, far outside of {low:g} to {high:g}, "
                     "the bounds in the robot.py. The log may be in another unit, as degrees for radians",
                 )
-        large = np.abs(normalised) > self.task.largest
+        if self.task.normalised and self._offset is None:
+            self._offset = normalised[:1].copy()
+        stored = normalised if self._offset is None else normalised - self._offset
+        large = np.abs(stored) > self.task.largest
         if large.any():
             row, column = (int(place[0]) for place in np.nonzero(large))
             self._tell(

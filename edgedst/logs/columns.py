@@ -31,6 +31,7 @@ class Task:
         observation_high: likewise.
         constants: (index, value) of observations that never move.
         largest: magnitude of an observation that the replay can hold.
+        normalised: it holds them less the first one (docs/decisions/0020).
         robot: that gives rewards and terminations where the log has none.
     """
 
@@ -43,10 +44,11 @@ class Task:
     observation_high: Sequence[float] | None = None
     constants: Sequence[tuple[int, float]] = ()
     largest: float = float("inf")
+    normalised: bool = False
     robot: Robot | None = None
 
     @staticmethod
-    def of_environment(environment: Environment, largest: float) -> Task:
+    def of_environment(environment: Environment, **of_replay: Any) -> Task:
         """Of one that was made, and is not kept."""
         return Task(
             environment.name,
@@ -55,11 +57,11 @@ class Task:
             environment.action_low,
             environment.action_high,
             constants=environment.constants,
-            largest=largest,
+            **of_replay,
         )
 
     @staticmethod
-    def of_robot(robot: Robot, largest: float) -> Task:
+    def of_robot(robot: Robot, **of_replay: Any) -> Task:
         """Of a robot.py that was imported; nothing moves."""
         return Task(
             robot.path,
@@ -69,8 +71,8 @@ class Task:
             robot.action_high,
             robot.observation_low,
             robot.observation_high,
-            largest=largest,
             robot=robot,
+            **of_replay,
         )
 
     @property

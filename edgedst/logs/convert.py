@@ -62,7 +62,8 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
         EdgedstError: the environment cannot be made.
         RunFolderError: the file cannot be written.
     """
-    task = task_of(job["spec"], LARGEST_FLOAT16 if job["replay_dtype"] == "float16" else float("inf"))
+    largest = LARGEST_FLOAT16 if job["replay_dtype"] == "float16" else float("inf")
+    task = task_of(job["spec"], largest=largest, normalised=job["normalised"])
     log = opened(job["log"], task)
     os.lseek(job["descriptor"], HEADER_BYTES, os.SEEK_SET)
 
@@ -96,7 +97,7 @@ def converted(task: Task, log: Log, write: Callable[[bytes], None]) -> dict[str,
     }
 
 
-def task_of(spec: dict[str, Any], largest: float) -> Task:
+def task_of(spec: dict[str, Any], **of_replay: Any) -> Task:
     """What the log has to fit. A robot.py is imported, and nothing moves; any other environment is made and closed.
 
     Raises:
@@ -104,7 +105,7 @@ def task_of(spec: dict[str, Any], largest: float) -> Task:
         LogError: it is hardware, which is opened once.
     """
     if spec["host"] == "robot":
-        return Task.of_robot(Robot(spec["env"]), largest)
+        return Task.of_robot(Robot(spec["env"]), **of_replay)
     environment = registry.make(spec)
     try:
         if environment.hardware:
@@ -112,7 +113,7 @@ def task_of(spec: dict[str, Any], largest: float) -> Task:
                 f"{environment.name} is hardware, which is opened once: its replay cannot begin with a log. Leave "
                 "`--prefill` out, or write a robot.py (`edgedst init robot`)."
             )
-        return Task.of_environment(environment, largest)
+        return Task.of_environment(environment, **of_replay)
     finally:
         environment.close()
 

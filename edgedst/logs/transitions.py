@@ -158,9 +158,11 @@ def _blocks(replay: Replay, actor: ActorWeights) -> Iterator[Block]:
 def _rows(replay: Replay) -> Iterator[npt.NDArray[Any]]:
     """Closed rows that the ring has not forgotten, then the open one."""
     record = replay.replay
-    oldest = max(0, record["rows_closed"] - (record["capacity"] - 1))
+    pinned = record.get("pinned", 0)  # the first rows, which stay
+    oldest = max(pinned, record["rows_closed"] - (record["capacity"] - pinned - 1))
     for segment in record["segments"]:
-        rows = replay.rows(segment)[max(0, oldest - segment["first"]) :]
+        forgotten = 0 if segment["first"] < pinned else max(0, oldest - segment["first"])
+        rows = replay.rows(segment)[forgotten:]
         for start in range(0, len(rows), _BLOCK):
             yield rows[start : start + _BLOCK]
     last = np.frombuffer(bytes.fromhex(record["open_row"]), replay.record).copy()
