@@ -98,16 +98,8 @@ def exported(folder: Path, sparsity: float, features: int, seen: list[str]) -> l
         *("train", "--env", ENV, "--steps", str(TRAIN_STEPS), "--start-steps", "1000"),
         *("--hidden", f"{HIDDEN},{HIDDEN}"),
         *("--lambda1", str(factor(features, sparsity)), "--lambda2", str(factor(HIDDEN, sparsity))),
-        *(
-            "--eval-every",
-            str(10 * TRAIN_STEPS),
-            "--eval-episodes",
-            "1",
-            "--run-dir",
-            str(runs),
-            "--no-progress",
-            *seen,
-        ),
+        *("--eval-every", str(10 * TRAIN_STEPS), "--eval-episodes", "1"),
+        *("--run-dir", str(runs), "--no-progress", *seen),
     )
     forms = []
     for dtype in DTYPES:

@@ -224,12 +224,18 @@ def test_the_metadata_says_what_a_reader_needs(rng):
     assert told["clip_high"] == pytest.approx([300.1, 6.8, 4900.0])
 
 
-def test_golden_pairs_of_a_history_are_episodes(tmp_path, rng):
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_golden_pairs_of_a_history_are_episodes(dtype, tmp_path, rng):
     about = KELVIN | HISTORY
-    actor = seeing(learnt(rng, about), **about)
-    export_actor(actor, tmp_path / "actor.onnx", recorded_of(actor), golden=tmp_path / "golden.csv")
-    assert "// A history of 4: every 8 lines are an episode, in order.\n" in (tmp_path / "golden.csv").read_text()
-    observations, expected = read_golden(tmp_path / "golden.csv", 3, 2)
+    trained = seeing(learnt(rng, about), **about)
+    actor = quantised(trained, dtype)
+    golden = tmp_path / "golden.csv"
+    export_c(trained, tmp_path / "actor.c", recorded_of(actor), dtype, golden)
+    text = golden.read_text()
+    export_actor(trained, tmp_path / "actor.onnx", recorded_of(actor), Format(dtype=dtype), None, golden)
+    assert golden.read_text() == text
+    assert "// A history of 4: every 8 lines are an episode, in order.\n" in text
+    observations, expected = read_golden(golden, 3, 2)
     assert len(observations) == 64
     player = Actor.of(actor)
     for row, (observation, action) in enumerate(zip(observations, expected, strict=True)):
