@@ -4,9 +4,9 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from edgedst.api import Actor, Run, evaluate, export, plan, train
+    from edgedst.api import Actor, Run, evaluate, export, import_model, plan, train
 
-__all__ = ["Actor", "Run", "capabilities", "evaluate", "export", "plan", "train"]
+__all__ = ["Actor", "Run", "capabilities", "evaluate", "export", "import_model", "plan", "train"]
 
 
 def capabilities() -> dict[str, object]:

@@ -114,9 +114,7 @@ def test_its_settings_hold_for_a_training_with_whatever_else_is_typed(imported):
 
 def test_resuming_an_import_says_how_to_begin_from_it_and_the_newest_run_to_resume_is_never_one(imported, tmp_path):
     result, _ = imported(TD3, episodes=0)
-    with pytest.raises(
-        CheckpointError, match=r"took them, and no training to go on with.*--init-from"
-    ):
+    with pytest.raises(CheckpointError, match=r"took them, and no training to go on with.*--init-from"):
         find.resume(result.folder, {})
     assert find.newest_unfinished(tmp_path / "runs", Run(result.folder).settings) is None
     assert find.newest_run(tmp_path / "runs") == result.folder
@@ -166,7 +164,7 @@ def test_a_robot_py_is_not_moved_and_the_layers_take_its_normalised_observations
         ({"sparsity": 1.0}, ConfigError, "`sparsity` must be at least 0 and below 1"),
         ({"sparsity": 0.95}, ConfigError, r"a network of 3, 8, 6, 2 features \(actor\) reaches 0.8333 at most"),
         ({"actions": "units"}, ConfigError, "`--actions` is of ONNX"),
-        ({"actions": "radians"}, ModelError, "`--actions radians` is unknown. Expected normalized or units"),
+        ({"actions": "radians"}, ConfigError, "`--actions radians` is unknown. Expected normalized or units"),
         ({"episodes": -1}, ConfigError, "`--episodes` is -1"),
         ({"seed": -1}, ConfigError, "`seed` must be at least 0"),
     ],
