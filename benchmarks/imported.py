@@ -49,7 +49,7 @@ def further(run_folder: Path | None, steps: int, episodes: int, folder: Path, **
     """Mean returns of a training's evaluations, the first at step 0; from nothing without a run to begin from."""
     if run_folder is not None:
         settings |= {"config": run_folder / "config.toml", "init_from": str(run_folder)}
-    evaluated = {"eval_every": steps // 4, "eval_episodes": episodes}
+    evaluated: dict[str, Any] = {"eval_every": steps // 4, "eval_episodes": episodes}
     run = edgedst.train(run_dir=folder / "runs", steps=steps, **evaluated, **settings)
     return [mean for _, mean in run.evaluations()]
 
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--env", default="Pendulum-v1")
     parser.add_argument("--steps", type=int, default=10_000, help="of Stable-Baselines3")
     parser.add_argument("--more", type=int, default=20_000, help="of edgedst, behind the import")
-    parser.add_argument("--sparsity", type=float, nargs="*", default=[0.8, 0.9])
+    parser.add_argument("--sparsity", type=float, nargs="*", default=[0.0, 0.8, 0.9], help="0: dense")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--critic-warmup", type=int, default=0, help="steps in which only the critics learn")
@@ -76,10 +76,10 @@ def main() -> None:
     path = trained_elsewhere(options.algorithm, options.env, options.steps, 0, options.folder)
     quarters = [f"after {options.more * quarter // 4:,} steps" for quarter in range(1, 5)]
     print("| left out | as it was | imported | pruned | " + " | ".join(quarters) + " |\n" + "|---" * 8 + "|")
-    for sparsity in (None, *options.sparsity):
+    for sparsity in options.sparsity:
         played, evaluations = [], []
         for seed in options.seeds:
-            result = imported(path, options.env, sparsity, seed, options.episodes, options.folder)
+            result = imported(path, options.env, sparsity or None, seed, options.episodes, options.folder)
             played.append(result)
             evaluations.append(
                 further(
@@ -92,24 +92,20 @@ def main() -> None:
                 )
             )
         cells = [
-            told([one.mean for result in played if (one := getattr(result, name))]) if any_of(played, name) else ""
+            told(means) if (means := [one.mean for result in played if (one := getattr(result, name))]) else ""
             for name in ("original", "dense", "pruned")
         ]
         cells += [told([means[quarter] for means in evaluations]) for quarter in range(1, 5)]
-        print(f"| {sparsity or 0:.0%} | " + " | ".join(cells) + " |", flush=True)
+        print(f"| {sparsity:.0%} | " + " | ".join(cells) + " |", flush=True)
     method = f"ds-{options.algorithm}"
-    usual = {"env": options.env, "method": method, "sparsity": 0.9, "hidden": [256, 256], "start_steps": 1_000}
+    usual: dict[str, Any] = {"env": options.env, "method": method, "sparsity": 0.9, "hidden": [256, 256]}
+    usual["start_steps"] = 1_000
     usual |= {"target_update": "soft", "alpha_tuning": "automatic"} if options.algorithm == "sac" else {}
     scratch = [
         further(None, options.more, options.episodes, options.folder, seed=seed, **usual) for seed in options.seeds
     ]
     cells = [told([means[quarter] for means in scratch]) for quarter in range(1, 5)]
     print("| 90 %, from nothing | | | | " + " | ".join(cells) + " |")
-
-
-def any_of(results: list[Imported], name: str) -> bool:
-    """Whether it was played."""
-    return any(getattr(result, name) is not None for result in results)
 
 
 if __name__ == "__main__":

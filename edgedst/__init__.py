@@ -4,9 +4,9 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from edgedst.api import Actor, Run, evaluate, export, log, plan, train
+    from edgedst.api import Actor, Run, evaluate, export, import_model, log, plan, train
 
-__all__ = ["Actor", "Run", "capabilities", "evaluate", "export", "log", "plan", "train"]
+__all__ = ["Actor", "Run", "capabilities", "evaluate", "export", "import_model", "log", "plan", "train"]
 
 
 def capabilities() -> dict[str, object]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgedst.deploy.evaluate import Evaluation
     from edgedst.logs.transitions import Written
 
-__all__ = ["Actor", "Run", "evaluate", "export", "log", "plan", "train"]
+__all__ = ["Actor", "Run", "evaluate", "export", "import_model", "log", "plan", "train"]
 
 
 def train(
@@ -112,6 +112,23 @@ def evaluate(target: str | Path, **options: Any) -> Evaluation:
     from edgedst.deploy.evaluate import evaluate as play
 
     return play(Path(target), **options)
+
+
+def import_model(model: str | Path, **options: Any) -> Run:
+    """Make a run to begin from of a model that another tool trained: `train(init_from=run.folder)` goes on from it.
+
+    Args:
+        model: a zip of Stable-Baselines3, or an ONNX actor.
+        options: env, sparsity, method, actions, run_dir, episodes, seed, env_kwargs, as `edgedst import --help` says;
+            `tell` gets what the command prints, line by line.
+
+    Raises:
+        ModelError: the file is none that can be imported; the sentence says why.
+        EdgedstError: what else the command would have told, by its class.
+    """
+    from edgedst.imports.importing import import_model as run_of
+
+    return Run(run_of(Path(model), **options).folder)
 
 
 def export(run: str | Path, path: str | Path, *, golden: str | Path | None = None, **options: Any) -> list[str]:

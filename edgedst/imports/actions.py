@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgedst.errors import ModelError
+from edgedst.errors import ConfigError, ModelError
 from edgedst.imports.model import NORMALISED, UNITS, Dense, DoubleArray, Model, Output
 from edgedst.runs.actor import FloatArray
 
@@ -72,10 +72,10 @@ def meant(output: Output, typed: str | None) -> Output:
     """The output as the user says that it is meant.
 
     Raises:
-        ModelError: `typed` is no meaning.
+        ConfigError: `typed` is no meaning.
     """
     if typed is not None and typed not in MEANINGS:
-        raise ModelError(f"`--actions {typed}` is unknown. Expected {' or '.join(MEANINGS)}.")
+        raise ConfigError(f"`--actions {typed}` is unknown. Expected {' or '.join(MEANINGS)}.")
     return output if typed is None else replace(output, meaning=typed)
 
 

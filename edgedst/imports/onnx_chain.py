@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from edgedst.config import METHODS
 from edgedst.density import family
 from edgedst.deploy.session import METADATA_KEY, first_line, open_checked, open_session
-from edgedst.errors import ModelError
+from edgedst.errors import EdgedstError, ModelError
 from edgedst.imports.model import (
     MOST_PLACES,
     NORMALISED,
@@ -67,15 +67,20 @@ def read_onnx(path: Path) -> Model:
             )
     else:
         _check(model, path)
-    graph = _Graph(model, path)
-    if not ours:
-        graph.check_constants()
-    chain = _Chain(path)
-    steps = graph.steps()
-    constants = graph.constants([name for node, x in steps for name in node.input if name and name != x])
-    for node, x in steps:
-        chain.take(node, x, constants)
-    layers, output = chain.end()
+    try:
+        graph = _Graph(model, path)
+        if not ours:
+            graph.check_constants()
+        chain = _Chain(path)
+        steps = graph.steps()
+        constants = graph.constants([name for node, x in steps for name in node.input if name and name != x])
+        for node, x in steps:
+            chain.take(node, x, constants)
+        layers, output = chain.end()
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, EdgedstError):
+            raise
+        raise ModelError(f"`{path}` is damaged: {first_line(error)}. Export the model again.") from error
     check_layers(path, "actor", layers)
     session = session or open_session(path, content)
     notes = list(chain.notes)
@@ -88,8 +93,11 @@ def read_onnx(path: Path) -> Model:
 
     def policy(observation: DoubleArray) -> FloatArray:
         row = observation.astype(np.float32)[None, :]
-        actions: FloatArray = session.run([graph.output], {graph.input: row})[0][0]
-        return actions
+        (actions,) = _run(session, [graph.output], {graph.input: row}, path)
+        if actions.shape != (1, len(layers[-1].bias)):
+            raise ModelError(f"`{path}` gives an array of shape {actions.shape} for one observation. It is damaged.")
+        first: FloatArray = actions[0]
+        return first
 
     return Model(
         path,
@@ -186,16 +194,13 @@ class _Graph:
         """Arrays by name; what constants are decoded to is computed by onnxruntime."""
         found: Constants = {}
         decoded = []
-        try:
-            for name in dict.fromkeys(names):
-                if name in self._stored:
-                    found[name] = numpy_helper.to_array(self._stored[name])
-                elif name in self._sparse:
-                    found[name] = _dense(self._sparse[name])
-                else:
-                    decoded.append(name)
-        except (ValueError, TypeError, IndexError) as error:
-            raise ModelError(f"`{self._path}`: `{name}` is no tensor ({first_line(error)}). It is damaged.") from error
+        for name in dict.fromkeys(names):
+            if name in self._stored:
+                found[name] = numpy_helper.to_array(self._stored[name])
+            elif name in self._sparse:
+                found[name] = _dense(self._sparse[name])
+            else:
+                decoded.append(name)
         if decoded:
             found |= zip(decoded, self._decode(decoded), strict=True)
         return found
@@ -211,17 +216,16 @@ class _Graph:
         del model.graph.node[:]
         model.graph.node.extend(extracted)
         del model.graph.input[:]
-        values: list[Any] = run_constant(open_session(self._path, model.SerializeToString()), names, self._path)
-        return values
+        return _run(open_session(self._path, model.SerializeToString()), names, {}, self._path)
 
 
-def run_constant(session: Any, names: list[str], path: Path) -> list[Any]:
-    """Outputs of a graph without inputs."""
+def _run(session: Any, names: list[str], inputs: dict[str, Any], path: Path) -> list[Any]:
+    """Outputs of these names."""
     try:
-        found: list[Any] = session.run(names, {})
+        found: list[Any] = session.run(names, inputs)
         return found
     except Exception as error:  # onnxruntime's own share no base but Exception
-        raise ModelError(f"`{path}`: its weights cannot be decoded ({first_line(error)}). It is damaged.") from error
+        raise ModelError(f"`{path}` cannot be run ({first_line(error)}). It is damaged: export it again.") from error
 
 
 def _dense(tensor: onnx.SparseTensorProto) -> Any:

@@ -164,7 +164,7 @@ def test_a_robot_py_is_not_moved_and_the_layers_take_its_normalised_observations
         ({"sparsity": 1.0}, ConfigError, "`sparsity` must be at least 0 and below 1"),
         ({"sparsity": 0.95}, ConfigError, r"a network of 3, 8, 6, 2 features \(actor\) reaches 0.8333 at most"),
         ({"actions": "units"}, ConfigError, "`--actions` is of ONNX"),
-        ({"actions": "radians"}, ModelError, "`--actions radians` is unknown. Expected normalized or units"),
+        ({"actions": "radians"}, ConfigError, "`--actions radians` is unknown. Expected normalized or units"),
         ({"episodes": -1}, ConfigError, "`--episodes` is -1"),
         ({"seed": -1}, ConfigError, "`seed` must be at least 0"),
     ],
