@@ -247,7 +247,7 @@ def begin_from(run: "Training", source: Source) -> str:
 
 
 def _change_units(run: "Training", source: Source) -> str:
-    """Statistics, or first layers, for observations in this run's units, where the source's networks saw them in others.
+    """Statistics, or first layers, for observations in this run's units, where the source's networks saw other ones.
 
     A machine's networks see observations normalised by its bounds, a simulator's as they are: what was x is now
     `a x + b`. Where both have running statistics, these change; else the weights do, and Adam's moments of them, of
