@@ -76,12 +76,10 @@ class Inputs:
             shift = np.bincount(layer.rows, values * middle[layer.columns], minlength=layer.out_features)
             bias = (layer.bias - shift).astype(np.float32)
         if not (np.isfinite(values).all() and np.isfinite(bias).all()):
-            low, high = ((self.middle + side * self.half).tolist() for side in (-1, 1))
-            if self.observation_bounds is not None and self.observation_clip is None:
-                low, high = map(list, self.observation_bounds)
+            index = int(np.argmin(self.half))
             raise ValueError(
-                f"observations between {low} and {high} have units in which float32 does not reach as far as the "
-                "actor's weights"
+                f"feature {index}, around {self.middle[index]:g}, has a unit of {self.half[index]:g}, in which float32 "
+                "does not reach as far as the actor's weights"
             )
         exponents = np.clip(-np.rint(np.log2(self.half)), -126, 126)  # what float32 has without losing digits
         return replace(layer, values=values, bias=bias, units=Units(middle, np.exp2(exponents).astype(np.float32)))

@@ -114,7 +114,10 @@ def test_an_actor_of_one_layer_is_folded_too(rng, arm):
         ({"observation_high": [1e39, 0.2, 12.6]}, r"observation 0 lies between 0 and 1e\+39; low < high, that float32"),
         # 2^24 is the last whole number before which float32 tells all apart.
         ({"observation_low": [2.0**25, -0.2, 10.0], "observation_high": [2.0**25 + 1, 0.2, 12.6]}, "tells apart"),
-        ({"observation_high": [1e-44, 0.2, 12.6]}, "have units in which float32 does not reach as far as the actor's"),
+        (
+            {"observation_high": [1e-44, 0.2, 12.6]},
+            "feature 0, around 5e-45, has a unit of 5e-45, in which float32 does not reach as far as",
+        ),
     ],
 )
 def test_bounds_that_are_none_are_one_sentence(change, words, robot_run, change_about):
