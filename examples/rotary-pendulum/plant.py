@@ -35,7 +35,7 @@ from pathlib import Path
 from model import COUNT_RAD, SAMPLE_SECONDS, Encoders, Furuta, Parameters
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
-from cartpole.plant import Port, finite  # noqa: E402  # its folder is only now where Python looks
+from cartpole.plant import Port, finite  # its folder is only now where Python looks
 
 MOST_VOLTS = 5.0  # either way
 # Of the arm's and the pendulum's angle and the arm's rate (V for rad, V for rad/s): calms the pendulum from any state.
@@ -180,6 +180,8 @@ class Plant:
         self.still = self.still + 1 if near else 0
         if self.still * SAMPLE_SECONDS < STILL_SECONDS:
             k_arm, k_lean, k_rate = CALMING
+            if abs(lean) > math.pi / 2:  # first it falls: around upright the same feedback would hold it there
+                k_lean = 0.0
             volts = -(k_arm * arm + k_lean * lean + k_rate * arm_rate)
             self.volts = max(-MOST_VOLTS, min(MOST_VOLTS, volts))
             return

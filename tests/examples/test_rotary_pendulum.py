@@ -43,10 +43,8 @@ with imported_from(FOLDER):
     import robot
     import simulator
 
-FREE = {
-    name: 0.0
-    for name in ("torque", "back_emf", "arm_viscous", "arm_dry", "pendulum_viscous", "pendulum_dry")
-}  # fmt: skip  # nothing gives or takes energy
+RUBS = ("arm_viscous", "arm_dry", "pendulum_viscous", "pendulum_dry")
+FREE = dict.fromkeys(("torque", "back_emf", *RUBS), 0.0)  # nothing gives or takes energy
 
 
 def body(state, **factors):
@@ -139,7 +137,7 @@ def test_the_simulator_is_a_gymnasium_task():
 def played(task, seed, steps=60):
     observations = [task.reset(seed=seed)[0]]
     for i in range(steps):
-        observations.append(task.step(np.array([5.0 * math.sin(i / 5)], np.float32))[0])
+        observations.append(task.step(np.array([robot.VOLTS * math.sin(i / 5)], np.float32))[0])
     return np.array(observations)
 
 
@@ -161,7 +159,7 @@ def test_simulator_and_robot_give_the_same_observation_and_reward_of_the_same_st
 
     before = task.reset(seed=3)[0]
     for i in range(40):
-        volts = 5.0 * math.sin(i / 4)
+        volts = robot.VOLTS * math.sin(i / 4)
         seen, reward, terminated, _, _ = task.step([volts])
         arm, angle, arm_rate, rate = task.encoders.sample()
         words = f"{arm:.5f} {math.remainder(angle, math.tau):.5f} {arm_rate:.5f} {rate:.5f}".split()  # the plant's
@@ -181,7 +179,7 @@ def test_a_reward_is_one_at_best_about_zero_hanging_and_never_negative(rng):
         seen = robot.observed(*sample.tolist())
         assert all(low <= value <= high for value, (_, low, high) in zip(seen, robot.OBSERVATION, strict=True))
         assert robot.terminated(seen) == (abs(sample[0]) > robot.FAILED_RAD)
-        reward = robot.reward(hanging, rng.uniform(-5, 5, 1).tolist(), seen)
+        reward = robot.reward(hanging, rng.uniform(-robot.VOLTS, robot.VOLTS, 1).tolist(), seen)
         assert reward == 0.0 if robot.terminated(seen) else 0.0 <= reward <= 1.0
 
 
@@ -265,16 +263,16 @@ def port(tmp_path, monkeypatch):
 def test_robot_py_starts_reads_moves_stops_and_resets(port):
     robot.start()
     assert robot.read_observation(5) == pytest.approx([0.0, 0.0, -1.0, 0.0, 0.0], abs=0.05)
-    robot.apply_action([4.0])
+    robot.apply_action([3.0])
     limit = time.monotonic() + 10
-    while "volts 4" not in port.read_text():
+    while "volts 3" not in port.read_text():
         assert time.monotonic() < limit
         time.sleep(0.01)
     robot.stop()
     robot.reset()
     assert "ready" in port.read_text()
-    with pytest.raises(ValueError, match=r"the voltage is 5\.1 V"):
-        robot.apply_action([5.1])
+    with pytest.raises(ValueError, match=r"the voltage is 4\.1 V"):
+        robot.apply_action([4.1])
 
 
 def test_robot_py_loads_nothing_but_small_modules():
