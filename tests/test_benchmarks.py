@@ -97,5 +97,5 @@ def test_switches_have_their_costs_beside_each_other():
     result = run_json("switches.py", "--env", "InvertedPendulum-v5", "--plans", "1", "--rounds", "1", "--json")
     assert {"action delay", "observation noise", "mass", "all of them"} <= set(result["switches"])
     for cost in result["switches"].values():
-        assert cost.keys() == {"bytes", "step_us", "episode_us"}
+        assert cost.keys() == {"bytes", "step_us", "episode_us", "update_us"}
     assert result["switches"]["all of them"]["episode_us"] > 0

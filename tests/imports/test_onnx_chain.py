@@ -180,7 +180,8 @@ def test_an_actor_with_a_history_is_refused(tmp_path, layers):
     _, weights = native(layers)
     model = build_model(weights, Format())
     entry = model.metadata_props[0]
-    entry.value = json.dumps({**json.loads(entry.value), "history": 3})
+    told = json.loads(entry.value)
+    entry.value = json.dumps({**told, "history": 3, "start_action": weights.start_action.tolist()})
     (tmp_path / "actor.onnx").write_bytes(sealed(model))
     with pytest.raises(ModelError, match="is an actor with a history of 3 observations, which is not imported"):
         read_onnx(tmp_path / "actor.onnx")
