@@ -347,6 +347,17 @@ def test_a_source_without_a_replay_has_none_to_take(source, tmp_path):
     assert list((tmp_path / "here").iterdir()) == []
 
 
+def test_what_shapes_the_networks_is_as_in_the_source_unless_it_is_given(seeing_source):
+    typed = {"env": "arm/robot.py", "init_from": str(seeing_source)}
+    taken = combined(typed, {}, "")
+    assert (taken.method, taken.hidden, taken.lambda1, taken.lambda2) == ("ds-td3", (32, 32), 5.0, 8.0)
+    assert (taken.history, taken.normalize_observations, taken.sparsity) == (2, True, None)
+    assert (taken.start_steps, taken.updates_per_step, taken.gamma) == (0, 0, 0.99)  # what a robot.py gets
+    assert combined({**typed, "history": 0, "hidden": (64, 64)}, {}, "").hidden == (64, 64)
+    sparse = combined({**typed, "sparsity": 0.5}, {}, "")
+    assert (sparse.sparsity, sparse.lambda1, sparse.lambda2) == (0.5, None, None)
+
+
 def test_with_init_from_random_steps_are_none_unless_they_are_given():
     assert combined({"init_from": "x"}, {}, "").start_steps == 0
     assert combined({"init_from": "x", "start_steps": 7}, {}, "").start_steps == 7
