@@ -8,10 +8,11 @@ Of an actor with a history of K lines come in order: every `episode_rows(K)` are
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from edgedst.deploy.agreement import (
     OTHER_ORDERS,
@@ -22,7 +23,7 @@ from edgedst.deploy.agreement import (
     shares_of_bound,
     why_it_rounds,
 )
-from edgedst.deploy.history import History, play
+from edgedst.deploy.history import History
 from edgedst.deploy.native_actor import NativeActor
 from edgedst.deploy.writing import writing
 from edgedst.errors import CheckpointError, ExportError
@@ -54,53 +55,77 @@ def write_golden(weights: ActorWeights, reference: Reference, path: Path, tempor
     Raises:
         ExportError: when the file cannot be written, or rounding spoils every pair.
     """
-    episode = episode_rows(weights.history)
-    observations, actions, rounding = _candidates(weights, reference)
-    calm = np.flatnonzero((OTHER_ORDERS * rounding <= TOLERANCE).reshape(-1, episode).all(axis=1))
-    first_random = reference.recorded // episode
-    recorded, random = calm[calm < first_random], calm[calm >= first_random]
-    wanted = max(PAIRS // episode, 2)
-    recorded = recorded[: wanted // 2]
-    episodes = np.concatenate([recorded, random[: wanted - len(recorded)]])
-    rows = (episodes[:, None] * episode + np.arange(episode)).ravel()
-    if not rows.size:
+    pairs = _episodes(weights, reference) if weights.history else _pairs(reference)
+    if not pairs:
         raise ExportError(
-            f"No golden pairs can be written: in float32 every action is off by {rounding.min():.0e} of its "
+            f"No golden pairs can be written: in float32 every action is off by {reference.rounding.min():.0e} of its "
             f"bound or more, and runners allow {TOLERANCE:.0e}. {why_it_rounds(weights)}"
         )
     lines = [
         f"// Golden pairs of edgedst {weights.version}, format 1: {weights.observation_size} observations, then "
         f"{weights.sizes[-1]} actions, a line a pair.",
-        f"// {weights.method} on {weights.environment}, seed {weights.seed}, step {weights.step}; {len(rows)} pairs.",
+        f"// {weights.method} on {weights.environment}, seed {weights.seed}, step {weights.step}; {len(pairs)} pairs.",
     ]
     if weights.history:
-        lines.insert(1, f"// A history of {weights.history}: every {episode} lines are an episode, in order.")
-    for row in rows:
-        numbers = [*observations[row], *actions[row]]
+        every = episode_rows(weights.history)
+        lines.insert(1, f"// A history of {weights.history}: every {every} lines are an episode, in order.")
+    for numbers in pairs:
         lines.append(",".join(f"{number:.9g}" for number in numbers) + ",")  # nine digits bring a float32 back
     with writing(path):
         (temporary or path).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return len(rows)
+    return len(pairs)
 
 
-def _candidates(weights: ActorWeights, reference: Reference) -> tuple[FloatArray, FloatArray, npt.NDArray[np.float64]]:
-    """Observations, actions and how far float32 is off, of whole episodes: recorded ones, then random ones.
+def _pairs(reference: Reference) -> list[FloatArray]:
+    """(n + m) numbers each: observations of which rounding cannot bring an action to the limit, with their actions."""
+    calm = np.flatnonzero(OTHER_ORDERS * reference.rounding <= TOLERANCE)
+    recorded, random = calm[calm < reference.recorded], calm[calm >= reference.recorded]
+    recorded = recorded[: PAIRS // 2]
+    rows = [*recorded, *random[: PAIRS - len(recorded)]]
+    return [np.concatenate([reference.observations[row], reference.actions[row]]) for row in rows]
 
-    With a history an action's error is in the actions after it, so each arithmetic plays with its own actions.
-    """
-    history = History.of(weights)
-    if history is None:
-        return reference.observations, reference.actions, reference.rounding
-    episode = episode_rows(weights.history)
+
+def _episodes(weights: ActorWeights, reference: Reference) -> list[FloatArray]:
+    """The same of whole episodes, one after the other: half of recorded observations, half of random ones."""
     newest = reference.observations[:, : weights.observation_size]
-    parts = [part[: len(part) // episode * episode] for part in np.split(newest, [reference.recorded])]
-    observations = np.concatenate(parts)
+    recorded, random = (iter(part) for part in np.split(newest, [reference.recorded]))
+    wanted = max(PAIRS // episode_rows(weights.history), 2)
     native = NativeActor(weights, 1)
-    features, actions = play(observations, episode, history, lambda row: native.act(row.astype(np.float64).data))
-    rounding = rounding_of(weights, features)
-    exact = play(observations, episode, history, lambda row: exact_actions(weights, row[None, :])[0])[1]
-    drift = shares_of_bound(actions, exact, weights.action_low, weights.action_high).max(axis=1)
-    return observations, actions, np.maximum(rounding, drift)
+    pairs: list[FloatArray] = []
+    for observations, most in ((recorded, wanted // 2), (random, wanted)):
+        while len(pairs) < most * episode_rows(weights.history) and (
+            episode := _episode(weights, native, observations)
+        ):
+            pairs += episode
+    return pairs
+
+
+def _episode(weights: ActorWeights, native: NativeActor, observations: Iterator[FloatArray]) -> list[FloatArray]:
+    """The next one; nothing when there are not enough observations for it.
+
+    An observation is left out where rounding could bring its action to the limit: that of this step, or what is in the
+    history of the steps before. So float32 and float64 both act on their own actions.
+    """
+    history, exact_history = History.of(weights), History.of(weights)
+    assert history is not None
+    assert exact_history is not None
+    pairs: list[FloatArray] = []
+    for observation in observations:
+        before = deepcopy((history, exact_history))
+        features = history.push(observation)
+        action = native.act(features.data)
+        row = features[None, :].astype(np.float32)
+        exact = exact_actions(weights, exact_history.push(observation)[None, :])
+        drift = shares_of_bound(action[None, :], exact, weights.action_low, weights.action_high).max()
+        if OTHER_ORDERS * max(drift, rounding_of(weights, row)[0]) <= TOLERANCE:
+            pairs.append(np.concatenate([observation, action]))
+            history.acted(action)
+            exact_history.acted(exact[0])
+        else:
+            history, exact_history = before
+        if len(pairs) == episode_rows(weights.history):
+            return pairs
+    return []
 
 
 def read_golden(path: Path, observation_size: int, action_size: int) -> tuple[FloatArray, FloatArray]:

@@ -245,6 +245,14 @@ def test_golden_pairs_of_a_history_are_episodes(dtype, tmp_path, rng):
     assert len(np.unique(observations, axis=0)) == 64
 
 
+def test_a_long_history_has_golden_episodes_too(tmp_path, rng):
+    """Of 64 steps one or another is beyond the limit: it is left out, and the episode goes on without it."""
+    about = KELVIN | {"history": 32, "observation_size": 3}
+    actor = seeing(random_actor(rng, (32 * 5, 64, 64, 2), (0.5, 0.5, 1.0)), **about)
+    exported = export_c(actor, tmp_path / "actor.c", recorded_of(actor), golden=tmp_path / "golden.csv")
+    assert exported.pairs == 2 * episode_rows(32)
+
+
 def test_a_bundle_s_episodes_come_out_or_it_is_not_played(tmp_path, make_run):
     run = make_run(tmp_path / "run", **KELVIN, **HISTORY)
     kit = tmp_path / "kit"
