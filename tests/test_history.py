@@ -1,11 +1,14 @@
 """What the networks see, normalised and with a history, against models that keep everything in lists."""
 
+import json
+import subprocess
 from array import array
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training import TINY, edgedst, run_in, train
 
 from edgedst import core
 
@@ -253,3 +256,17 @@ def test_what_cannot_be_is_refused(call, told, rng):
     filled(replay, Rows(), [4], rng)
     with pytest.raises(ValueError, match=told):
         call(replay)
+
+
+def test_what_was_trained_so_is_exported_as_it_acts(tmp_path):
+    pytest.importorskip("onnxruntime")
+    train(tmp_path, *TINY, "--normalize-observations", "--history", "2")
+    run = run_in(tmp_path)
+    played = []
+    subprocess.run(edgedst("export", "actor.onnx", "--run", run), cwd=tmp_path, check=True)  # compares them, too
+    for target in (run, "actor.onnx"):
+        command = edgedst("evaluate", target, "--episodes", "3", "--json")
+        played.append(
+            json.loads(subprocess.run(command, cwd=tmp_path, check=True, capture_output=True).stdout)["returns"]
+        )
+    assert played[0] == pytest.approx(played[1], rel=1e-3)

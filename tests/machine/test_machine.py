@@ -123,9 +123,10 @@ def test_metrics_and_summary_tell_what_real_time_was_like(whole):
 # Evaluations on the machine.
 
 
-@pytest.fixture(scope="module")
-def evaluated(tmp_path_factory):
+@pytest.fixture(scope="module", params=["0", "2"])
+def evaluated(tmp_path_factory, request):
     arguments = ("--steps", "160", "--eval-every", "2", "--eval-episodes", "2", "--method", "ds-sac")
+    arguments += ("--history", request.param)
     run = Run(tmp_path_factory.mktemp("evaluated"), *SMALL, *arguments)
     run.printed, _ = run.ended()
     return run
