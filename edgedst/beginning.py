@@ -206,11 +206,14 @@ class Source:
                 f"{advice} `--with-replay` out."
             )
         for name in _BOUNDS:
-            theirs, ours = self.about.get(name), getattr(self.environment, name)
-            if (theirs and list(theirs)) != (ours and list(ours)):
+            # A simulator's observations are not scaled, which is what bounds of -1 and 1 do.
+            unscaled = [-1.0 if name == "observation_low" else 1.0] * self.environment.observation_size
+            theirs, ours = self.about.get(name) or unscaled, getattr(self.environment, name) or unscaled
+            if list(theirs) != list(ours):
                 raise ConfigError(
-                    f"The replay of `{self.path}` is of {name} = {theirs} and {self.environment.name} has "
-                    f"{ours and list(ours)}: its rows would mean something else. Leave `--with-replay` out."
+                    f"The replay of `{self.path}` is of {name} = {theirs} and {self.environment.name} has {list(ours)}: "
+                    "its rows would mean something else. Leave `--with-replay` out, or take them in as a log: `edgedst "
+                    "log --transitions`, then `--prefill`."
                 )
         end = self.segments[0]["first"]
         for segment in self.segments:
