@@ -5,7 +5,7 @@
     python plant.py --port plant.tty --log plant.log --seed 1
     python plant.py --torque 1 --friction 1 --latency-ms 0 --noise 0      # what the simulator thinks that it is
 
-It never waits for anyone, and it is not what its data sheet says: by default the motor has a quarter less torque, all
+It never waits for anyone, and it is not what its data sheet says: by default the motor has a fifth less torque, all
 friction is twice as large, a voltage acts 25 ms after it was asked for, and the encoders tremble. One line is one
 command:
 
@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="append voltages, watchdog trips and resets, with time.monotonic_ns")
     parser.add_argument("--seed", type=int, help="of noise and pushes; by default others each time")
     parser.add_argument("--speed", type=float, default=1.0, help="plant seconds in a second, of all times below, too")
-    parser.add_argument("--torque", type=float, default=0.75, help="of the motor, as a factor of the data sheet's")
+    parser.add_argument("--torque", type=float, default=0.8, help="of the motor, as a factor of the data sheet's")
     parser.add_argument("--friction", type=float, default=2.0, help="viscous and dry, of both joints, likewise")
     parser.add_argument("--noise", type=float, default=0.5, help="of the encoders, in their steps of 1.5 mrad")
     parser.add_argument("--latency-ms", type=float, default=25.0, help="from reading a V to its voltage")

@@ -26,7 +26,7 @@ OBSERVATION = [
     ("arm rate, of 15 rad/s", -1.0, 1.0),
     ("pendulum rate, of 20 rad/s", -1.0, 1.0),
 ]
-VOLTS = 4.0
+VOLTS = 4.5
 ACTION = [("motor, V", -VOLTS, VOLTS)]
 
 ARM_RAD, ARM_RATE, PENDULUM_RATE = 2.2, 15.0, 20.0  # what an observation's 1 stands for
