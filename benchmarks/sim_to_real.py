@@ -1,6 +1,6 @@
 """From simulation to the machine: after how many minutes of wall clock a rotary pendulum balances, begun in four ways.
 
-    python benchmarks/sim_to_real.py                        # two cores: four ways, 3 seeds, 20 minutes at most each
+    python benchmarks/sim_to_real.py                        # two cores: four ways, 3 seeds, 16 minutes at most each
     python benchmarks/sim_to_real.py --share 25 --jobs 4    # each run under 25 % of a core, four at once
     python benchmarks/sim_to_real.py --draw                 # table and figure of what is there
 
@@ -10,7 +10,7 @@ carried over by --init-from; carried over from a simulator with delay, noise and
 once for each seed and kind, without a clock: some minutes each.
 
 It goes on where it was stopped: a run that is done is kept in --folder, one JSON file each, and `results.json` holds
-all. By default 3 seeds take about 2 hours 15 minutes: 3 x (20 from nothing, 2 as it is, 6 and 6 carried over) plus
+all. By default 3 seeds take about an hour and a half: 3 x (16 from nothing, 1 as it is, 4 and 4 carried over) plus
 learning in simulators. --share needs root and cgroups (version 1 or 2).
 """
 
@@ -54,10 +54,10 @@ SIMULATORS: dict[str, tuple[str, ...]] = {
 }
 # Way, the simulator that it begins with, minutes on the plant at most, and whether it learns there.
 WAYS: dict[str, tuple[str | None, float, bool]] = {
-    "from nothing": (None, 20.0, True),
-    "simulator's, as it is": ("plain", 2.0, False),
-    "carried over": ("plain", 6.0, True),
-    "carried over, disturbed simulator": ("disturbed", 6.0, True),
+    "from nothing": (None, 16.0, True),
+    "simulator's, as it is": ("plain", 1.0, False),
+    "carried over": ("plain", 4.0, True),
+    "carried over, disturbed simulator": ("disturbed", 4.0, True),
 }
 COLOURS = dict(zip(WAYS, ("#7a4fa3", "#c04a6b", "#d17a22", "#0b6e4f"), strict=True))
 
