@@ -211,7 +211,7 @@ class Source:
             theirs, ours = self.about.get(name) or unscaled, getattr(self.environment, name) or unscaled
             if list(theirs) != list(ours):
                 raise ConfigError(
-                    f"The replay of `{self.path}` is of {name} = {theirs} and {self.environment.name} has {list(ours)}: "
+                    f"The replay of `{self.path}` is of {name} = {theirs} and here it would be {list(ours)}: "
                     "its rows would mean something else. Leave `--with-replay` out, or take them in as a log: `edgedst "
                     "log --transitions`, then `--prefill`."
                 )

@@ -182,14 +182,17 @@ class Training:
     def prepare(self, lines: "Ledger", state: "dict[str, Any] | None") -> None:
         """The plan; then, if it fits, the run folder, the arena and all that is on it, as new or as it was saved."""
         config, job, environment = self.config, self.job, self.environment
+        # Only runs that begin so have these in memory, and it is counted before the plan.
+        if state is None and config.init_from:
+            from edgedst.beginning import Source, begin_from
+        if state is None and job["prefill"]:
+            from edgedst.prefill import fill
         self.energy = make_tally(job["energy"], lines)
         rows = state["replay"]["capacity"] if state else None
         self.plan = plan_run(job, config, (environment, self.evaluation_environment), lines, rows)
 
         source = None
         if state is None and config.init_from:
-            from edgedst.beginning import Source, begin_from
-
             rows_are = layout(config.replay_dtype, self.plan.row_bytes, environment.constants)
             source = Source(config, environment, rows_are)
 
@@ -253,8 +256,6 @@ class Training:
             self.agent.initialise()
             told = [begin_from(self, source)] if source else []
             if job["prefill"]:
-                from edgedst.prefill import fill
-
                 told.append(fill(self.agent, job["prefill"], config.demo_share > 0))
             self.note = "\n".join(told)
             self.begin_episode()
