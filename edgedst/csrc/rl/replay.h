@@ -66,6 +66,13 @@ class Replay {
   void set_open_row(const uint8_t* record);
 
  private:
+  enum Flags : uint8_t {
+    kTransition = 1,  // has an action, and the next row holds its next observation
+    kTerminated = 2,
+    kTruncated = 4,
+    kOpen = 8,  // only in open_row's record
+  };
+
   uint64_t oldest() const;
   size_t slot(uint64_t row) const {
     const uint64_t pinned = static_cast<uint64_t>(pinned_);
