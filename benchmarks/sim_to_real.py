@@ -177,7 +177,7 @@ def played(folder: Path, way: str, seed: int, share: int, updates: str, minutes:
     return row | {
         "returns": kept,
         "updates_per_step": real_time["updates_per_step"],
-        "missed_share": real_time["missed_periods"] / max(1, real_time["missed_periods"] + summary["steps"]),
+        "missed_share": real_time["missed_periods"] / max(1, real_time["missed_periods"] + real_time["steps_acted"]),
     }
 
 
@@ -187,7 +187,7 @@ def run_timed(command: list[str], home: Path) -> str:
     with (home / "out").open("w") as out, (home / "err").open("w") as err:
         process = subprocess.Popen(command, stdout=out, stderr=err, env=alone())
     try:
-        with (home / "minutes.jsonl").open("w") as noted:
+        with (home / "minutes.jsonl").open("w", buffering=1) as noted:
             while True:
                 over = process.poll() is not None
                 for run in (home / "runs").glob("*/*/*/metrics.jsonl"):
