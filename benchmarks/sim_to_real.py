@@ -106,7 +106,10 @@ def group(root: Path, limits: dict[str, str]) -> Iterator[Path]:
     path.mkdir()
     try:
         for name, value in limits.items():
-            (path / name).write_text(value)
+            try:
+                (path / name).write_text(value)
+            except OSError as error:
+                raise SystemExit(f"{path}/{name} does not take {value}: groups of runs that were killed?") from error
         yield path
     finally:
         time.sleep(0.2)
