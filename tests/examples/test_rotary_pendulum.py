@@ -271,8 +271,8 @@ def test_robot_py_starts_reads_moves_stops_and_resets(port):
     robot.stop()
     robot.reset()
     assert "ready" in port.read_text()
-    with pytest.raises(ValueError, match=r"the voltage is 4\.1 V"):
-        robot.apply_action([4.1])
+    with pytest.raises(ValueError, match=r"the voltage is 4\.6 V"):
+        robot.apply_action([4.6])
 
 
 def test_robot_py_loads_nothing_but_small_modules():
