@@ -1,7 +1,7 @@
 """A model of Stable-Baselines3, imported and trained further: return at import, and after some more steps.
 
-    pip install stable-baselines3 && python benchmarks/imported.py --folder /tmp/imported
-    python benchmarks/imported.py --algorithm td3 --env Hopper-v4 --steps 100000 --folder /tmp/imported-hopper
+    pip install stable-baselines3 && python benchmarks/imported.py --folder runs/imported
+    python benchmarks/imported.py --algorithm td3 --env Hopper-v4 --steps 100000 --folder runs/imported-hopper
 
 Trains SAC or TD3 with Stable-Baselines3's defaults (once: FOLDER keeps the model), imports it dense and at each
 sparsity, and goes on with `edgedst train --init-from` for each seed. Beside it edgedst trains for as many steps from

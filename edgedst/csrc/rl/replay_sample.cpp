@@ -39,7 +39,8 @@ void Replay::sample(Random& random, const Batch& critic_input, const Batch& next
                                 std::to_string(observation_size_));
   if (transitions() == pinned_transitions_) demonstrations = columns;
   if (pinned_transitions_ == 0) demonstrations = 0;
-  for (int i = 0; i < observation_size_; ++i) {
+  const bool scaled = normalizer || !offset_.empty();
+  for (int i = 0; scaled && i < observation_size_; ++i) {
     const double offset = offset_.empty() ? 0 : offset_[i];
     const double scale = normalizer ? normalizer->scale(i) : 1;
     gains_[i] = static_cast<float>(1 / scale);
