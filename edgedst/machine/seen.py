@@ -107,9 +107,12 @@ class Seen:
         return found
 
     def _still(self) -> list[float]:
-        """What moves no more than this is at rest: twice the noise before it moved, or a tenth of the movement."""
+        """What moves no more than this is at rest: thrice the noise before it moved, or a tenth of the movement.
+
+        Both are the largest of few changes of a step: of Gaussian noise one is at times twice the other.
+        """
         noise, moving = self._change[READING], self._change[FULL]
-        return [max(2 * a, 0.1 * b) for a, b in zip(noise, moving, strict=True)]
+        return [max(3 * a, 0.1 * b) for a, b in zip(noise, moving, strict=True)]
 
     def _widen(self, name: str, values: Sequence[float]) -> None:
         low, high = self._low[name], self._high[name]

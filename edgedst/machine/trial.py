@@ -145,7 +145,9 @@ class Trial:
     def _try(self, periods: int, move: bool) -> None:
         self._say("start()")
         self._call("start", None, self.robot.start)
-        self._phase(READING, round(SHARES[READING] * periods) if move else periods)
+        # The noise that rest is told from later needs samples enough, however short the trial.
+        reading = max(round(SHARES[READING] * periods), self._rest_periods()) if move else periods
+        self._phase(READING, reading)
         if move:
             self._reset()
             for name in (SMALL, FULL):
@@ -326,12 +328,15 @@ class Trial:
     def _watch_rest(self) -> None:
         """After `stop`: how much the observation still changes."""
         self._say("rest")
-        count = max(3, math.ceil(REST_SECONDS * self.robot.rate_hz))
+        count = self._rest_periods()
         self._begin()
         for step in range(count):
             self._wait()
             self._read()
             self.seen.rest(step, count, self.before, self.observation)
+
+    def _rest_periods(self) -> int:
+        return max(3, math.ceil(REST_SECONDS * self.robot.rate_hz))
 
     def _say(self, phase: str) -> None:
         _send(self.told, {"phase": phase})
