@@ -79,7 +79,7 @@ def test_exported_actor_runs_every_form_as_on_a_device():
     require_tool("size")
     result = run_json("exported_actor.py", "--sparsity", "0.9", "--rounds", "1", "--steps", "20", "--json")
     rows = {row["form"]: row for row in result["results"]}
-    assert len(rows) == 9
+    assert len(rows) == 12
     assert rows["onnxruntime, compact int8"]["bytes"] < rows["onnxruntime, dense int8"]["bytes"] / 3
     # C has neither Python nor onnxruntime in its process.
     assert rows["C, fp32"]["peak_bytes"] < 5e6 < rows["onnxruntime, dense fp32"]["peak_bytes"]

@@ -4,9 +4,9 @@
 is used. What is written was compiled and compared with the native actor before, where this machine has a C compiler
 (`c_check`).
 
-A layer is read as `packing.PackedLayer.dense` reads it, but never made dense: its entries are walked row by row, so
-that `y` is written once and a row's sum stays in registers. Two sums a row, since an addition waits for the one before
-(a third less time on x86-64 with gaps); single precision throughout, which is what a microcontroller's FPU has.
+A layer's entries are walked row by row, so that `y` is written once and a row's sum stays in registers; in single
+precision, which is what a microcontroller's FPU has. Where the file is compiled with EDGEDST_UNPACK, for a device with
+memory and vector instructions, the first call makes layers dense but for those of gaps (decision 22).
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ import edgedst
 from edgedst.deploy.agreement import Reference, reference_actions
 from edgedst.deploy.c_check import COMPILERS, Check, check_source
 from edgedst.deploy.c_inputs import CInputs, inputs_in_c
+from edgedst.deploy.c_layers import CLayer, layers_in_c
 from edgedst.deploy.golden import write_golden
-from edgedst.deploy.packing import PackedLayer, Values, check_dtype, pack_layer, quantised
+from edgedst.deploy.packing import check_dtype, quantised
 from edgedst.deploy.writing import replacing, writing
 from edgedst.errors import ExportError
 from edgedst.runs.actor import ActorWeights, FloatArray
@@ -41,7 +42,8 @@ void edgedst_reset(void);
 /* What was done instead of the last action, where a limit of yours changed it; within the bounds. */
 void edgedst_applied(const float *action);
 """
-_C_TYPES = {"float32": "float", "float16": "uint16_t", "int8": "int8_t", "uint8": "uint8_t"}
+_RAM = "#define EDGEDST_RAM_BYTES {} /* static; the stack holds some {} bytes more */\n"
+_C_TYPES = {"float32": "float", "float16": "int16_t", "int8": "int8_t", "uint8": "uint8_t"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,7 @@ class CSource:
     header: str
     constant_bytes: int  # positions, values, scales, biases and bounds
     ram_bytes: int  # static scratch
+    unpacked_bytes: int  # RAM on top of it with EDGEDST_UNPACK; 0: nothing to unpack
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,7 @@ class CExport:
     file_bytes: int  # of both
     constant_bytes: int
     ram_bytes: int
+    unpacked_bytes: int
     check: Check | None  # None: this machine has no C compiler
     reference: Reference  # of the weights that were written: golden pairs come from here
     pairs: int  # golden ones written
@@ -70,16 +74,20 @@ class CExport:
     def told(self) -> tuple[str, ...]:
         """Its size and its check, a sentence a line."""
         size = f"{self.constant_bytes:,} bytes of constants, {self.ram_bytes:,} bytes of RAM (static)"
+        unpacked: tuple[str, ...] = ()
+        if self.unpacked_bytes:
+            unpacked = (f"faster with -DEDGEDST_UNPACK and {self.unpacked_bytes:,} bytes of RAM more",)
         if self.check is None:
             return (
                 f"{size}; code not measured",
+                *unpacked,
                 f"not compiled here: no C compiler ({', '.join(COMPILERS)}), so the file was not compared with the "
                 "trained actor",
             )
         code = "code not measured: no `size` here"
         if self.check.code_bytes is not None:
             code = f"{self.check.code_bytes:,} bytes of code ({self.check.compiler} -Os for this machine)"
-        return f"{size}, {code}", self.reference.passed(self.check.largest_difference)
+        return f"{size}, {code}", *unpacked, self.reference.passed(self.check.largest_difference)
 
 
 def export_c(
@@ -112,7 +120,9 @@ def export_c(
         check = check_source(source.code, source.header, path.stem, written, reference)
         pairs = write_golden(written, reference, golden, temporary[2]) if golden is not None else 0
     file_bytes = len(source.code) + len(source.header)
-    return CExport(path, file_bytes, source.constant_bytes, source.ram_bytes, check, reference, pairs)
+    return CExport(
+        path, file_bytes, source.constant_bytes, source.ram_bytes, source.unpacked_bytes, check, reference, pairs
+    )
 
 
 def check_name(path: Path) -> None:
@@ -130,45 +140,20 @@ def check_name(path: Path) -> None:
 
 def build_source(weights: ActorWeights, name: str, dtype: str = "fp32") -> CSource:
     """The text of NAME.c and NAME.h; the same actor always gives the same bytes."""
-    layers = [_CLayer.of(pack_layer(layer, dtype)) for layer in weights.layers]
-    inputs = inputs_in_c(weights, layers[0].packed.input_scales)
+    layers, input_scales = layers_in_c(weights, dtype)
+    inputs = inputs_in_c(weights, input_scales)
     scratch = _scratch(weights.sizes)
     ram_bytes = 4 * (sum(scratch.values()) + sum(inputs.buffers.values()) + (1 if weights.history else 0))
     arrays = [*inputs.constants.values(), *(array for layer in layers for array in layer.arrays.values())]
     constant_bytes = sum(array.nbytes for array in arrays) + 8 * weights.sizes[-1]  # and the bounds
     code = _code(weights, name, dtype, layers, inputs, scratch)
-    header = _header(weights, name, dtype, constant_bytes, ram_bytes)
+    unpacked_bytes = 4 * sum(layer.unpacked_floats for layer in layers)
+    unpacked_bytes += 4 if unpacked_bytes else 0  # whether it was done
+    header = _header(weights, name, dtype, constant_bytes, ram_bytes, unpacked_bytes)
     # Both files carry the checksum of both, so that a compiler refuses the header of another export.
     checksum = f"0x{zlib.crc32((code + header).encode('ascii')):08x}"
-    return CSource(code.replace("{export}", checksum), header.replace("{export}", checksum), constant_bytes, ram_bytes)
-
-
-@dataclass(frozen=True, eq=False)
-class _CLayer:
-    """A layer's constants as C reads them: the packed layer's, or a value for every place where that is smaller."""
-
-    packed: PackedLayer
-    walk: str  # gaps, bitmask or full: which sum_*.c reads it
-    positions: npt.NDArray[np.uint8]
-    values: Values
-
-    @staticmethod
-    def of(packed: PackedLayer) -> _CLayer:
-        if packed.encoding == "gaps":
-            return _CLayer(packed, "gaps", packed.positions, packed.values)
-        if not packed.saves:
-            return _CLayer(packed, "full", packed.positions[:0], packed.coded().ravel())
-        whole_words = np.pad(packed.positions, (0, -len(packed.positions) % 4))
-        return _CLayer(packed, "bitmask", whole_words, packed.values)
-
-    @property
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """By field of layer_t, in its order."""
-        arrays: dict[str, npt.NDArray[Any]] = {"positions": self.positions, "values": self.values}
-        if self.packed.scales is not None:
-            arrays["scales"] = self.packed.scales
-        arrays["bias"] = self.packed.bias
-        return arrays
+    code, header = (text.replace("{export}", checksum) for text in (code, header))
+    return CSource(code, header, constant_bytes, ram_bytes, unpacked_bytes)
 
 
 def _scratch(sizes: tuple[int, ...]) -> dict[str, int]:
@@ -177,7 +162,9 @@ def _scratch(sizes: tuple[int, ...]) -> dict[str, int]:
     return {f"scratch_{number}": max(turn) for number, turn in enumerate((hidden[0::2], hidden[1::2])) if turn}
 
 
-def _header(weights: ActorWeights, name: str, dtype: str, constant_bytes: int, ram_bytes: int) -> str:
+def _header(
+    weights: ActorWeights, name: str, dtype: str, constant_bytes: int, ram_bytes: int, unpacked_bytes: int
+) -> str:
     strings = {"environment": weights.environment, "method": weights.method, "version": weights.version, "dtype": dtype}
     return _part(
         "actor.h",
@@ -193,12 +180,22 @@ def _header(weights: ActorWeights, name: str, dtype: str, constant_bytes: int, r
         history_size=_HISTORY_SIZE.format(weights.history) if weights.history else "",
         history_functions=_HISTORY_FUNCTIONS if weights.history else "",
         constant_bytes=constant_bytes,
-        ram_bytes=ram_bytes,
+        ram=_ram(ram_bytes, unpacked_bytes),
     )
 
 
+def _ram(ram_bytes: int, unpacked_bytes: int) -> str:
+    """Lines of the header."""
+    packed = _RAM.format(ram_bytes, 100)
+    if not unpacked_bytes:
+        return packed
+    unpacked = _RAM.format(ram_bytes + unpacked_bytes, 300)
+    why = "/* the first call unpacks weights into RAM, for speed */"
+    return f"#ifdef EDGEDST_UNPACK {why}\n{unpacked}#else\n{packed}#endif\n"
+
+
 def _code(
-    weights: ActorWeights, name: str, dtype: str, layers: list[_CLayer], inputs: CInputs, scratch: dict[str, int]
+    weights: ActorWeights, name: str, dtype: str, layers: list[CLayer], inputs: CInputs, scratch: dict[str, int]
 ) -> str:
     scales, row_sum = "", "y[row] + layer->bias[row]"
     if dtype == "int8":
@@ -210,7 +207,7 @@ def _code(
         _part(f"weight_{dtype}.c"),
         _part("layer.c", scales=scales),
         *(_constants(number, layer, inputs) for number, layer in enumerate(layers)),
-        *(_part(f"sum_{walk}.c") for walk in sorted({layer.walk for layer in layers})),
+        *_sums({layer.walk for layer in layers}),
         *([_part("finish_hidden.c", sum=row_sum)] if len(layers) > 1 else []),
         # But for rounding an action is inside its bounds, and two comparisons take that away; a NaN passes them.
         _part("finish_actions.c", sum=row_sum),
@@ -221,12 +218,19 @@ def _code(
     return "\n".join(parts)
 
 
+def _sums(walks: set[str]) -> list[str]:
+    """The functions that read layers."""
+    read = [_part(f"sum_{walk}.c") for walk in sorted(walks - {"gaps"})]
+    choice = ["#ifdef EDGEDST_UNPACK", _part("unpack.c"), "#else", *read, "#endif\n"] if read else []
+    return [*([_part("sum_gaps.c")] if "gaps" in walks else []), *choice]
+
+
 def _part(file: str, **values: Any) -> str:
     """A file of actor_in_c/, filled in; {export} becomes the checksum once all is written."""
     return Template((PARTS / file).read_text(encoding="ascii")).substitute(values, export="{export}")
 
 
-def _about(weights: ActorWeights, dtype: str, layers: list[_CLayer]) -> str:
+def _about(weights: ActorWeights, dtype: str, layers: list[CLayer]) -> str:
     """Lines of a comment."""
     about = [
         f"environment  {weights.environment}: {weights.observation_size} observations, {weights.sizes[-1]} actions",
@@ -252,9 +256,9 @@ def _bounds(weights: ActorWeights) -> str:
     )
 
 
-def _constants(number: int, layer: _CLayer, inputs: CInputs) -> str:
+def _constants(number: int, layer: CLayer, inputs: CInputs) -> str:
     name = f"layer_{number}"
-    fields = [str(layer.packed.in_features), str(layer.packed.out_features), str(len(layer.values))]
+    fields = [str(layer.in_features), str(layer.out_features)]
     texts = []
     for field, array in layer.arrays.items():
         fields.append(f"{name}_{field}" if len(array) else "0")  # C99 has no array of length 0
@@ -265,15 +269,29 @@ def _constants(number: int, layer: _CLayer, inputs: CInputs) -> str:
     return "\n".join([*texts, f"static const layer_t {name} = {{{', '.join(fields)}}};\n"])
 
 
-def _act(layers: list[_CLayer], inputs: CInputs, scratch: dict[str, int]) -> str:
+def _act(layers: list[CLayer], inputs: CInputs, scratch: dict[str, int]) -> str:
     own = {name: floats for name, floats in inputs.buffers.items() if name != "memory"}  # history.c's
     buffers = "".join(f"static float {name}[{floats}];\n" for name, floats in (scratch | own).items())
-    lines, x = list(inputs.before), inputs.x
+    unpacked = {number: layer.unpacked_floats for number, layer in enumerate(layers) if layer.unpacked_floats}
+    lines = []
+    if unpacked:
+        arrays = "".join(f"static float unpacked_{number}[{floats}];\n" for number, floats in unpacked.items())
+        buffers += f"#ifdef EDGEDST_UNPACK\n{arrays}static int32_t unpacked;\n#endif\n"
+        calls = [f"    unpack(&layer_{number}, unpacked_{number});" for number in unpacked]
+        lines += ["#ifdef EDGEDST_UNPACK", "  if (!unpacked) {", *calls, "    unpacked = 1;", "  }", "#endif"]
+    lines += inputs.before
+    x = inputs.x
     for number, layer in enumerate(layers):
         last = number == len(layers) - 1
         y = "action" if last else f"scratch_{number % 2}"
+        packed_sum = f"  sum_{layer.walk}(&layer_{number}, {x}, {y});"
+        if number in unpacked:
+            unpacked_sum = f"  sum_unpacked(&layer_{number}, unpacked_{number}, {x}, {y});"
+            lines += ["#ifdef EDGEDST_UNPACK", unpacked_sum, "#else", packed_sum, "#endif"]
+        else:
+            lines.append(packed_sum)
         finish = f"finish_actions(&layer_{number}, {y}, spoiled)" if last else f"finish_hidden(&layer_{number}, {y})"
-        lines += [f"  sum_{layer.walk}(&layer_{number}, {x}, {y});", f"  {finish};"]
+        lines.append(f"  {finish};")
         x = y
     lines += inputs.after
     return _part("act.c", buffers=buffers, layers="\n".join(lines))
@@ -295,7 +313,7 @@ def _c_number(number: np.generic) -> str:
         text = f"{number:.9g}"  # nine digits bring a float32 back
         return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
     if isinstance(number, np.float16):
-        return f"0x{int(number.view(np.uint16)):04x}"
+        return str(number.view(np.int16))
     return str(number)
 
 

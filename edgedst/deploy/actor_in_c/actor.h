@@ -13,8 +13,7 @@
 #define EDGEDST_OBSERVATION_SIZE $observation_size
 #define EDGEDST_ACTION_SIZE $action_size
 $history_size#define EDGEDST_CONSTANT_BYTES $constant_bytes /* weights and their places, biases, bounds */
-#define EDGEDST_RAM_BYTES $ram_bytes /* static; the stack holds some 100 bytes more */
-
+${ram}
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -1,6 +1,5 @@
 typedef struct {
   int32_t inputs, outputs;
-  int32_t entries;          /* stored weights, row by row */
   const uint8_t *positions; /* where they lie; none where every place has one */
   const weight_t *values;$scales
   const float *bias;

@@ -5,14 +5,15 @@ static int32_t lowest(uint32_t bits) {
   return index[(uint32_t)((bits & (0u - bits)) * 0x077cb531u) >> 27];
 }
 
-/* Positions as a mask: a bit a place, row by row, the lowest bit of a byte first; read 32 at a time. */
+/* Positions as a mask: a bit a place, row by row, the lowest bit of a byte first; read 32 at a time. What is read at a
+ * time has sums of its own, since short sums round less. */
 static void sum_bitmask(const layer_t *layer, const float *x, float *y) {
   const uint8_t *mask = layer->positions;
   const weight_t *value = layer->values;
   uint32_t word = 0;
   int32_t left = 0; /* bits of the word that are not used yet */
   for (int32_t row = 0; row < layer->outputs; row++) {
-    float even = 0.0f, odd = 0.0f;
+    float sum = 0.0f;
     int32_t column = 0;
     while (column < layer->inputs) {
       if (left == 0) {
@@ -25,6 +26,7 @@ static void sum_bitmask(const layer_t *layer, const float *x, float *y) {
       uint32_t bits = taken < 32 ? word & (((uint32_t)1 << taken) - 1) : word;
       word = taken < 32 ? word >> taken : 0;
       left -= taken;
+      float even = 0.0f, odd = 0.0f;
       while (bits != 0) {
         even += weight(*value++) * x[column + lowest(bits)];
         bits &= bits - 1;
@@ -32,8 +34,9 @@ static void sum_bitmask(const layer_t *layer, const float *x, float *y) {
         odd += weight(*value++) * x[column + lowest(bits)];
         bits &= bits - 1;
       }
+      sum += even + odd;
       column += taken;
     }
-    y[row] = even + odd;
+    y[row] = sum;
   }
 }
