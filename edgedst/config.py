@@ -20,7 +20,7 @@ from edgedst import disturbances, parse
 from edgedst.density import DENSE_METHODS, family
 from edgedst.errors import ConfigError
 from edgedst.files import absolute_log, is_robot_file, log_kind
-from edgedst.setting import Json, check_choice, check_range, one_line, setting, toml, typed
+from edgedst.setting import Json, Rate, check_choice, check_range, one_line, setting, toml, typed
 
 __all__ = [
     "ALIASES",
@@ -179,9 +179,9 @@ class TrainConfig:
         also="learning_starts start_timesteps")
     critic_warmup: int = setting(
         "Steps behind those in which the critics learn and the actor stays as it is.", 0, unit="steps", at_least=0)
-    updates_per_step: int = setting(
-        "Updates for each step behind those; auto (0): on a machine, as many as fit.", 1, unit="updates", at_least=0,
-        at_most=10_000, also="utd_ratio gradient_steps")
+    updates_per_step: Rate = setting(
+        "Updates for each step behind those; 1/4: one every 4 steps; auto (0): on a machine, as many as fit.", 1,
+        unit="updates", at_least=0, at_most=10_000, also="utd_ratio gradient_steps")
     max_updates_per_step: int = setting(
         "The most of them, where they are as many as fit.", 20, unit="updates", at_least=1, at_most=10_000)
     batch_size: int = setting(

@@ -46,6 +46,7 @@ from edgedst.stage import (
     take_kernels,
     update_seconds,
 )
+from edgedst.updates import updates_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -239,7 +240,8 @@ class Training:
             self.plan.row_bytes,
             config.replay_dtype,
         )
-        self.progress = Progress(config.steps, self.plan.budget_bytes, job["progress"])
+        quick = config.start_steps + config.critic_warmup
+        self.progress = Progress(config.steps, self.plan.budget_bytes, job["progress"], quick)
         self.next_check = 0.0
         self.action = floats(m)  # normalised to [-1, 1]
         self.scaled_action = floats(m)  # in the environment's units
@@ -343,10 +345,11 @@ class Training:
             self.watch()
 
     def learn(self) -> None:
-        """The updates of a step."""
+        """The updates of a step: some, or with a fraction of one a step most often none."""
+        rate, steps = self.config.updates_per_step, self.step - self.config.start_steps
         self.agent.at_step(self.step)
         if self.can_learn():
-            for _ in range(self.config.updates_per_step):
+            for _ in range(updates_for(steps + 1, rate) - updates_for(steps, rate)):
                 self.agent.update()
 
     def can_learn(self) -> bool:

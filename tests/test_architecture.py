@@ -37,7 +37,7 @@ FLOORS = [
     {"budget", "config", "boards"},
     {"disturbances"},
     {"setting"},
-    {"child", "core", "density", "files", "folders", "parse", "plain_json", "spread"},
+    {"child", "core", "density", "files", "folders", "parse", "plain_json", "spread", "updates"},
     {"_core"},
     {"errors", ""},  # "": edgedst/__init__.py, which holds the version
 ]

@@ -53,7 +53,7 @@ def _value(name: str, text: Any) -> Any:
     """A text as a value of its setting; where it is none, the text itself, which TrainConfig refuses."""
     kind = str(SETTINGS[name].type).split(" | ")[0]
     try:
-        if kind == "int":
+        if kind in ("int", "Rate"):
             return _number(text)
         if kind == "float":
             return float(text)

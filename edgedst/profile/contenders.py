@@ -104,6 +104,11 @@ def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tupl
     for name in _OF_A_BEGINNING:
         if getattr(config, name) not in (None, 0):
             raise ConfigError(f"In a profile each contender trains from nothing: leave `{name}` out.")
+    if config.updates_per_step < 1:
+        raise ConfigError(
+            f"A profile measures the updates of each step, and `updates_per_step` is {config.updates_per_step:g}: most "
+            "steps have none. Leave it out; an update costs the same at every rate."
+        )
     disturbed = in_use(config.action_delay, config.observation_noise, config.randomize)
     for name in [*(name for name in _NOT_OF_PYTORCH if getattr(config, name)), *disturbed]:
         if TORCH in against:

@@ -672,6 +672,16 @@ def test_who_watches_is_told_what_takes_its_time(fault, updates, told, tmp_path)
         process.kill()
 
 
+def test_a_machine_makes_an_update_at_every_nth_step_across_a_resume(tmp_path):
+    first = Run(tmp_path, *SMALL, "--steps", "93", "--updates-per-step", "1/4")
+    first.ended()
+    assert state_of(first.run)["agent"]["iteration"] == (93 - 40) // 4
+    again = Run(tmp_path, "--resume", str(first.run), "--steps", "131", "--no-progress")
+    again.ended()
+    assert state_of(again.run)["agent"]["iteration"] == (131 - 40) // 4
+    assert again.summary["real_time"]["updates_behind"] == 0
+
+
 SIMULATED = (
     *("--env", "HalfCheetah-v4", "--budget-mb", "40", "--hidden", "16", "--steps", "300", "--start-steps", "100"),
     *("--updates-per-step", "3", "--eval-every", "150", "--eval-episodes", "1", "--evolve-every", "50"),
