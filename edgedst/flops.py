@@ -64,8 +64,8 @@ class Workload:
         return Workload(
             features,
             action_size,
-            nnz_per_layer(actor, config),
-            nnz_per_layer(critic, config),
+            nnz_per_layer("actor", actor, config),
+            nnz_per_layer("critic", critic, config),
             actor_biases=sum(actor[1:]),
             critic_biases=sum(critic[1:]),
             steps=config.steps,

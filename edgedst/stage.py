@@ -201,7 +201,7 @@ def plan_run(
 
     Raises:
         BudgetExceeded: it does not fit.
-        ConfigError: the networks cannot be as sparse as `sparsity` says.
+        ConfigError: the networks cannot be as sparse as the settings say.
         UnsupportedSpace: half precision cannot hold what the environment says that it observes.
     """
     environment = environments[0]
@@ -214,7 +214,7 @@ def plan_run(
         hidden = [width] * len(config.hidden) if width else config.hidden
         agent = agent_class(config.method)(arena, type(config)(**{**vars(config), "hidden": hidden}), n, m)
         if not width:
-            check_reachable({name: agent.networks[name].sizes for name in NETWORKS[:2]}, config.sparsity)
+            check_reachable({name: agent.networks[name].sizes for name in NETWORKS[:2]}, config)
         return arena
 
     measure(0)  # what measuring itself takes is resident before it is counted

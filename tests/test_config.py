@@ -24,21 +24,21 @@ def test_connections_are_those_of_the_paper_s_table(env, sizes, connections):
     n, m = sizes
     for method, expected in zip(("ds-td3", "td3"), connections, strict=True):
         config = TrainConfig(env=env, method=method).resolved()
-        actor = nnz_per_layer([n, 256, 256, m], config)
-        critic = nnz_per_layer([n + m, 256, 256, 1], config)
+        actor = nnz_per_layer("actor", [n, 256, 256, m], config)
+        critic = nnz_per_layer("critic", [n + m, 256, 256, 1], config)
         assert sum(actor) + 2 * sum(critic) == expected
 
 
 def test_without_lambda1_layer_1_takes_the_density_of_layer_2():
     config = TrainConfig(env="Pendulum-v1").resolved()
     assert config.lambda1 is None
-    first, second, output = nnz_per_layer([3, 256, 256, 1], config)
+    first, second, output = nnz_per_layer("critic", [3, 256, 256, 1], config)
     assert first / (3 * 256) == pytest.approx(second / 256**2, abs=1e-3)
     assert output == 256
 
 
 def test_a_layer_stores_at_most_all_of_its_weights_and_at_least_one():
-    assert nnz_per_layer([3, 4, 4, 2], TrainConfig(lambda1=1000.0, lambda2=1e-6)) == [12, 1, 8]
+    assert nnz_per_layer("actor", [3, 4, 4, 2], TrainConfig(lambda1=1000.0, lambda2=1e-6)) == [12, 1, 8]
 
 
 def test_presets_are_the_paper_s_and_hold_for_every_version():
@@ -198,7 +198,7 @@ def test_the_documented_sizes_and_flops_of_sac_are_those_that_the_presets_give()
         for method in ("sac", "ds-sac"):
             config = TrainConfig(env=env, method=method).resolved()
             sizes = ([n, 256, 256, 2 * m], [n + m, 256, 256, 1])
-            runs.append(Workload.of_sac(n, m, *(nnz_per_layer(network, config) for network in sizes)))
+            runs.append(Workload.of_sac(n, m, *map(nnz_per_layer, ("actor", "critic"), sizes, 2 * [config])))
         (dense, sparse), (dense_flops, sparse_flops) = runs, map(paper_flops, runs)
         expected = [f"{config.lambda1:g}", f"{config.lambda2:g}", f"{dense.connections:,}", f"{sparse.connections:,}"]
         expected += [f"{100 * (1 - sparse.connections / dense.connections):.0f} %"]

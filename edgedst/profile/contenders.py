@@ -13,13 +13,13 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from edgedst import errors
 from edgedst.child import python_of, tied
-from edgedst.config import METHODS, TrainConfig
-from edgedst.density import DENSE_METHODS, family
+from edgedst.config import METHODS, TrainConfig, dense_of
+from edgedst.density import DENSE_METHODS, OWN_SPARSITIES, family
 from edgedst.disturbances import in_use
 from edgedst.errors import ConfigError, EdgedstError, ProfileError
 from edgedst.files import is_robot_file
@@ -78,7 +78,8 @@ def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tupl
     """
     if is_robot_file(config.env) or config.hardware:
         hidden = ",".join(map(str, config.hidden))
-        density = f"--lambda2 {config.lambda2:g}" if config.sparsity is None else f"--sparsity {config.sparsity:g}"
+        of_density = [(name, getattr(config, name)) for name in ("lambda2", "sparsity", *OWN_SPARSITIES)]
+        density = " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in of_density if value is not None)
         raise ConfigError(
             f"In a profile each contender trains from nothing, and each would move the machine of `{config.env}`. What "
             "an update costs depends on sizes alone: profile a simulator of similar ones, for example `edgedst profile "
@@ -116,7 +117,7 @@ def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tupl
                 f"`{name}` is edgedst's own, and PyTorch's contender does without: leave it out, or add "
                 f"`--against {DENSE}`."
             )
-    dense = replace(config, method=kind, sparsity=None)
+    dense = dense_of(config)
     made = [Contender(SPARSE, f"edgedst {_upper(config.method)}", config)]
     missing = []
     if DENSE in against:

@@ -156,5 +156,6 @@ def _work(point: Point, step: int) -> int:
 
 @functools.cache
 def _connections(point: Point) -> int:
-    """Of a network as wide and as sparse as the run's, on a task like HalfCheetah."""
-    return sum(nnz_per_layer([17, *point.config.hidden, 6], point.config))
+    """Of networks as wide and as sparse as the run's, on a task like HalfCheetah."""
+    actor, critic = [17, *point.config.hidden, 6], [23, *point.config.hidden, 1]
+    return sum(nnz_per_layer("actor", actor, point.config)) + 2 * sum(nnz_per_layer("critic", critic, point.config))
