@@ -17,7 +17,7 @@ from edgedst.machine import link as fields
 from edgedst.machine.kept_time import KeptTime
 from edgedst.machine.link import HEADER
 from edgedst.reserve import Reserve
-from edgedst.updates import updates_for
+from edgedst.updates import told_rate, updates_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ class LiveTraining(trainer.Training):
                 self.progress.say(f"Waiting for {preparing}() for {now - self.waiting_since:.0f} s; learning goes on.")
             if self.behind > BEHIND_STEPS * self.config.updates_per_step:
                 self.progress.say(
-                    f"Learning is {self.behind:,} updates behind {self.config.updates_per_step:g} a step: "
+                    f"Learning is {self.behind:,} updates behind {told_rate(self.config.updates_per_step)} a step: "
                     f"{self.updates_per_step():.3g} fit. Acting keeps its rate."
                 )
             if word := self.reserve.word():

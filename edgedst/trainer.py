@@ -44,7 +44,6 @@ from edgedst.stage import (
     plan_run,
     read_resumable,
     take_kernels,
-    update_seconds,
 )
 from edgedst.updates import updates_for
 
@@ -143,8 +142,12 @@ def print_plan(job: "dict[str, Any]") -> int:
         make_tally(job["energy"], lines)
         plan = plan_run(job, config, (environment, other), lines)
         told = {**plan.as_dict(), "notes": notes_on(environment, repeats)}
-        if job["spec"]["host"] == "robot":
-            told |= {"step_seconds": environment.step_seconds, "update_seconds": update_seconds(config, environment)}
+        from edgedst.timing import expected_times
+
+        try:
+            told |= expected_times(config, environment, plan.replay_rows)
+        except (EdgedstError, MemoryError, ValueError) as error:  # what every byte is for is known all the same
+            told["notes"].append(f"How long a step takes could not be measured: {error}")
     finally:
         close_all((environment, other))
     print(dumps(told))

@@ -14,3 +14,8 @@ def updates_for(steps: int, rate: float) -> int:
     if steps <= 0:
         return 0
     return int(steps * rate) if rate >= 1 else steps // round(1 / rate)
+
+
+def told_rate(rate: float) -> str:
+    """For people: 4, or 1/4."""
+    return f"1/{round(1 / rate)}" if 0 < rate < 1 else f"{rate}"

@@ -26,6 +26,7 @@ FLOORS = [
     {"imports"},
     {"deploy", "live", "logs"},
     {"trainer"},
+    {"timing"},
     {"launch", "stage", "summary"},
     {"evaluation"},
     {"beginning", "prefill", "saving"},

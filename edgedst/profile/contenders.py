@@ -25,6 +25,7 @@ from edgedst.errors import ConfigError, EdgedstError, ProfileError
 from edgedst.files import is_robot_file
 from edgedst.parse import json_object
 from edgedst.profile.window import PREFIX
+from edgedst.updates import told_rate
 
 SPARSE, DENSE, TORCH = "sparse", "dense", "torch"
 BASELINES = (DENSE, TORCH)
@@ -107,8 +108,9 @@ def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tupl
             raise ConfigError(f"In a profile each contender trains from nothing: leave `{name}` out.")
     if config.updates_per_step < 1:
         raise ConfigError(
-            f"A profile measures the updates of each step, and `updates_per_step` is {config.updates_per_step:g}: most "
-            "steps have none. Leave it out; an update costs the same at every rate."
+            "A profile measures the updates of each step, and `updates_per_step` is "
+            f"{told_rate(config.updates_per_step)}: most steps have none. Leave it out; an update costs "
+            "the same at every rate."
         )
     disturbed = in_use(config.action_delay, config.observation_noise, config.randomize)
     for name in [*(name for name in _NOT_OF_PYTORCH if getattr(config, name)), *disturbed]:

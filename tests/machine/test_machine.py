@@ -196,6 +196,10 @@ def test_a_plan_moves_nothing(tmp_path):
     variables = {**os.environ, "ROBOT_LOG": str(tmp_path / "log")}
     done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=True)
     assert "acting side" in done.stdout
+    told = json.loads(done.stdout)
+    assert told["step_seconds"] == 1 / 200
+    assert 0 < told["update_seconds"] < 1
+    assert not {"acting_seconds", "run_seconds"} & told.keys()
     log = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
     assert [line.split()[2] for line in log] == ["import"]
     assert not family(tmp_path / "log")
