@@ -170,9 +170,11 @@ class TrainConfig:
         "Share of the weights that each network leaves out, instead of lambda1 and lambda2.", at_least=0, below=1,
         usual="what lambda1 and lambda2 give")
     actor_sparsity: float | None = setting(
-        "The same of the actor alone.", at_least=0, below=1, usual="what sparsity, or lambda1 and lambda2, give")
+        "Share of its weights that the actor leaves out, whatever the critics do.", at_least=0, below=1,
+        usual="what sparsity, or lambda1 and lambda2, give")
     critic_sparsity: float | None = setting(
-        "The same of each critic alone.", at_least=0, below=1, usual="what sparsity, or lambda1 and lambda2, give")
+        "Share of its weights that each critic leaves out, whatever the actor does.", at_least=0, below=1,
+        usual="what sparsity, or lambda1 and lambda2, give")
     eta: float = setting(
         "Share of a layer's weights that an evolution drops and grows anew.", at_least=0, at_most=1, td3=0.05, sac=0.1)
     evolve_every: int = setting("Updates between two evolutions.", 1_000, unit="updates", at_least=1)
