@@ -119,8 +119,8 @@ def import_model(model: str | Path, **options: Any) -> Run:
 
     Args:
         model: a zip of Stable-Baselines3, or an ONNX actor.
-        options: env, sparsity, method, actions, run_dir, episodes, seed, env_kwargs, as `edgedst import --help` says;
-            `tell` gets what the command prints, line by line.
+        options: env, sparsity, actor_sparsity, critic_sparsity, method, actions, run_dir, episodes, seed, env_kwargs,
+            as `edgedst import --help` says; `tell` gets what the command prints, line by line.
 
     Raises:
         ModelError: the file is none that can be imported; the sentence says why.

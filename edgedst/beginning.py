@@ -8,7 +8,7 @@ import os
 
 from edgedst.agents import agent_class
 from edgedst.core import Arena
-from edgedst.density import DENSE_METHODS, family, nnz_per_layer
+from edgedst.density import DENSE_METHODS, OWN_SPARSITIES, family, nnz_per_layer
 from edgedst.errors import CheckpointError, ConfigError
 from edgedst.plain_json import loads
 from edgedst.runs.checkpoint import CHUNK_BYTES, LAYOUT, check_crc, read_header
@@ -165,7 +165,7 @@ class Source:
     def _check_shape(self, name: str, ours: "Any") -> None:
         """Hidden layers, and the connections that each layer stores; a target's may be those of a union."""
         sizes, wanted = list(self.about["sizes"][name.removesuffix("_target")]), list(ours.sizes)
-        stored, given = self._nnz(name, len(sizes) - 1), nnz_per_layer(wanted, self.config)
+        stored, given = self._nnz(name, len(sizes) - 1), nnz_per_layer(name, wanted, self.config)
         if sizes == wanted and (stored == given or "target" in name):
             return
         if sizes != wanted:
@@ -174,10 +174,10 @@ class Source:
             )
         else:
             differ = f"stores {_listed(stored)} connections in its layers and these settings give {_listed(given)}"
-        raise ConfigError(f"The {name} of `{self.path}` {differ}. Give the settings of that run: `{self._advice()}`.")
+        raise ConfigError(f"The {name} of `{self.path}` {differ}. Give the settings of that run: {self._advice()}.")
 
     def _advice(self) -> str:
-        """The options that give networks of the source's shapes, as its config.toml has them."""
+        """The options that give the source's shapes, as its config.toml has them, and what is in their way."""
         options = {"hidden": ",".join([str(size) for size in self.about["sizes"]["actor"][1:-1]])}
         dense = self.state["method"] in DENSE_METHODS
         try:
@@ -185,10 +185,12 @@ class Source:
                 lines = [line.partition(" = ") for line in file.read().decode().splitlines()]
         except (OSError, ValueError):
             lines = []
-        names = ("sparsity",) if any(line[0] == "sparsity" for line in lines) else ("lambda1", "lambda2")
-        options |= {line[0]: line[2] for line in lines if line[0] in names and not dense}
-        told = [f"--{name} {value}" for name, value in options.items()]
-        return " ".join(["--method " + self.state["method"], *told] if dense else told)
+        sparsities = ("sparsity", *OWN_SPARSITIES)
+        options |= {line[0]: line[2] for line in lines if line[0] in ("lambda1", "lambda2", *sparsities) and not dense}
+        told = [f"--{name.replace('_', '-')} {value}" for name, value in options.items()]
+        advice = " ".join(["--method " + self.state["method"], *told] if dense else told)
+        others = [f"`{name}`" for name in sparsities if name not in options and getattr(self.config, name) is not None]
+        return f"`{advice}`" + (f", and leave {' and '.join(others)} out" if others else "")
 
     def _check_rows(self, layout: "dict[str, Any]") -> None:
         record, there, here = self.state["replay"], [], []

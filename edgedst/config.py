@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from edgedst import disturbances, parse
-from edgedst.density import DENSE_METHODS, family
+from edgedst.density import DENSE_METHODS, OWN_SPARSITIES, family, uses_lambda
 from edgedst.errors import ConfigError
 from edgedst.files import absolute_log, is_robot_file, log_kind
-from edgedst.setting import Json, check_choice, check_range, one_line, setting, toml, typed
+from edgedst.setting import Json, Rate, check_choice, check_range, one_line, setting, toml, typed
 
 __all__ = [
     "ALIASES",
@@ -29,6 +29,7 @@ __all__ = [
     "PRESETS",
     "SETTINGS",
     "TrainConfig",
+    "dense_of",
     "preset",
 ]
 
@@ -168,6 +169,12 @@ class TrainConfig:
     sparsity: float | None = setting(
         "Share of the weights that each network leaves out, instead of lambda1 and lambda2.", at_least=0, below=1,
         usual="what lambda1 and lambda2 give")
+    actor_sparsity: float | None = setting(
+        "Share of its weights that the actor leaves out, whatever the critics do.", at_least=0, below=1,
+        usual="what sparsity, or lambda1 and lambda2, give")
+    critic_sparsity: float | None = setting(
+        "Share of its weights that each critic leaves out, whatever the actor does.", at_least=0, below=1,
+        usual="what sparsity, or lambda1 and lambda2, give")
     eta: float = setting(
         "Share of a layer's weights that an evolution drops and grows anew.", at_least=0, at_most=1, td3=0.05, sac=0.1)
     evolve_every: int = setting("Updates between two evolutions.", 1_000, unit="updates", at_least=1)
@@ -179,9 +186,9 @@ class TrainConfig:
         also="learning_starts start_timesteps")
     critic_warmup: int = setting(
         "Steps behind those in which the critics learn and the actor stays as it is.", 0, unit="steps", at_least=0)
-    updates_per_step: int = setting(
-        "Updates for each step behind those; auto (0): on a machine, as many as fit.", 1, unit="updates", at_least=0,
-        at_most=10_000, also="utd_ratio gradient_steps")
+    updates_per_step: Rate = setting(
+        "Updates for each step behind those; 1/4: one every 4 steps; auto (0): on a machine, as many as fit.", 1,
+        unit="updates", at_least=0, at_most=10_000, also="utd_ratio gradient_steps")
     max_updates_per_step: int = setting(
         "The most of them, where they are as many as fit.", 20, unit="updates", at_least=1, at_most=10_000)
     batch_size: int = setting(
@@ -268,7 +275,7 @@ class TrainConfig:
     def resolved(self) -> TrainConfig:
         """The same run with what depends on other settings filled in: a preset's lambda1, topology_stop_steps."""
         config = self
-        if config.lambda1 is None and config.sparsity is None and config.method not in DENSE_METHODS:
+        if config.lambda1 is None and uses_lambda(config) and config.method not in DENSE_METHODS:
             of_task = preset(config.method, config.env)
             config = replace(config, lambda1=of_task[0] if of_task else None)
         if config.topology_stop_steps is None:
@@ -358,31 +365,38 @@ def disturbing(settings: Mapping[str, Any], source: str = "the settings") -> dic
     return {name: checked[name] for name in given}
 
 
+def dense_of(config: TrainConfig) -> TrainConfig:
+    """The same run by the dense method of its family."""
+    kind = family(config.method)
+    return replace(config, method=kind, sparsity=None, actor_sparsity=None, critic_sparsity=None)
+
+
 def _check_density(config: TrainConfig) -> None:
-    """`sparsity` says alone how dense the networks are. To be called before defaults and presets are filled in."""
-    if config.sparsity is None:
-        return
+    """A sparsity says alone how dense its networks are. To be called before defaults and presets are filled in."""
+    given = {name: value for name in ("sparsity", *OWN_SPARSITIES) if (value := getattr(config, name)) is not None}
     for name in ("lambda1", "lambda2"):
-        if getattr(config, name) is not None:
+        if getattr(config, name) is not None and not uses_lambda(config):
+            which, values = (" and ".join(map(str, part)) for part in ([f"`{it}`" for it in given], given.values()))
             raise ConfigError(
-                f"`sparsity` and `{name}` both say how many weights the networks keep, and are {config.sparsity} and "
+                f"{which} and `{name}` both say how many weights the networks keep, and are {values} and "
                 f"{getattr(config, name)}. Leave one out."
             )
-    if config.method in DENSE_METHODS and config.sparsity:
-        raise ConfigError(
-            f"`sparsity` is {config.sparsity} and `method` is {config.method}, whose networks have all of their "
-            f"weights. Leave it out, or choose ds-{config.method} or static-{config.method}."
-        )
+    for name, value in given.items():
+        if config.method in DENSE_METHODS and value:
+            raise ConfigError(
+                f"`{name}` is {value} and `method` is {config.method}, whose networks have all of their "
+                f"weights. Leave it out, or choose ds-{config.method} or static-{config.method}."
+            )
 
 
 def _fill_in(config: TrainConfig) -> None:
     """Defaults of the method's family, in place; a setting of the other family is refused."""
     kind = family(config.method)
-    if config.sparsity is None and config.lambda2 is None and (of_task := preset(config.method, str(config.env))):
+    if uses_lambda(config) and config.lambda2 is None and (of_task := preset(config.method, str(config.env))):
         object.__setattr__(config, "lambda2", of_task[1])
     for name, row in SETTINGS.items():
         by_family = row.metadata["by_family"]
-        if name == "lambda2" and config.sparsity is not None:
+        if name == "lambda2" and not uses_lambda(config):
             continue
         if kind in by_family:
             default = by_family[kind]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 DENSE_METHODS = ("td3", "sac")
+OWN_SPARSITIES = ("actor_sparsity", "critic_sparsity")
 
 
 def family(method: str) -> str:
@@ -23,25 +24,45 @@ def input_size(observation_size: int, action_size: int, history: int) -> int:
     return history * (observation_size + action_size) if history else observation_size
 
 
-def nnz_per_layer(sizes: "Sequence[int]", config: "Any") -> list[int]:
+def sparsity_of(network: str, config: "Any") -> "tuple[str, float] | None":
+    """Which setting says the share of its weights that a network leaves out, and that; None: lambda1 and lambda2 do.
+
+    Args:
+        network: its name, as `actor`, `critic` for each of them, or `critic_1_target`.
+        config: anything with `sparsity`, `actor_sparsity` and `critic_sparsity`.
+    """
+    own = "actor_sparsity" if network.startswith("actor") else "critic_sparsity"
+    name = "sparsity" if getattr(config, own) is None else own
+    value = getattr(config, name)
+    return None if value is None else (name, value)
+
+
+def uses_lambda(config: "Any") -> bool:
+    """Whether the density of some network is what lambda1 and lambda2 say."""
+    return sparsity_of("actor", config) is None or sparsity_of("critic", config) is None
+
+
+def nnz_per_layer(network: str, sizes: "Sequence[int]", config: "Any") -> list[int]:
     """Stored weights per layer of a network with these feature counts at its layer boundaries.
 
     A hidden layer gets min(in * out, round(lambda * (in + out))): lambda1 for the first, lambda2 for those behind it.
     With `lambda1 = None` the first layer takes the second one's density. The output layer, and every layer of a dense
-    method, is full. With a `sparsity` the layers are `erdos_renyi`'s.
+    method, is full. With a sparsity (`sparsity_of`) the layers are `erdos_renyi`'s.
 
     Source: Sokar et al. 2022, equation 1, section 4.4 and Table 3. Departs from it: an exact count instead of Bernoulli
     draws, so that a planned budget holds.
 
     Args:
+        network: its name, see `sparsity_of`.
         sizes: for example [17, 256, 256, 6].
-        config: anything with `method`, `lambda1`, `lambda2` and `sparsity`.
+        config: anything with `method`, `lambda1`, `lambda2` and the three sparsities.
     """
     full = [a * b for a, b in zip(sizes, sizes[1:])]  # noqa: B905  # one shorter by intent
     if config.method in DENSE_METHODS:
         return full
-    if config.sparsity is not None:
-        return erdos_renyi(sizes, config.sparsity)
+    asked = sparsity_of(network, config)
+    if asked is not None:
+        return erdos_renyi(sizes, asked[1])
     nnz = []
     for layer, most in enumerate(full[:-1]):
         factor = config.lambda1 if layer == 0 else config.lambda2
@@ -86,29 +107,31 @@ def erdos_renyi(sizes: "Sequence[int]", sparsity: float) -> list[int]:
     return nnz
 
 
-def check_reachable(networks: "dict[str, Sequence[int]]", sparsity: "float | None") -> None:
+def check_reachable(networks: "dict[str, Sequence[int]]", config: "Any") -> None:
     """Refuse a sparsity that leaves a network fewer weights than its output layer has, and one of each other layer.
 
     Args:
         networks: their feature counts, by name.
-        sparsity: the setting; None: nothing to check.
+        config: what `sparsity_of` asks.
 
     Raises:
         ConfigError: it cannot be reached.
     """
-    if sparsity is None:
-        return
     reachable = {}
     for name, sizes in networks.items():
-        places = [a * b for a, b in zip(sizes, sizes[1:])]  # noqa: B905  # one shorter by intent
-        least = places[-1] + len(places) - 1
-        reachable[name] = 1 - least / sum(places) if round((1 - sparsity) * sum(places)) < least else 1.0
-    name = min(reachable, key=reachable.__getitem__)
-    if reachable[name] < 1:
+        asked = sparsity_of(name, config)
+        if asked is not None:
+            places = [a * b for a, b in zip(sizes, sizes[1:])]  # noqa: B905  # one shorter by intent
+            least = places[-1] + len(places) - 1
+            fits = round((1 - asked[1]) * sum(places)) >= least
+            reachable[name] = (1.0 if fits else 1 - least / sum(places), *asked)
+    name = min(reachable, key=reachable.__getitem__, default="")
+    if name and reachable[name][0] < 1:
+        share, setting, sparsity = reachable[name]
         layers = ", ".join(map(str, networks[name]))
         raise ConfigError(
-            f"`sparsity` is {sparsity:g}, and a network of {layers} features ({name}) reaches "
-            f"{int(reachable[name] * 10_000) / 10_000:g} at most: its output layer keeps all of its weights. Give that "
+            f"`{setting}` is {sparsity:g}, and a network of {layers} features ({name}) reaches "
+            f"{int(share * 10_000) / 10_000:g} at most: its output layer keeps all of its weights. Give that "
             "or less, or wider hidden layers."
         )
 

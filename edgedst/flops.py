@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from edgedst.config import TrainConfig
 from edgedst.density import family, input_size, nnz_per_layer
+from edgedst.updates import updates_for
 
 MULTIPLY_ADD_FLOPS = 2
 
@@ -36,6 +37,7 @@ class Workload:
     critic_biases: int = 0  # of one critic
     steps: int = 1_000_000  # environment steps
     start_steps: int = 25_000  # uniformly random steps before the first update
+    updates_per_step: float = 1  # for each of the others; 1/N: one at every Nth
     batch_size: int = 100
     policy_delay: int = 2  # updates for one of the actor
     actor_critics: int = 1  # critics that the actor's update asks: TD3 one, SAC both
@@ -62,12 +64,13 @@ class Workload:
         return Workload(
             features,
             action_size,
-            nnz_per_layer(actor, config),
-            nnz_per_layer(critic, config),
+            nnz_per_layer("actor", actor, config),
+            nnz_per_layer("critic", critic, config),
             actor_biases=sum(actor[1:]),
             critic_biases=sum(critic[1:]),
             steps=config.steps,
             start_steps=config.start_steps,
+            updates_per_step=config.updates_per_step or config.max_updates_per_step,  # auto: at most
             batch_size=config.batch_size,
             policy_delay=1 if of_sac else config.policy_delay,
             actor_critics=2 if of_sac else 1,
@@ -84,16 +87,16 @@ class Workload:
 
 
 def paper_flops(work: Workload) -> int:
-    """FLOPs as Sokar et al. 2022 count them: steps * batch * (6 * critics' connections + 6 / 2 * actor's).
+    """FLOPs as Sokar et al. 2022 count them: updates * batch * (6 * critics' connections + 6 / 2 * actor's).
 
     Both critics are updated at every step, the actor at every second. This gives Table 3's 1.07e14 for dense TD3 on
-    HalfCheetah, and 0.49 of it for DS-TD3. It counts every step as an update and leaves out the target networks, the
-    critic's pass in the actor's update, acting, Adam and Polyak; `work_done` has them. The paper has no such figure of
-    SAC: it is the same convention, with the actor's update at every step.
+    HalfCheetah, and 0.49 of it for DS-TD3. It lets the random first steps learn, too, and leaves out the
+    target networks, the critic's pass in the actor's update, acting, Adam and Polyak; `work_done` has them. The paper
+    has no such figure of SAC: it is the same convention, with the actor's update at every step.
     """
     critics, actor = 2 * sum(work.critic_nnz), sum(work.actor_nnz)
     a_sample = FORWARD_AND_BACKWARD_FLOPS * critics + FORWARD_AND_BACKWARD_FLOPS * actor // work.policy_delay
-    return work.steps * work.batch_size * a_sample
+    return updates_for(work.steps, work.updates_per_step) * work.batch_size * a_sample
 
 
 def work_done(work: Workload) -> dict[str, int]:
@@ -115,13 +118,14 @@ def work_done(work: Workload) -> dict[str, int]:
     hidden_critics, hidden_actor = 2 * sum(work.critic_nnz[:-1]), sum(work.actor_nnz[:-1])
     averaged_hidden = {0: 0, 2: hidden_critics, 3: hidden_critics + hidden_actor}[work.averaged]
 
-    updates = max(0, work.steps - work.start_steps)
+    learning_steps = max(0, work.steps - work.start_steps)
+    updates = updates_for(learning_steps, work.updates_per_step)
     actor_updates = updates // work.policy_delay
     evolutions = updates // work.evolve_every if work.evolve_every else 0
     moved = round((1 + work.eta) * (hidden_critics + hidden_actor))
     samples, actor_samples = updates * work.batch_size, actor_updates * work.batch_size
     return {
-        "acting": MULTIPLY_ADD_FLOPS * updates * actor,
+        "acting": MULTIPLY_ADD_FLOPS * learning_steps * actor,
         "evaluation": MULTIPLY_ADD_FLOPS * work.evaluation_steps * actor,
         "targets": MULTIPLY_ADD_FLOPS * samples * (actor + 2 * critic),
         "critics": MULTIPLY_ADD_FLOPS * samples * 2 * (critic + critic + critic_behind_first),
@@ -139,6 +143,6 @@ def work_done(work: Workload) -> dict[str, int]:
 def an_update(work: Workload) -> tuple[int, dict[str, int]]:
     """(the paper's convention, all work by part) of one update, the delayed and the rare ones shared out."""
     updates = work.policy_delay * max(1, work.evolve_every)
-    many = replace(work, steps=updates, start_steps=0, evaluation_steps=0)
+    many = replace(work, steps=updates, start_steps=0, updates_per_step=1, evaluation_steps=0)
     parts = {name: round(flops / updates) for name, flops in work_done(many).items()}
     return round(paper_flops(many) / updates), {name: parts[name] for name in parts if name not in NOT_OF_AN_UPDATE}

@@ -17,6 +17,7 @@ from edgedst.machine import link as fields
 from edgedst.machine.kept_time import KeptTime
 from edgedst.machine.link import HEADER
 from edgedst.reserve import Reserve
+from edgedst.updates import told_rate, updates_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class LiveTraining(trainer.Training):
         super().prepare(lines, state)
         signal(SIGTSTP, self.request_stop)  # Ctrl-Z: who reads "Stopped" must not find the machine moving
         config = self.config
+        self.progress.quick_steps = 0  # a machine's steps have a clock
         self.period = 1 / self.environment.rate_hz
         self.reserve = Reserve(config, self.energy)
         self.base_step = self.step
@@ -175,7 +177,8 @@ class LiveTraining(trainer.Training):
         if steps <= 0:
             return False
         done = self.agent.iteration - self.owed_from
-        wanted = steps * (self.config.updates_per_step or self.config.max_updates_per_step)
+        rate, start = self.config.updates_per_step or self.config.max_updates_per_step, self.config.start_steps
+        wanted = updates_for(self.step - start, rate) - updates_for(self.owed_step - start, rate)
         if self.config.updates_per_step:
             self.behind = wanted - done
         return bool(done < wanted)
@@ -252,7 +255,7 @@ class LiveTraining(trainer.Training):
         else:
             self.episode_return, self.episode_length = total, length
             step, iteration = self.episode_began
-            updates = round((self.agent.iteration - iteration) / max(1, self.step - step), 2)
+            updates = round((self.agent.iteration - iteration) / max(1, self.step - step), 4)
             told = {"updates_per_step": updates, **self.kept_of_episode.told()}
             if flags & fields.CUT_OFF:
                 told["cut_off"] = True
@@ -293,8 +296,8 @@ class LiveTraining(trainer.Training):
                 self.progress.say(f"Waiting for {preparing}() for {now - self.waiting_since:.0f} s; learning goes on.")
             if self.behind > BEHIND_STEPS * self.config.updates_per_step:
                 self.progress.say(
-                    f"Learning is {self.behind:,} updates behind {self.config.updates_per_step} a step: "
-                    f"{self.updates_per_step():.2f} fit. Acting keeps its rate."
+                    f"Learning is {self.behind:,} updates behind {told_rate(self.config.updates_per_step)} a step: "
+                    f"{self.updates_per_step():.3g} fit. Acting keeps its rate."
                 )
             if word := self.reserve.word():
                 self.progress.say(word)
@@ -348,7 +351,7 @@ class LiveTraining(trainer.Training):
             "steps_not_stored": self.lost,
             "records_dropped": self.dropped,
             "episodes_cut_off": self.cut_off,
-            "updates_per_step": round(self.updates_per_step(), 3),
+            "updates_per_step": round(self.updates_per_step(), 4),
             "updates_behind": max(0, self.behind),
             **{f"peak_rss_bytes_{name}": size for name, size in self.environment.peaks.items()},
             "memory_beside_bytes": self.guard.beside_bytes,  # of those two, beyond what they share with this process

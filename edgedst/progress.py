@@ -16,10 +16,12 @@ class Progress:
         steps: of the whole run.
         budget_bytes: what memory is held against.
         shown: False prints no progress at all; None or True renew one line on a terminal and print lines elsewhere.
+        quick_steps: the first so many steps are quicker than those behind them, and say nothing of the time left.
     """
 
-    def __init__(self, steps: int, budget_bytes: int, shown: "bool | None") -> None:
+    def __init__(self, steps: int, budget_bytes: int, shown: "bool | None", quick_steps: int = 0) -> None:
         self.steps = steps
+        self.quick_steps = quick_steps
         self.budget_bytes = budget_bytes
         self.silent = shown is False
         if sys.stdout is None:  # closed before Python began
@@ -62,12 +64,20 @@ class Progress:
         if self.silent:
             return
         speed = self.recent_speed(step)
-        left = duration((self.steps - step) / speed) if speed > 0 else "unknown"
         self.renew(
-            f"step {step:,}/{self.steps:,}  {speed:,.0f} steps/s  ETA {left}  "
+            f"step {step:,}/{self.steps:,}  {speed:,.0f} steps/s  ETA {self._time_left(step, speed)}  "
             f"evaluation {evaluating or self.evaluation}  "
             f"memory {rss_bytes / 1e6:.1f}/{self.budget_bytes / 1e6:g} MB"
         )
+
+    def _time_left(self, step: int, speed: float) -> str:
+        """The time left, in words: it is known once the shown speed is of steps behind the quick ones alone."""
+        if step < self.quick_steps < self.steps:
+            return f"unknown before step {self.quick_steps:,}"
+        if self._marks[0][1] < self.quick_steps <= step:
+            self._marks = ((time.monotonic(), step),) * 2
+            return "unknown"
+        return duration((self.steps - step) / speed) if speed > 0 else "unknown"
 
     def renew(self, line: str) -> None:
         """Print the line in place of the last one on a terminal, cut to its width; below it elsewhere."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from dataclasses import Field, field
 from typing import Any
 
@@ -16,6 +17,8 @@ from edgedst.errors import ConfigError
 
 MOST_KWARGS = 20_000  # characters of env_kwargs as JSON: the trainer is told of them on its command line
 Json = str  # a JSON object as text, its keys in order: what a frozen config can hold of a dict
+Rate = float  # a whole number, or one divided by a whole number
+MOST_STEPS = 10_000  # that a rate counts once: 1/10,000 is the lowest
 
 
 def setting(
@@ -58,6 +61,7 @@ def setting(
 _KINDS = {
     "int": "a whole number",
     "float": "a finite number",
+    "Rate": f"a whole number, or 1/N for one every N steps (1/2 to 1/{MOST_STEPS:,}),",
     "bool": "true or false",
     "str": "a text",
     "tuple[int, ...]": "a list of whole numbers, for example [256, 256]",
@@ -83,16 +87,20 @@ def typed(row: Field[Any], value: Any) -> Any:
         value = tuple(float(item) if _is_finite(item) else item for item in several)
     if wanted == "int":
         value = _whole(value)
+    if wanted == "Rate":
+        value = _rate(value)
     right = {
         "int": _is_whole(value),
         "float": _is_finite(value),
+        "Rate": _is_whole(value) or _is_fraction(value),
         "bool": isinstance(value, bool),
         "str": isinstance(value, str),
         "tuple[int, ...]": isinstance(value, tuple) and all(map(_is_whole, value)),
         "tuple[float, ...]": isinstance(value, tuple) and bool(value) and all(map(_is_finite, value)),
     }[wanted]
     if not right:
-        raise ConfigError(f"`{row.name}` must be {_KINDS[wanted]} and is {one_line(repr(value))}.")
+        hint = f" Near it is 1/{max(2, round(1 / value))}." if wanted == "Rate" and _is_between(value) else ""
+        raise ConfigError(f"`{row.name}` must be {_KINDS[wanted]} and is {one_line(repr(value))}.{hint}")
     return value
 
 
@@ -161,6 +169,25 @@ def _is_finite(value: Any) -> bool:
 def _whole(value: Any) -> Any:
     """1e6 as 1000000: files of others write whole numbers so. A float stands for one number up to 2**53."""
     return int(value) if isinstance(value, float) and abs(value) <= 2**53 and value.is_integer() else value
+
+
+def _rate(value: Any) -> Any:
+    """1/4, a text or 0.25, as the float that is nearest to it; a whole number as one. All else stays as it is."""
+    if isinstance(value, str) and (written := re.fullmatch(r"1/([1-9]\d{0,4})", value)):
+        number = int(written[1])
+        return 1 if number == 1 else 1 / number if number <= MOST_STEPS else value
+    if _is_between(value) and abs(value * round(1 / value) - 1) < 1e-9:  # 0.3333333333 is meant to be 1/3
+        return _whole(1 / round(1 / value))
+    return _whole(value)
+
+
+def _is_between(value: Any) -> bool:
+    """Whether it is one of the numbers of which some are rates, but for the whole ones."""
+    return isinstance(value, float) and 1 / MOST_STEPS <= value < 1
+
+
+def _is_fraction(value: Any) -> bool:
+    return _is_between(value) and bool(value == 1 / round(1 / value))
 
 
 def _json(name: str, value: Any) -> str:

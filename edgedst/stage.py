@@ -4,7 +4,6 @@ go on with.
 
 import os
 from binascii import crc32
-from time import monotonic
 
 from edgedst import core
 from edgedst.agents import agent_class
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     Made = tuple[Environment, Environment, Ledger, bool | None]
 
 WARM_UP_STEPS = 50
-TIMED_UPDATES = 15
 FRONT_END_BYTES = 16_500_000  # peak of the command that becomes the trainer; a plan alone cannot measure it
 METER_SAMPLES = 64  # remembered: the trainer asks for windows since its first step only
 
@@ -201,7 +199,7 @@ def plan_run(
 
     Raises:
         BudgetExceeded: it does not fit.
-        ConfigError: the networks cannot be as sparse as `sparsity` says.
+        ConfigError: the networks cannot be as sparse as the settings say.
         UnsupportedSpace: half precision cannot hold what the environment says that it observes.
     """
     environment = environments[0]
@@ -214,7 +212,7 @@ def plan_run(
         hidden = [width] * len(config.hidden) if width else config.hidden
         agent = agent_class(config.method)(arena, type(config)(**{**vars(config), "hidden": hidden}), n, m)
         if not width:
-            check_reachable({name: agent.networks[name].sizes for name in NETWORKS[:2]}, config.sparsity)
+            check_reachable({name: agent.networks[name].sizes for name in NETWORKS[:2]}, config)
         return arena
 
     measure(0)  # what measuring itself takes is resident before it is counted
@@ -287,7 +285,7 @@ def _check_half_precision(environment: "Environment") -> None:
 def rehearse(config: "Any", environment: "Environment") -> None:
     """Let a small agent act, learn and evolve, so that the code that trains is resident and counted; it goes again."""
     small = type(config)(**{**vars(config), "hidden": [32] * len(config.hidden), "start_steps": 0})
-    agent, action = _made_to_try(small, environment), floats(environment.action_size)
+    agent, action = made_to_try(small, environment), floats(environment.action_size)
     for _ in range(4):
         agent.explore(agent.seen, action)
         agent.remember(action, 0.0, environment.observation, False, False)
@@ -297,25 +295,15 @@ def rehearse(config: "Any", environment: "Environment") -> None:
         agent.evolve(agent.actor)
 
 
-def update_seconds(config: "Any", environment: "Environment") -> float:
-    """Seconds of an update of these networks on this machine, now: the median of some."""
-    agent = _made_to_try(config, environment)
-    agent.remember(floats(environment.action_size), 0.0, environment.observation, False, False)
-    times = []
-    for _ in range(TIMED_UPDATES):
-        began = monotonic()
-        agent.update()
-        times.append(monotonic() - began)
-    return sorted(times)[TIMED_UPDATES // 2]
-
-
-def _made_to_try(config: "Any", environment: "Environment") -> "Any":
+def made_to_try(config: "Any", environment: "Environment", rows: int = 8) -> "Any":
     """An agent with a replay of a few rows, in which an episode has begun."""
     n, m = environment.observation_size, environment.action_size
 
     def make(arena: core.Arena) -> "Any":
         agent = agent_class(config.method)(arena, config, n, m)
-        agent.replay = core.Replay(arena, "replay", 8, n, m, config.replay_dtype, environment.constants, config.history)
+        agent.replay = core.Replay(
+            arena, "replay", rows, n, m, config.replay_dtype, environment.constants, config.history
+        )
         return agent
 
     measured = core.Arena(None)

@@ -44,8 +44,8 @@ from edgedst.stage import (
     plan_run,
     read_resumable,
     take_kernels,
-    update_seconds,
 )
+from edgedst.updates import updates_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,8 +142,12 @@ def print_plan(job: "dict[str, Any]") -> int:
         make_tally(job["energy"], lines)
         plan = plan_run(job, config, (environment, other), lines)
         told = {**plan.as_dict(), "notes": notes_on(environment, repeats)}
-        if job["spec"]["host"] == "robot":
-            told |= {"step_seconds": environment.step_seconds, "update_seconds": update_seconds(config, environment)}
+        from edgedst.timing import expected_times
+
+        try:
+            told |= expected_times(config, environment, plan.replay_rows)
+        except (EdgedstError, MemoryError, ValueError) as error:  # what every byte is for is known all the same
+            told["notes"].append(f"How long a step takes could not be measured: {error}")
     finally:
         close_all((environment, other))
     print(dumps(told))
@@ -239,7 +243,8 @@ class Training:
             self.plan.row_bytes,
             config.replay_dtype,
         )
-        self.progress = Progress(config.steps, self.plan.budget_bytes, job["progress"])
+        quick = config.start_steps + config.critic_warmup
+        self.progress = Progress(config.steps, self.plan.budget_bytes, job["progress"], quick)
         self.next_check = 0.0
         self.action = floats(m)  # normalised to [-1, 1]
         self.scaled_action = floats(m)  # in the environment's units
@@ -343,10 +348,11 @@ class Training:
             self.watch()
 
     def learn(self) -> None:
-        """The updates of a step."""
+        """The updates of a step: some, or with a fraction of one a step most often none."""
+        rate, steps = self.config.updates_per_step, self.step - self.config.start_steps
         self.agent.at_step(self.step)
         if self.can_learn():
-            for _ in range(self.config.updates_per_step):
+            for _ in range(updates_for(steps + 1, rate) - updates_for(steps, rate)):
                 self.agent.update()
 
     def can_learn(self) -> bool:

@@ -26,6 +26,7 @@ FLOORS = [
     {"imports"},
     {"deploy", "live", "logs"},
     {"trainer"},
+    {"timing"},
     {"launch", "stage", "summary"},
     {"evaluation"},
     {"beginning", "prefill", "saving"},
@@ -37,7 +38,7 @@ FLOORS = [
     {"budget", "config", "boards"},
     {"disturbances"},
     {"setting"},
-    {"child", "core", "density", "files", "folders", "parse", "plain_json", "spread"},
+    {"child", "core", "density", "files", "folders", "parse", "plain_json", "spread", "updates"},
     {"_core"},
     {"errors", ""},  # "": edgedst/__init__.py, which holds the version
 ]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from saved_runs import commit
-from training import modules, run_in, summary, telling, train
+from training import TINY, modules, run_in, summary, telling, train
 
 from edgedst import core
 from edgedst.beginning import _change_units
@@ -356,6 +356,21 @@ def test_what_shapes_the_networks_is_as_in_the_source_unless_it_is_given(seeing_
     assert combined({**typed, "history": 0, "hidden": (64, 64)}, {}, "").hidden == (64, 64)
     sparse = combined({**typed, "sparsity": 0.5}, {}, "")
     assert (sparse.sparsity, sparse.lambda1, sparse.lambda2) == (0.5, None, None)
+
+
+def test_a_sparsity_of_one_network_is_the_source_s_too_and_a_refusal_says_what_is_in_the_way(tmp_path):
+    own = ("--actor-sparsity", "0.7", "--lambda1", "5", "--lambda2", "8")
+    for name in ("source", "same", "other"):
+        (tmp_path / name).mkdir()
+    train(tmp_path / "source", *TINY, *own)
+    begin = (*TINY, "--init-from", run_in(tmp_path / "source"), "--steps", "300")
+    train(tmp_path / "same", *begin)
+    assert TrainConfig.load(run_in(tmp_path / "same") / "config.toml")["actor_sparsity"] == 0.7
+    _, err = train(tmp_path / "other", *begin, "--sparsity", "0.5", code=1)
+    told = re.search(r"Give the settings of that run: `(.*)`, and leave `sparsity` out\.$", err)
+    assert told, err
+    train(tmp_path / "other", *begin, *told[1].split())
+    assert summary(run_in(tmp_path / "other"))["connections"] == summary(run_in(tmp_path / "same"))["connections"]
 
 
 def test_with_init_from_random_steps_are_none_unless_they_are_given():

@@ -24,21 +24,21 @@ def test_connections_are_those_of_the_paper_s_table(env, sizes, connections):
     n, m = sizes
     for method, expected in zip(("ds-td3", "td3"), connections, strict=True):
         config = TrainConfig(env=env, method=method).resolved()
-        actor = nnz_per_layer([n, 256, 256, m], config)
-        critic = nnz_per_layer([n + m, 256, 256, 1], config)
+        actor = nnz_per_layer("actor", [n, 256, 256, m], config)
+        critic = nnz_per_layer("critic", [n + m, 256, 256, 1], config)
         assert sum(actor) + 2 * sum(critic) == expected
 
 
 def test_without_lambda1_layer_1_takes_the_density_of_layer_2():
     config = TrainConfig(env="Pendulum-v1").resolved()
     assert config.lambda1 is None
-    first, second, output = nnz_per_layer([3, 256, 256, 1], config)
+    first, second, output = nnz_per_layer("critic", [3, 256, 256, 1], config)
     assert first / (3 * 256) == pytest.approx(second / 256**2, abs=1e-3)
     assert output == 256
 
 
 def test_a_layer_stores_at_most_all_of_its_weights_and_at_least_one():
-    assert nnz_per_layer([3, 4, 4, 2], TrainConfig(lambda1=1000.0, lambda2=1e-6)) == [12, 1, 8]
+    assert nnz_per_layer("actor", [3, 4, 4, 2], TrainConfig(lambda1=1000.0, lambda2=1e-6)) == [12, 1, 8]
 
 
 def test_presets_are_the_paper_s_and_hold_for_every_version():
@@ -198,7 +198,7 @@ def test_the_documented_sizes_and_flops_of_sac_are_those_that_the_presets_give()
         for method in ("sac", "ds-sac"):
             config = TrainConfig(env=env, method=method).resolved()
             sizes = ([n, 256, 256, 2 * m], [n + m, 256, 256, 1])
-            runs.append(Workload.of_sac(n, m, *(nnz_per_layer(network, config) for network in sizes)))
+            runs.append(Workload.of_sac(n, m, *map(nnz_per_layer, ("actor", "critic"), sizes, 2 * [config])))
         (dense, sparse), (dense_flops, sparse_flops) = runs, map(paper_flops, runs)
         expected = [f"{config.lambda1:g}", f"{config.lambda2:g}", f"{dense.connections:,}", f"{sparse.connections:,}"]
         expected += [f"{100 * (1 - sparse.connections / dense.connections):.0f} %"]
@@ -350,7 +350,7 @@ def row_of(name):
     row, about = SETTINGS[name], SETTINGS[name].metadata
     kind = str(row.type).split(" | ")[0]
     takes = {"int": "whole number", "float": "number", "bool": "true, false", "tuple[int, ...]": "whole numbers"}
-    takes["tuple[float, ...]"] = "numbers"
+    takes |= {"tuple[float, ...]": "numbers", "Rate": "whole number or 1/N"}
     words = [", ".join(about["one_of"]) or takes.get(kind, "JSON" if kind == "Json" else "text")]
     if about["low"] > -float("inf"):
         words.append(f"{'above' if about['open'] else 'from'} {about['low']:g}")
@@ -400,8 +400,49 @@ def test_a_robot_py_has_defaults_of_its_own_that_anything_given_overrides():
 def test_auto_is_as_many_updates_as_fit_under_each_of_its_names():
     for name in ("updates_per_step", "updates-per-step", "gradient_steps", "utd_ratio"):
         assert TrainConfig.from_settings({"env": ROBOT_FILE, name: "auto"}).updates_per_step == 0
-    with pytest.raises(ConfigError, match=r"`updates_per_step` must be a whole number and is 'autos'"):
+    with pytest.raises(ConfigError, match=r"`updates_per_step` must be a whole number, or 1/N .* and is 'autos'"):
         TrainConfig.from_settings({"env": ROBOT_FILE, "updates_per_step": "autos"})
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [("4", 4), ("1e1", 10), ("1.0", 1), ("1/1", 1), ("1/4", 0.25), ("0.25", 0.25), ("1/3", 1 / 3), ("1/10000", 1e-4)],
+)
+def test_updates_are_whole_numbers_or_one_at_every_nth_step(typed, value, tmp_path):
+    config = TrainConfig.from_settings(read_typed({"updates_per_step": typed}))
+    assert (config.updates_per_step, type(config.updates_per_step)) == (value, type(value))
+    (tmp_path / "config.toml").write_text(config.toml(), encoding="utf-8")
+    assert TrainConfig.from_settings(TrainConfig.load(tmp_path / "config.toml")) == config
+    written = f'"{typed}"' if "/" in typed else typed
+    (tmp_path / "hand.toml").write_text(f"gradient_steps = {written}", encoding="utf-8")
+    assert TrainConfig.from_settings(TrainConfig.load(tmp_path / "hand.toml")) == config
+
+
+def test_what_repr_or_a_pocket_calculator_makes_of_a_third_is_a_third():
+    for n in range(2, 10_001):
+        for value in (1 / n, float(f"{1 / n:.12g}")):
+            assert TrainConfig.from_settings({"updates_per_step": value}).updates_per_step == 1 / n
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("2.5", r"must be a whole number, or 1/N for one every N steps \(1/2 to 1/10,000\), and is 2.5.$"),
+        ("0.3", r"must be a whole number, or 1/N .* and is 0.3. Near it is 1/3.$"),
+        ("0.9", r"Near it is 1/2.$"),
+        ("1/20000", r"\(1/2 to 1/10,000\), and is '1/20000'.$"),
+        ("1/0", r"and is '1/0'.$"),
+        ("2/3", r"and is '2/3'.$"),
+        ("1e-300", r"and is 1e-300.$"),
+        ("nan", r"and is nan.$"),
+        ("-0.25", r"and is -0.25.$"),
+        ("-1", r"must be at least 0 and at most 10,000 and is -1.$"),
+        ("20000", r"must be at least 0 and at most 10,000 and is 20000.$"),
+    ],
+)
+def test_other_rates_of_updates_are_refused_with_what_is_possible(typed, words):
+    with pytest.raises(ConfigError, match=words):
+        TrainConfig.from_settings(read_typed({"updates_per_step": typed}))
 
 
 @pytest.mark.parametrize(

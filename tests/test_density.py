@@ -1,15 +1,21 @@
 """How many weights a layer stores where one `sparsity` stands for the whole network."""
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgedst import core
+from edgedst.agents import agent_class
 from edgedst.config import TrainConfig
-from edgedst.density import check_reachable, erdos_renyi, nnz_per_layer
+from edgedst.density import check_reachable, erdos_renyi, nnz_per_layer, sparsity_of
 from edgedst.errors import ConfigError
 from edgedst.flops import Workload
 from edgedst.launch.job import preset_note
 from edgedst.launch.settings import combined
+from edgedst.study.grid import identity
+from edgedst.study.results import Costs
 
 features = st.integers(1, 300)
 networks = st.lists(features, min_size=3, max_size=8)
@@ -66,29 +72,35 @@ def test_equal_layers_get_equal_counts_and_the_first_of_them_what_is_left_over()
 
 def test_the_network_of_a_dense_method_has_all_weights_and_sparsity_zero_too():
     sizes = [17, 256, 256, 6]
-    assert nnz_per_layer(sizes, TrainConfig(method="td3")) == places_of(sizes)
-    assert nnz_per_layer(sizes, TrainConfig(method="ds-td3", sparsity=0)) == places_of(sizes)
-    assert nnz_per_layer(sizes, TrainConfig(method="td3", sparsity=0)) == places_of(sizes)
+    for settings in ({"method": "td3"}, {"method": "ds-td3", "sparsity": 0}, {"method": "td3", "sparsity": 0}):
+        assert nnz_per_layer("actor", sizes, TrainConfig(**settings)) == places_of(sizes)
 
 
 @given(networks, sparsities)
 def test_a_sparsity_is_refused_just_where_the_output_layer_alone_has_more(sizes, sparsity):
     places = places_of(sizes)
     reached = sum(erdos_renyi(sizes, sparsity)) == round((1 - sparsity) * sum(places))
-    if reached:
-        check_reachable({"actor": sizes}, sparsity)
-    else:
-        with pytest.raises(ConfigError, match="its output layer keeps all of its weights"):
-            check_reachable({"actor": sizes}, sparsity)
+    for name in ("sparsity", "actor_sparsity"):
+        config = TrainConfig(**{name: sparsity})
+        if reached:
+            check_reachable({"actor": sizes}, config)
+        else:
+            with pytest.raises(ConfigError, match=f"`{name}` is .*: its output layer keeps all of its weights"):
+                check_reachable({"actor": sizes}, config)
+        check_reachable({"critic_1": sizes}, TrainConfig(actor_sparsity=sparsity))
 
 
 def test_the_largest_sparsity_that_is_told_can_be_reached():
     networks = {"actor": [17, 256, 256, 6], "critic_1": [23, 256, 256, 1]}
     words = r"`sparsity` is 0.99, and a network of 17, 256, 256, 6 features \(actor\) reaches 0.9784 at most"
     with pytest.raises(ConfigError, match=words):
-        check_reachable(networks, 0.99)
-    check_reachable(networks, 0.9784)
-    check_reachable(networks, None)
+        check_reachable(networks, TrainConfig(sparsity=0.99))
+    check_reachable(networks, TrainConfig(sparsity=0.9784))
+    check_reachable(networks, TrainConfig())
+    words = r"`critic_sparsity` is 0.999, and a network of 23, 256, 256, 1 features \(critic_1\) reaches 0.9964 at most"
+    with pytest.raises(ConfigError, match=words):
+        check_reachable(networks, TrainConfig(sparsity=0.9, critic_sparsity=0.999))
+    check_reachable(networks, TrainConfig(sparsity=0.99, actor_sparsity=0.9784, critic_sparsity=0.9964))
 
 
 # The setting beside others.
@@ -107,6 +119,12 @@ def test_the_largest_sparsity_that_is_told_can_be_reached():
         ({"sparsity": 1}, r"`sparsity` must be at least 0 and below 1 and is 1"),
         ({"sparsity": -0.1}, r"`sparsity` must be at least 0 and below 1 and is -0.1"),
         ({"sparsity": "much"}, r"`sparsity` must be a finite number and is 'much'"),
+        ({"actor_sparsity": 1.5}, r"`actor_sparsity` must be at least 0 and below 1 and is 1.5"),
+        (
+            {"actor_sparsity": 0.9, "critic_sparsity": 0.5, "lambda2": 64},
+            r"`actor_sparsity` and `critic_sparsity` and `lambda2` both say .* and are 0.9 and 0.5 and 64. Leave one",
+        ),
+        ({"critic_sparsity": 0.9, "method": "sac"}, r"`critic_sparsity` is 0.9 .* choose ds-sac or static-sac"),
     ],
 )
 def test_a_sparsity_that_cannot_be_is_refused(settings, words):
@@ -140,3 +158,92 @@ def test_flops_and_connections_follow_the_sparsity():
     work = Workload.of(TrainConfig(sparsity=0.9).resolved(), 17, 6)
     assert sum(work.actor_nnz) == round(0.1 * (17 * 256 + 256 * 256 + 256 * 6))
     assert sum(work.critic_nnz) == round(0.1 * (23 * 256 + 256 * 256 + 256))
+
+
+# One network's own.
+
+SIZES = {"actor": [17, 256, 256, 6], "critic": [23, 256, 256, 1]}
+BY_LAMBDA = {"actor": 7 * 273 + 64 * 512 + 256 * 6, "critic": 7 * 279 + 64 * 512 + 256}  # the preset of HalfCheetah
+
+
+@pytest.mark.parametrize(
+    ("settings", "actor", "critic"),
+    [
+        ({"actor_sparsity": 0.95}, 0.95, None),
+        ({"critic_sparsity": 0.8}, None, 0.8),
+        ({"actor_sparsity": 0.95, "critic_sparsity": 0.8}, 0.95, 0.8),
+        ({"sparsity": 0.5, "actor_sparsity": 0.95}, 0.95, 0.5),
+        ({"sparsity": 0.5, "critic_sparsity": 0}, 0.5, 0),
+        ({"sparsity": 0.5, "actor_sparsity": 0.95, "critic_sparsity": 0.8}, 0.95, 0.8),
+        ({}, None, None),
+    ],
+)
+def test_a_network_s_own_sparsity_goes_before_that_of_all_and_that_before_the_lambdas(settings, actor, critic):
+    config = TrainConfig(**settings).resolved()
+    for name, sparsity in (("actor", actor), ("critic", critic)):
+        expected = BY_LAMBDA[name] if sparsity is None else round((1 - sparsity) * sum(places_of(SIZES[name])))
+        assert sum(nnz_per_layer(name, SIZES[name], config)) == expected
+    assert (config.lambda1, config.lambda2) == ((7, 64) if None in (actor, critic) else (None, None))
+    work = Workload.of(config, 17, 6)
+    for name, nnz in (("actor", work.actor_nnz), ("critic", work.critic_nnz)):
+        assert list(nnz) == nnz_per_layer(name, SIZES[name], config)
+
+
+@pytest.mark.parametrize("method", ["ds-td3", "static-td3", "ds-sac"])
+def test_the_agent_s_networks_and_their_targets_have_those_counts(method):
+    config = SimpleNamespace(**TrainConfig(method=method, actor_sparsity=0.95, critic_sparsity=0.8).settings())
+    agent = agent_class(method)(core.Arena(8_000_000), config, 17, 6)
+    agent.initialise()
+    for name, network in agent.networks.items():
+        share = 0.05 if name.startswith("actor") else 0.2
+        assert sum(network.nnz) == round(share * sum(places_of(network.sizes)))
+    assert agent.connections == sum(sum(agent.networks[name].nnz) for name in ("actor", "critic_1", "critic_2"))
+    assert sparsity_of("actor_target", config) == ("actor_sparsity", 0.95)
+    assert sparsity_of("critic_2_target", config) == ("critic_sparsity", 0.8)
+
+
+#                typed                            the file                                      what holds, of the two
+@pytest.mark.parametrize(
+    ("typed", "file", "held"),
+    [
+        ({"sparsity": 0.5}, {"actor_sparsity": 0.95, "critic_sparsity": 0.8}, {"sparsity": 0.5}),
+        ({"sparsity": 0.5}, {"actor_sparsity": 0.95, "lambda2": 30.0}, {"sparsity": 0.5}),
+        ({"actor_sparsity": 0.9}, {"sparsity": 0.5}, {"sparsity": 0.5, "actor_sparsity": 0.9}),
+        ({"actor_sparsity": 0.9}, {"lambda2": 30.0}, {"actor_sparsity": 0.9, "lambda1": 7.0, "lambda2": 30.0}),
+        (
+            {"actor_sparsity": 0.9},
+            {"critic_sparsity": 0.8, "lambda1": 7.0, "lambda2": 30.0},
+            {"actor_sparsity": 0.9, "critic_sparsity": 0.8},
+        ),
+        (
+            {"lambda2": 30.0},
+            {"sparsity": 0.5, "actor_sparsity": 0.9},
+            {"actor_sparsity": 0.9, "lambda1": 7.0, "lambda2": 30.0},
+        ),
+        ({"lambda2": 30.0}, {"actor_sparsity": 0.9, "critic_sparsity": 0.8}, {"lambda1": 7.0, "lambda2": 30.0}),
+    ],
+)
+def test_what_is_typed_leaves_of_the_file_s_densities_what_can_stand_beside_it(typed, file, held, tmp_path):
+    config = combined(typed, file, "the file")
+    names = ("lambda1", "lambda2", "sparsity", "actor_sparsity", "critic_sparsity")
+    assert {name: getattr(config, name) for name in names if getattr(config, name) is not None} == held
+    (tmp_path / "config.toml").write_text(config.toml(), encoding="utf-8")
+    assert combined({}, TrainConfig.load(tmp_path / "config.toml"), "the file") == config
+
+
+def test_a_robot_s_default_density_is_left_to_the_networks_that_have_no_sparsity():
+    robot = combined({"env": "arm/robot.py", "actor_sparsity": 0.8}, {}, "")
+    assert (robot.actor_sparsity, robot.lambda2) == (0.8, 16.0)
+    robot = combined({"env": "arm/robot.py", "actor_sparsity": 0.8, "critic_sparsity": 0.5}, {}, "")
+    assert robot.lambda2 is None
+
+
+def test_the_dense_run_beside_a_sparse_one_has_no_sparsity():
+    for settings in ({"sparsity": 0.9}, {"actor_sparsity": 0.9}, {"critic_sparsity": 0.9}):
+        costs = Costs.of(TrainConfig(**settings).resolved(), 17, 6)
+        assert costs.dense_connections == 214_784
+        assert costs.connections < 214_784
+    # A study of another sparsity is another run; of a dense method it is the same.
+    runs = [TrainConfig(method="ds-td3", actor_sparsity=share).resolved() for share in (0.9, 0.95, None)]
+    assert len({identity(config) for config in runs}) == 3
+    assert "sparsity" not in identity(TrainConfig().resolved())

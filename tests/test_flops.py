@@ -2,6 +2,7 @@
 
 import pytest
 
+from edgedst.config import TrainConfig
 from edgedst.flops import Workload, an_update, paper_flops, work_done
 
 
@@ -51,6 +52,22 @@ def test_work_of_a_run_small_enough_to_count_by_hand():
         "polyak": 3 * (2 * 6 + 10),
         "topology": 0,  # it stays as it is
     }
+
+
+def test_a_rate_of_updates_scales_their_work_and_neither_acting_nor_an_update_s():
+    def parts(rate):
+        run = Workload(3, 3, [3, 5], [4, 1], steps=3_600, start_steps=2_400, updates_per_step=rate, evolve_every=10)
+        return work_done(run), paper_flops(run), an_update(run)
+
+    once, paper, update = parts(1)
+    for rate in (3, 1 / 4):
+        scaled = {name: flops * (1 if name == "acting" else rate) for name, flops in once.items()}
+        assert parts(rate) == (scaled, paper * rate, update)
+
+
+def test_flops_follow_the_setting():
+    flops = [paper_flops(Workload.of(TrainConfig(updates_per_step=rate).resolved(), 17, 6)) for rate in (1, 2, 0.01)]
+    assert [count / flops[0] for count in flops] == [1, 2, 0.01]
 
 
 def test_topology_changes_are_counted_by_hand():

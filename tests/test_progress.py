@@ -1,3 +1,5 @@
+import pytest
+
 from edgedst import progress
 
 
@@ -14,6 +16,35 @@ def test_the_speed_that_is_shown_is_the_recent_one(monkeypatch, capsys):
     line = capsys.readouterr().out.splitlines()[-1]
     assert "  100 steps/s  ETA 9 min 00 s" in line  # 54,000 steps are left
     assert shown.speed(step) == 460  # over all: what the summary tells
+
+
+@pytest.mark.parametrize("period", [1, 30])  # on a terminal, in a log file
+def test_the_time_left_is_told_from_steps_that_learn_alone(period, monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    shown = progress.Progress(steps=70_000, budget_bytes=1, shown=None, quick_steps=40_000)
+    shown.start(0)
+    for second in range(period, 300, period):  # 40 s of random steps, then 300 s of learning at a tenth of the speed
+        clock[0] = float(second)
+        shown.show(1000 * min(second, 40) + 100 * max(0, second - 40), 1)
+        line = capsys.readouterr().out
+        if second < 40:
+            assert "  1,000 steps/s  ETA unknown before step 40,000  " in line
+        elif "ETA unknown " in line:
+            assert second <= 40 + period
+        else:
+            assert f"  ETA {progress.duration(340 - second)}  " in line
+    assert second > 40 + 2 * period  # it was known for a while
+
+
+def test_a_run_that_goes_on_behind_its_random_steps_tells_the_time_left_at_once(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    shown = progress.Progress(steps=70_000, budget_bytes=1, shown=None, quick_steps=40_000)
+    shown.start(50_000)
+    clock[0] = 1.0
+    shown.show(50_100, 1)
+    assert "  100 steps/s  ETA 3 min 19 s  " in capsys.readouterr().out
 
 
 def test_no_progress_prints_none_but_says_what_is_said(capsys):

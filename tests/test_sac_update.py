@@ -53,7 +53,8 @@ def config(**settings):
         "tau": 1.0, "target_update_every": 1000, "learning_rate": 3e-4, "weight_decay": 0.0, "alpha": 0.2,
         "alpha_tuning": "fixed", "eta": 0.1, "evolve_every": 1000, "seed": 0, "steps": 1_000_000,
         "start_steps": 10_000, "topology_stop_steps": 50_000, "updates_per_step": 1,
-        "sparsity": None, "history": 0, "normalize_observations": False, "demo_share": 0.0, "critic_warmup": 0,
+        "sparsity": None, "actor_sparsity": None, "critic_sparsity": None,
+        "history": 0, "normalize_observations": False, "demo_share": 0.0, "critic_warmup": 0,
     }  # fmt: skip
     return SimpleNamespace(**{**values, **settings})
 

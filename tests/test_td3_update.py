@@ -31,7 +31,8 @@ def config(**settings):
         "tau": 0.005, "policy_delay": 2, "learning_rate": 1e-3, "weight_decay": 2e-4, "exploration_noise": 0.1,
         "target_policy_noise": 0.0, "target_noise_clip": 0.5, "eta": 0.05, "evolve_every": 1000, "seed": 0,
         "steps": 1_000_000, "start_steps": 25_000, "topology_stop_steps": 50_000, "updates_per_step": 1,
-        "sparsity": None, "history": 0, "normalize_observations": False, "demo_share": 0.0, "critic_warmup": 0,
+        "sparsity": None, "actor_sparsity": None, "critic_sparsity": None,
+        "history": 0, "normalize_observations": False, "demo_share": 0.0, "critic_warmup": 0,
     }  # fmt: skip
     return SimpleNamespace(**{**values, **settings})
 

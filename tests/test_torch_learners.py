@@ -29,8 +29,8 @@ def weights(network):
 @pytest.mark.parametrize(("method", "heads"), [("td3", 1), ("sac", 2)])
 def test_it_has_as_many_connections_as_edgedst_s_dense_method(method, heads):
     made = learner(method)
-    actor = nnz_per_layer([N, 8, 8, heads * M], made.config)
-    critic = nnz_per_layer([N + M, 8, 8, 1], made.config)
+    actor = nnz_per_layer("actor", [N, 8, 8, heads * M], made.config)
+    critic = nnz_per_layer("critic", [N + M, 8, 8, 1], made.config)
     assert made.connections == sum(actor) + 2 * sum(critic)
 
 

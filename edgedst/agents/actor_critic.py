@@ -103,8 +103,8 @@ class ActorCritic:
         self.input_size = features = input_size(observation_size, action_size, config.history)
         actor_sizes = [features, *hidden, self.POLICY.head_size(action_size)]
         critic_sizes = [features + action_size, *hidden, 1]
-        actor_nnz = nnz_per_layer(actor_sizes, config)
-        critic_nnz = nnz_per_layer(critic_sizes, config)
+        actor_nnz = nnz_per_layer("actor", actor_sizes, config)
+        critic_nnz = nnz_per_layer("critic", critic_sizes, config)
 
         averaged = self.averages_targets(config)
         made: dict[str, core.Network] = {}

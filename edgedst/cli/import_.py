@@ -24,10 +24,17 @@ def import_(
             show_default=False,
         ),
     ] = None,
+    actor_sparsity: Annotated[
+        float | None,
+        typer.Option(help="The same of the actor alone. [default: --sparsity, else 0]", show_default=False),
+    ] = None,
+    critic_sparsity: Annotated[
+        float | None, typer.Option(help="The same of each critic alone, likewise.", show_default=False)
+    ] = None,
     method: Annotated[
         str | None,
         typer.Option(
-            help="Method to go on with. [default: the file's, else td3; with --sparsity ds-td3 or ds-sac]",
+            help="Method to go on with. [default: the file's, else td3; with a sparsity ds-td3 or ds-sac]",
             show_default=False,
         ),
     ] = None,
@@ -58,4 +65,5 @@ def import_(
     from edgedst.imports.importing import import_model
 
     kwargs = None if env_kwargs is None else arguments(env_kwargs, "The command line")
-    import_model(model, env, sparsity, method, actions, run_dir, episodes, seed, kwargs, tell)
+    own = {"actor_sparsity": actor_sparsity, "critic_sparsity": critic_sparsity}
+    import_model(model, env, sparsity, method, actions, run_dir, episodes, seed, kwargs, tell, **own)

@@ -37,6 +37,7 @@ Device = Annotated[
 _KINDS = {
     "int": "N",
     "float": "X",
+    "Rate": "N",
     "str": "TEXT",
     "tuple[int, ...]": "N,N",
     "tuple[float, ...]": "X,X",

@@ -12,9 +12,14 @@ import typer
 from edgedst.cli.options import Debug, Device, training_options
 from edgedst.config import ROBOT, TrainConfig
 from edgedst.density import family
+from edgedst.files import is_robot_file
 from edgedst.launch.board import asked_board, planning_note, usual_settings
 from edgedst.launch.job import make_plan, preset_note
 from edgedst.launch.settings import configured
+from edgedst.progress import duration
+from edgedst.updates import told_rate
+
+BUSY_SHARE = 0.2  # of the time that was measured: more is told
 
 
 @training_options
@@ -25,10 +30,10 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Show what every byte of a training run will be for.
+    """Show what every byte of a run is for, and how long it takes.
 
-    Nothing is trained. What the other lines leave over becomes replay. A run that cannot fit ends with exit code 1 and
-    the smallest budget that works.
+    Nothing is trained or written, and no machine is moved. What the other lines leave over becomes replay. A run that
+    cannot fit ends with exit code 1 and the smallest budget that works.
     """
     board = asked_board(device).board
     settings = configured(typed, config, usual_settings(board))
@@ -68,18 +73,58 @@ def ledger_text(settings: TrainConfig, ledger: dict[str, Any]) -> str:
             f"{ledger['constant_observations']} of {ledger['observation_size']} observations never move in this task: "
             "the replay does not store them, the networks see them."
         )
-    if "update_seconds" in ledger:
-        lines += ["", *robot_lines(settings, ledger["step_seconds"], ledger["update_seconds"])]
+    if is_robot_file(env):
+        lines += ["", *robot_lines(settings, ledger)]
+    elif "update_seconds" in ledger:
+        lines += ["", *time_lines(settings, ledger)]
     if outside:
         lines.append("The environment runs in a process of its own, outside this budget.")
     return "\n".join(lines)
 
 
-def robot_lines(settings: TrainConfig, step_seconds: float, update_seconds: float) -> list[str]:
+def time_lines(settings: TrainConfig, ledger: dict[str, Any]) -> list[str]:
+    """How long a step and the whole run take on this machine."""
+    rate, update_ms = settings.updates_per_step, 1e3 * ledger["update_seconds"]
+    updates = "an update" if rate == 1 else f"its {rate:g} updates of {_shown(update_ms)}"
+    if rate < 1:
+        updates = f"an update of {_shown(update_ms)} every {round(1 / rate):,} steps"
+    if "acting_seconds" not in ledger:  # hardware, which a plan does not move
+        return [f"The updates of a step take about {_shown(rate * update_ms)} ms here ({updates}).", *_busy(ledger)]
+    acting_ms = 1e3 * ledger["acting_seconds"]
+    random = min(settings.start_steps, settings.steps)
+    parts = [f"the first {random:,} are without updates"] if random else []
+    if settings.eval_every:
+        parts.append(
+            f"{duration(ledger['evaluation_seconds'])} are evaluations, {settings.eval_episodes} episodes every "
+            f"{settings.eval_every:,} steps, if each has its full length"
+        )
+    else:
+        parts.append("there are no evaluations")
+    return [
+        f"A step takes about {_shown(acting_ms + rate * update_ms)} ms here: {_shown(acting_ms)} the simulator and "
+        f"acting, {_shown(rate * update_ms)} {updates}.",
+        f"{settings.steps:,} steps take about {duration(ledger['run_seconds'])}; {'; '.join(parts)}.",
+        *_busy(ledger),
+    ]
+
+
+def _shown(milliseconds: float) -> str:
+    return f"{milliseconds:.2g}" if milliseconds < 10 else f"{milliseconds:,.0f}"
+
+
+def _busy(ledger: dict[str, Any]) -> list[str]:
+    """A sentence where a run would have to wait for others, as the measuring had to."""
+    share = ledger["waited_share"]
+    told = f"Other work had the processor {100 * share:.0f} % of the time meanwhile: beside it a run takes longer."
+    return [told] if share > BUSY_SHARE else []
+
+
+def robot_lines(settings: TrainConfig, ledger: dict[str, Any]) -> list[str]:
     """What a machine's rate affords, and the settings that it is trained with where no others are typed."""
+    step_seconds, update_seconds = ledger["step_seconds"], ledger["update_seconds"]
     fit = step_seconds / update_seconds
     asked, most = settings.updates_per_step, settings.max_updates_per_step
-    wanted = f"{asked} a step are asked for" if asked else f"as many as fit, at most {most}, are asked for"
+    wanted = f"{told_rate(asked)} a step are asked for" if asked else f"as many as fit, at most {most}, are asked for"
     if asked > fit:
         wanted += "; learning will fall behind, acting will not"
     usual = ", ".join(
@@ -90,5 +135,6 @@ def robot_lines(settings: TrainConfig, step_seconds: float, update_seconds: floa
     return [
         f"An update takes {1e3 * update_seconds:.2g} ms here: {fit:.3g} fit into a step of {1e3 * step_seconds:g} ms; "
         f"{wanted}.",
+        *_busy(ledger),
         f"A robot.py's own defaults, as they are now: {usual}.",
     ]

@@ -13,7 +13,7 @@ import numpy as np
 from edgedst import __version__
 from edgedst.agents import agent_class
 from edgedst.config import METHODS, SETTINGS, TrainConfig
-from edgedst.density import DENSE_METHODS, check_reachable, family, nnz_per_layer
+from edgedst.density import DENSE_METHODS, check_reachable, family, nnz_per_layer, sparsity_of
 from edgedst.deploy.actor import Actor
 from edgedst.deploy.environment import chosen_environment
 from edgedst.deploy.evaluate import Evaluation, evaluate_actor, play
@@ -53,6 +53,8 @@ def import_model(
     seed: int = 0,
     env_kwargs: dict[str, Any] | None = None,
     tell: Tell = lambda line: None,
+    actor_sparsity: float | None = None,
+    critic_sparsity: float | None = None,
 ) -> Imported:
     """Make a run folder of a model that another tool trained, for `edgedst train --init-from`.
 
@@ -67,6 +69,8 @@ def import_model(
         seed: of the run; episode i is reset with seed + i.
         env_kwargs: arguments of the environment.
         tell: gets what there is to say, line by line.
+        actor_sparsity: of the actor, instead of `sparsity`.
+        critic_sparsity: of the critics, likewise.
 
     Raises:
         ModelError: the file is none that can be imported.
@@ -77,14 +81,18 @@ def import_model(
         raise ConfigError(f"`--episodes` is {episodes}. Expected 0, which plays nothing, or more.")
     model = _read(path)
     model = replace(model, output=meant(model.output, actions))
-    chosen = _chosen_method(model, method, sparsity, actions)
+    own = {"actor_sparsity": actor_sparsity, "critic_sparsity": critic_sparsity}
+    sparsities = {name: share for name, share in {"sparsity": sparsity, **own}.items() if share is not None}
+    if sparsities and sparsity is None:  # a network that nothing is said of keeps all of its weights
+        sparsities = {**dict.fromkeys(own, 0.0), **sparsities}
+    chosen = _chosen_method(model, method, bool(sparsities), actions)
     if env is None and model.environment is None:
         raise ConfigError(f"`{path}` does not name the environment that it was trained in. Add `--env`.")
     place = place_of(chosen_environment(model.environment or "", env), env_kwargs or {})
     place.check_fits(model)
-    config, config_toml = _settings(model, place, chosen, sparsity, seed)
+    config, config_toml = _settings(model, place, chosen, sparsities, seed)
     dense, notes = _fitted(model, place, config)
-    check_reachable({name: _sizes(layers) for name, layers in dense.items()}, config.sparsity)
+    check_reachable({name: _sizes(layers) for name, layers in dense.items()}, config)
     networks = _pruned(dense, config)
     _tell_what_is_taken(tell, model, config, networks, [*model.notes, *notes])
     evaluations = _play(tell, model, place, config, dense, networks, episodes)
@@ -121,7 +129,7 @@ def _read(path: Path) -> Model:
     return read_onnx(path)
 
 
-def _chosen_method(model: Model, method: str | None, sparsity: float | None, actions: str | None) -> str:
+def _chosen_method(model: Model, method: str | None, sparse: bool, actions: str | None) -> str:
     """The typed method where it fits, else the file's: dense without a sparsity, one that evolves with it."""
     check_choice(SETTINGS["method"], method)
     kind = family(method) if method else model.family or "td3"
@@ -137,8 +145,8 @@ def _chosen_method(model: Model, method: str | None, sparsity: float | None, act
                 "Leave it out."
             )
     if method is None:
-        return kind if sparsity is None else f"ds-{kind}"
-    if method not in DENSE_METHODS and sparsity is None:
+        return f"ds-{kind}" if sparse else kind
+    if method not in DENSE_METHODS and not sparse:
         raise ConfigError(
             f"`--method {method}` is sparse: say how much of the networks it leaves out, as `--sparsity 0.9`, or take "
             f"`--method {kind}`."
@@ -146,11 +154,12 @@ def _chosen_method(model: Model, method: str | None, sparsity: float | None, act
     return method
 
 
-def _settings(model: Model, place: Place, method: str, sparsity: float | None, seed: int) -> tuple[TrainConfig, str]:
+def _settings(
+    model: Model, place: Place, method: str, sparsities: dict[str, float], seed: int
+) -> tuple[TrainConfig, str]:
     """Settings that give just these networks, and the config.toml that says them; all others stay whoever trains's."""
     given: dict[str, Any] = {"env": place.env, "method": method, "seed": seed, "hidden": model.hidden, **model.settings}
-    if sparsity is not None:
-        given["sparsity"] = sparsity
+    given |= sparsities
     if place.env_kwargs:
         given["env_kwargs"] = place.env_kwargs
     if is_robot_file(place.env):
@@ -186,7 +195,7 @@ def _pruned(dense: dict[str, list[Dense]], config: TrainConfig) -> Networks:
     for name, layers in dense.items():
         source = networks.get(name.removesuffix("_target"))
         if source is None:
-            networks[name] = pruned(layers, nnz_per_layer(_sizes(layers), config))
+            networks[name] = pruned(layers, nnz_per_layer(name, _sizes(layers), config))
         else:
             networks[name] = at(layers, [layer.indices for layer in source])
     return networks
@@ -235,7 +244,8 @@ def _play(
     policy = Actor(model.engine, place.env, model.observation_size, model.action_size, place.played(model))
     original = play(f"`{model.path}`", policy, place.env, episodes, config.seed, None, place.env_kwargs)
     imported = native(pruned(dense["actor"], [layer.weight.size for layer in dense["actor"]]))
-    sparse = native(networks["actor"]) if config.sparsity else None
+    asked = sparsity_of("actor", config)
+    sparse = native(networks["actor"]) if asked and asked[1] else None
     last = config.seed + episodes - 1
     tell(f"return on {place.env}, {episodes} episodes of seeds {config.seed} to {last} (± is the standard deviation):")
     for what, played in ((f"as it was, by {model.engine}", original), ("imported", imported), ("pruned", sparse)):

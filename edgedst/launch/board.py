@@ -53,7 +53,7 @@ def planning_note(board: Board) -> str:
     note = (
         f"{board.title} gives {' and '.join(board.train.words)} unless told otherwise. Its networks and replay "
         "rows take the bytes shown; `interpreter and libraries` and `environments` are measured here, and differ "
-        "there by some MB."
+        "there by some MB. Times are this machine's."
     )
     isa = board.train.isa
     return note + (f" Its `{isa}` kernels cannot run here." if isa and isa not in _available() else "")

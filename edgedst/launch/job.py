@@ -19,7 +19,7 @@ from edgedst.boards import Board
 from edgedst.budget.guard import memory
 from edgedst.child import tied
 from edgedst.config import TrainConfig, disturbing
-from edgedst.density import DENSE_METHODS
+from edgedst.density import DENSE_METHODS, uses_lambda
 from edgedst.envs import registry
 from edgedst.errors import ConfigError, CoreNotBuilt, EdgedstError, EnvironmentFault
 from edgedst.launch.board import asked_board, board_note, kernels_for, usual_settings
@@ -315,7 +315,7 @@ def energy_spec(config: TrainConfig, board: Board | None) -> tuple[dict[str, Any
 
 def preset_note(config: TrainConfig) -> str:
     """What a user should know when the task has no lambda1 of the paper's; empty when it has one."""
-    if config.lambda1 is not None or config.sparsity is not None or config.method in DENSE_METHODS:
+    if config.lambda1 is not None or not uses_lambda(config) or config.method in DENSE_METHODS:
         return ""
     return (
         f"{config.env} has no lambda1 of the paper's: layer 1 takes the density of layer 2 (lambda2 = "

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from edgedst.config import ROBOT, ROBOT_METHOD, SETTINGS, TrainConfig, by_own_names
-from edgedst.density import family
+from edgedst.density import OWN_SPARSITIES, family, uses_lambda
 from edgedst.errors import ConfigError
 from edgedst.files import is_robot_file
 from edgedst.setting import one_line
@@ -53,7 +54,7 @@ def _value(name: str, text: Any) -> Any:
     """A text as a value of its setting; where it is none, the text itself, which TrainConfig refuses."""
     kind = str(SETTINGS[name].type).split(" | ")[0]
     try:
-        if kind == "int":
+        if kind in ("int", "Rate"):
             return _number(text)
         if kind == "float":
             return float(text)
@@ -112,39 +113,51 @@ def combined(
             stale.append("lambda1")
         if typed.get("steps", base.steps) != base.steps:
             stale.append("topology_stop_steps")
-        if typed.get("sparsity") is not None:  # what the file says of the density does not hold beside what is typed
-            stale += ["lambda1", "lambda2"]
-        elif typed.keys() & {"lambda1", "lambda2"}:
-            stale.append("sparsity")
+        stale += _replaced(typed, settings)
         settings = {name: value for name, value in settings.items() if name not in stale}
     usual = dict(usual or {})
     given = {**settings, **typed}
-    of_source = _shapes(str(given["init_from"]), given) if given.get("init_from") is not None else {}
+    of_source = _shapes(str(given["init_from"])) if given.get("init_from") is not None else {}
     if is_robot_file(str(given.get("env", ""))):
         usual["method"] = given.get("method", of_source.get("method", ROBOT_METHOD))
         usual |= ROBOT.get(family(str(usual["method"])), {})
     if given.get("init_from") is not None:
         usual |= {**of_source, "start_steps": 0}  # its actor explores better than random actions do
-    if {**usual, **given}.get("sparsity") is not None:
-        usual = {name: value for name, value in usual.items() if name not in ("lambda1", "lambda2")}
+    replaced = _replaced(given, usual)
+    usual = {name: value for name, value in usual.items() if name not in replaced}
     return TrainConfig.from_settings({**usual, **given}, "The command line").resolved()
 
 
+def _replaced(given: dict[str, Any], others: dict[str, Any]) -> list[str]:
+    """What other settings say of the networks' density, and does not hold beside what is given of it."""
+    lambdas = ["lambda1", "lambda2"]
+    if given.get("sparsity") is not None:
+        return [*lambdas, *OWN_SPARSITIES]
+    names, left = [], {**others, **given}
+    if given.keys() & {*lambdas}:
+        names, left = ["sparsity"], {**left, "sparsity": None}
+    whole = SimpleNamespace(**{name: left.get(name) for name in ("sparsity", *OWN_SPARSITIES)})
+    if uses_lambda(whole):
+        return names
+    return [*names, *OWN_SPARSITIES] if names else lambdas
+
+
 # Settings that decide what networks take, and how many connections each layer has.
-_SHAPES = ("method", "hidden", "lambda1", "lambda2", "sparsity", "history", "normalize_observations")
+_SHAPES = (
+    *("method", "hidden", "lambda1", "lambda2", "sparsity", *OWN_SPARSITIES),
+    *("history", "normalize_observations"),
+)
 
 
-def _shapes(init_from: str, given: dict[str, Any]) -> dict[str, Any]:
+def _shapes(init_from: str) -> dict[str, Any]:
     """Those of the run that another one begins with, where it has a config.toml: the usual ones then.
 
     Args:
         init_from: the run's folder, or its checkpoint's.
-        given: settings that are given.
     """
     for folder in (Path(init_from), Path(init_from).parent):
         if (folder / "checkpoint" / "state.json").is_file() and (folder / "config.toml").is_file():
             path = folder / "config.toml"
             source = TrainConfig.from_settings(TrainConfig.load(path, pipe=False), f"`{path}`").resolved().settings()
-            left_out = ("sparsity",) if {"lambda1", "lambda2"} & {*given} else ()
-            return {name: source[name] for name in _SHAPES if source[name] is not None and name not in left_out}
+            return {name: source[name] for name in _SHAPES if source[name] is not None}
     return {}

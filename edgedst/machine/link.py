@@ -138,7 +138,7 @@ class Link:
         config, n, m, rate_hz, learning = self._shape
         policy = agent_class(config.method).POLICY
         sizes = [input_size(n, m, config.history), *config.hidden, policy.head_size(m)]
-        nnz = nnz_per_layer(sizes, config)
+        nnz = nnz_per_layer("actor", sizes, config)
         self.record_bytes = HEADER.size + 4 * m + 8 * n
         records = max(LEAST_RECORDS, min(int(rate_hz * RING_SECONDS), MOST_RING_BYTES // self.record_bytes))
         self.cells = core.Cells(arena, "link.cells", CELLS)

@@ -13,18 +13,19 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from edgedst import errors
 from edgedst.child import python_of, tied
-from edgedst.config import METHODS, TrainConfig
-from edgedst.density import DENSE_METHODS, family
+from edgedst.config import METHODS, TrainConfig, dense_of
+from edgedst.density import DENSE_METHODS, OWN_SPARSITIES, family
 from edgedst.disturbances import in_use
 from edgedst.errors import ConfigError, EdgedstError, ProfileError
 from edgedst.files import is_robot_file
 from edgedst.parse import json_object
 from edgedst.profile.window import PREFIX
+from edgedst.updates import told_rate
 
 SPARSE, DENSE, TORCH = "sparse", "dense", "torch"
 BASELINES = (DENSE, TORCH)
@@ -78,7 +79,8 @@ def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tupl
     """
     if is_robot_file(config.env) or config.hardware:
         hidden = ",".join(map(str, config.hidden))
-        density = f"--lambda2 {config.lambda2:g}" if config.sparsity is None else f"--sparsity {config.sparsity:g}"
+        of_density = [(name, getattr(config, name)) for name in ("lambda2", "sparsity", *OWN_SPARSITIES)]
+        density = " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in of_density if value is not None)
         raise ConfigError(
             f"In a profile each contender trains from nothing, and each would move the machine of `{config.env}`. What "
             "an update costs depends on sizes alone: profile a simulator of similar ones, for example `edgedst profile "
@@ -104,6 +106,12 @@ def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tupl
     for name in _OF_A_BEGINNING:
         if getattr(config, name) not in (None, 0):
             raise ConfigError(f"In a profile each contender trains from nothing: leave `{name}` out.")
+    if config.updates_per_step < 1:
+        raise ConfigError(
+            "A profile measures the updates of each step, and `updates_per_step` is "
+            f"{told_rate(config.updates_per_step)}: most steps have none. Leave it out; an update costs "
+            "the same at every rate."
+        )
     disturbed = in_use(config.action_delay, config.observation_noise, config.randomize)
     for name in [*(name for name in _NOT_OF_PYTORCH if getattr(config, name)), *disturbed]:
         if TORCH in against:
@@ -111,7 +119,7 @@ def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tupl
                 f"`{name}` is edgedst's own, and PyTorch's contender does without: leave it out, or add "
                 f"`--against {DENSE}`."
             )
-    dense = replace(config, method=kind, sparsity=None)
+    dense = dense_of(config)
     made = [Contender(SPARSE, f"edgedst {_upper(config.method)}", config)]
     missing = []
     if DENSE in against:

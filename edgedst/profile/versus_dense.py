@@ -20,7 +20,7 @@ class Training:
     """Trains on a Gymnasium environment, a step at a time.
 
     Args:
-        config: the settings of a TrainConfig; `start_steps` are uniformly random, one update a step follows them.
+        config: the settings of a TrainConfig; `start_steps` are uniformly random, updates follow them.
         rows: of the replay.
     """
 
@@ -49,7 +49,7 @@ class Training:
         self.replay.add(self.observation, action, next_observation, float(reward), terminated)
         ended = bool(terminated or truncated)
         self.observation = self.env.reset()[0].ravel() if ended else next_observation
-        if learns:
+        for _ in range(self.config.updates_per_step if learns else 0):
             self.update()
         self.steps_done += 1
         return ended

@@ -27,7 +27,7 @@ from typing import Any
 
 from edgedst import parse
 from edgedst.config import TrainConfig, by_own_names
-from edgedst.density import DENSE_METHODS
+from edgedst.density import DENSE_METHODS, OWN_SPARSITIES
 from edgedst.errors import StudyError
 from edgedst.files import is_robot_file
 from edgedst.report.text import one_line
@@ -43,14 +43,15 @@ FREE_SETTINGS = ("threads", "checkpoint_every", "energy")
 _LATER = (
     *("env_kwargs", "hardware", "updates_per_step", "max_updates_per_step"),
     *("max_missed", "max_temperature", "max_watts", "max_cpu"),
-    *("init_from", "with_replay", "prefill", "demo_share", "critic_warmup", "sparsity"),
+    *("init_from", "with_replay", "prefill", "demo_share", "critic_warmup"),
+    *("sparsity", *OWN_SPARSITIES),
     *("normalize_observations", "history", "action_delay", "observation_noise", "randomize"),
 )
 _BEFORE = {name: value for name, value in TrainConfig().settings().items() if name in _LATER}
 
 # What a topology that stays as it was drawn has no use for, and what one that is full has not.
 _OF_EVOLUTION = ("eta", "evolve_every", "topology_stop_steps")
-_OF_SPARSITY = ("lambda1", "lambda2", "sparsity", *_OF_EVOLUTION)
+_OF_SPARSITY = ("lambda1", "lambda2", "sparsity", *OWN_SPARSITIES, *_OF_EVOLUTION)
 
 _FLOATS = {setting.name for setting in fields(TrainConfig) if str(setting.type).startswith("float")}
 

@@ -14,6 +14,7 @@ from edgedst.progress import Progress, duration
 from edgedst.runs.run import Run
 from edgedst.study.found import RunIndex
 from edgedst.study.grid import Point, Study, identity
+from edgedst.updates import updates_for
 
 WINDOW_SECONDS = 120.0  # a run's pace is that of the last one or two windows
 RANDOM_STEP = 25  # transitions: with its share of the evaluations a quarter of a step of TD3, whose batch is 100
@@ -146,12 +147,15 @@ def _kinds(point: Point) -> tuple[str, ...]:
 
 
 def _work(point: Point, step: int) -> int:
-    """Multiply-adds of the updates up to a step, in a unit of no matter; a random step counts as RANDOM_STEP of one."""
-    start = min(step, point.config.start_steps)
-    return (start * RANDOM_STEP + (step - start) * point.config.batch_size) * _connections(point)
+    """Multiply-adds of the updates up to a step, in a unit of no matter; a step without one counts as RANDOM_STEP."""
+    learning_steps = max(0, step - point.config.start_steps)
+    updates = updates_for(learning_steps, point.config.updates_per_step)
+    others = step - min(updates, learning_steps)
+    return (others * RANDOM_STEP + updates * point.config.batch_size) * _connections(point)
 
 
 @functools.cache
 def _connections(point: Point) -> int:
-    """Of a network as wide and as sparse as the run's, on a task like HalfCheetah."""
-    return sum(nnz_per_layer([17, *point.config.hidden, 6], point.config))
+    """Of networks as wide and as sparse as the run's, on a task like HalfCheetah."""
+    actor, critic = [17, *point.config.hidden, 6], [23, *point.config.hidden, 1]
+    return sum(nnz_per_layer("actor", actor, point.config)) + 2 * sum(nnz_per_layer("critic", critic, point.config))

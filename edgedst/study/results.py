@@ -9,8 +9,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from edgedst import flops, parse
-from edgedst.config import TrainConfig
-from edgedst.density import DENSE_METHODS, family
+from edgedst.config import TrainConfig, dense_of
+from edgedst.density import DENSE_METHODS, OWN_SPARSITIES, family
 from edgedst.report.text import code, literal
 from edgedst.runs.metrics import is_step, unread
 from edgedst.runs.run import Run
@@ -20,7 +20,7 @@ from edgedst.study.statistics import last_return, learning_curve_area
 
 # Settings that Figures 3 and 4 vary.
 SCHEDULE = frozenset({"evolve_every"})
-SPARSITY = frozenset({"lambda1", "lambda2", "sparsity"})
+SPARSITY = frozenset({"lambda1", "lambda2", "sparsity", *OWN_SPARSITIES})
 
 MOST_FEATURES = 10_000_000  # of a layer: a damaged checkpoint may name any number
 
@@ -175,10 +175,7 @@ class Costs:
     @staticmethod
     def of(config: TrainConfig, observation_size: int, action_size: int) -> Costs:
         """Of these settings, and of the dense method of the same family."""
-        stored, full = (
-            flops.Workload.of(replace(config, method=method), observation_size, action_size)
-            for method in (config.method, family(config.method))
-        )
+        stored, full = (flops.Workload.of(each, observation_size, action_size) for each in (config, dense_of(config)))
         return Costs(flops.paper_flops(stored), flops.paper_flops(full), stored.connections, full.connections)
 
     @property

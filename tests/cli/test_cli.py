@@ -172,6 +172,10 @@ def test_plan_prints_the_ledger():
         "Smallest budget that works",
     ):
         assert line in told
+    assert re.search(r"^A step takes about \S+ ms here: \S+ the simulator and acting, \S+ an update\.$", told, re.M)
+    assert re.search(
+        r"^1,000,000 steps take about .*; the first 25,000 are without updates; .* evaluations, ", told, re.M
+    )
 
 
 def test_plan_as_json_sums_up():

@@ -74,7 +74,7 @@ def test_a_pruned_model_has_the_counts_that_its_config_gives_and_targets_keep_th
     outputs = 4 if method == "ds-sac" else 2
     for name, sizes in (("actor", [3, 8, 6, outputs]), ("critic_1", [5, 8, 6, 1]), ("critic_2", [5, 8, 6, 1])):
         counts = [len(tensors[f"{name}.{layer}.values"]) for layer in range(3)]
-        assert counts == nnz_per_layer(sizes, run.settings)
+        assert counts == nnz_per_layer(name, sizes, run.settings)
         assert sum(counts) == round(0.4 * sum(a * b for a, b in zip(sizes, sizes[1:], strict=False)))
     for name in targets:
         for layer in range(3):
@@ -83,6 +83,25 @@ def test_a_pruned_model_has_the_counts_that_its_config_gives_and_targets_keep_th
     assert state["agent"]["linked"] == {f"{name}_target": True for name in targets}
     assert evaluate(result.folder, 2).returns == result.pruned.returns
     assert result.pruned.returns != result.dense.returns
+
+
+@pytest.mark.parametrize(
+    ("given", "written", "actor", "critic"),
+    [
+        # places: actor 3*8 + 8*6 + 6*2 = 84, critic 5*8 + 8*6 + 6 = 94
+        ({"actor_sparsity": 0.75}, {"actor_sparsity": 0.75, "critic_sparsity": 0.0}, 21, 94),
+        ({"critic_sparsity": 0.5}, {"actor_sparsity": 0.0, "critic_sparsity": 0.5}, 84, 47),
+        ({"sparsity": 0.5, "actor_sparsity": 0.75}, {"sparsity": 0.5, "actor_sparsity": 0.75}, 21, 47),
+    ],
+)
+def test_actor_and_critics_are_pruned_apart(imported, given, written, actor, critic):
+    result, told = imported(TD3, **given)
+    settings = Run(result.folder).settings.settings()
+    names = ("sparsity", "actor_sparsity", "critic_sparsity")
+    assert settings["method"] == "ds-td3"
+    assert {name: settings[name] for name in names if settings[name] is not None} == written
+    assert any(line.startswith(f"  actor: {actor} of 84 weights") for line in told)
+    assert any(line.startswith(f"  critic_1: {critic} of 94 weights") for line in told)
 
 
 def test_the_folder_is_a_run_s_with_nothing_done_yet(imported, tmp_path):

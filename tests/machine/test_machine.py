@@ -196,6 +196,10 @@ def test_a_plan_moves_nothing(tmp_path):
     variables = {**os.environ, "ROBOT_LOG": str(tmp_path / "log")}
     done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=True)
     assert "acting side" in done.stdout
+    told = json.loads(done.stdout)
+    assert told["step_seconds"] == 1 / 200
+    assert 0 < told["update_seconds"] < 1
+    assert not {"acting_seconds", "run_seconds"} & told.keys()
     log = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
     assert [line.split()[2] for line in log] == ["import"]
     assert not family(tmp_path / "log")
@@ -670,6 +674,17 @@ def test_who_watches_is_told_what_takes_its_time(fault, updates, told, tmp_path)
         assert (process.returncode, err) == (0, "")
     finally:
         process.kill()
+
+
+def test_a_machine_makes_an_update_at_every_nth_step_across_a_resume(tmp_path):
+    # Fewer than 50 steps of learning each: what a busy machine leaves undone of them is made at the end.
+    first = Run(tmp_path, *SMALL, "--steps", "83", "--updates-per-step", "1/4")
+    first.ended()
+    assert state_of(first.run)["agent"]["iteration"] == (83 - 40) // 4
+    again = Run(tmp_path, "--resume", str(first.run), "--steps", "125", "--no-progress")
+    again.ended()
+    assert state_of(again.run)["agent"]["iteration"] == (125 - 40) // 4
+    assert again.summary["real_time"]["updates_behind"] == 0
 
 
 SIMULATED = (

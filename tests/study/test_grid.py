@@ -201,7 +201,10 @@ def test_a_shipped_study_is_the_paper_s_protocol(path):
 
 def connections(settings):
     """Of the actor and both critics on HalfCheetah."""
-    return sum(nnz_per_layer([17, 256, 256, 6], settings)) + 2 * sum(nnz_per_layer([23, 256, 256, 1], settings))
+    actor, critic = (
+        nnz_per_layer(*of, settings) for of in (("actor", [17, 256, 256, 6]), ("critic", [23, 256, 256, 1]))
+    )
+    return sum(actor) + 2 * sum(critic)
 
 
 def test_the_sparsity_study_leaves_75_50_and_20_percent_of_the_connections():

@@ -75,9 +75,8 @@ def test_the_time_left_of_a_grid_is_right_from_the_first_updates_on(every):
 
 
 def test_a_method_that_has_not_run_is_expected_to_take_longer_by_its_batch_and_density():
-    # SAC's batch is 2.56 times as large as TD3's. Its actor is dense: 71,424 connections, and DS-TD3's has
-    # 7 * (17 + 256) + 64 * (256 + 256) + 256 * 6 = 36,215.
-    seconds = {"ds-td3": 0.02, "sac": 0.02 * 2.56 * 71_424 / 36_215}
+    # SAC's batch is 2.56 times as large as TD3's. Its networks are dense: 214,784 connections; DS-TD3's have 106,169.
+    seconds = {"ds-td3": 0.02, "sac": 0.02 * 2.56 * 214_784 / 106_169}
     points = [point("ds-td3", 0), point("sac", 0)]
     found, end = estimates(Machine(points, seconds, at_once=1))
     known = [(second, left) for second, left in found if left is not None]
