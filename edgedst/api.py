@@ -26,6 +26,7 @@ __all__ = ["Actor", "Run", "evaluate", "export", "import_model", "log", "plan", 
 
 def train(
     *,
+    preset: str | None = None,
     config: str | Path | None = None,
     device: str | None = None,
     run_dir: str | Path = "runs",
@@ -40,7 +41,8 @@ def train(
     Ctrl-C ends it with a checkpoint and is passed on.
 
     Args:
-        config: a TOML file of settings, which `settings` override.
+        preset: the name of settings that go together, which `settings` override: "board" (docs/sparsity.md).
+        config: a TOML file of settings, which `preset` and `settings` override.
         device: the board whose budget, threads and kernels hold where nothing else is said.
         run_dir: folder that holds the runs.
         resume: a run folder to go on with, beyond its end where `steps` are more than it had; or "newest".
@@ -55,7 +57,7 @@ def train(
     Raises:
         EdgedstError: what the command would have told, by its class: BudgetExceeded, EnvironmentFault, ...
     """
-    typed = by_own_names(settings, "The call")
+    typed = _typed(settings, preset)
     seconds = seconds_of(str(stop_after)) if stop_after is not None else None
     reading, writing = os.pipe()
     try:
@@ -82,11 +84,14 @@ def train(
     return Run(path)
 
 
-def plan(*, config: str | Path | None = None, device: str | None = None, **settings: Any) -> dict[str, Any]:
+def plan(
+    *, preset: str | None = None, config: str | Path | None = None, device: str | None = None, **settings: Any
+) -> dict[str, Any]:
     """What every byte of a run will be for, measured by the trainer itself; nothing is trained or written.
 
     Args:
-        config: a TOML file of settings, which `settings` override.
+        preset: as in `train`.
+        config: a TOML file of settings, which `preset` and `settings` override.
         device: the board whose settings hold where nothing else is said.
         settings: as in `train`.
 
@@ -98,7 +103,11 @@ def plan(*, config: str | Path | None = None, device: str | None = None, **setti
         EdgedstError: what else the command would have told, by its class.
     """
     usual = usual_settings(asked_board(device).board)
-    return make_plan(configured(by_own_names(settings, "The call"), Path(config) if config else None, usual))
+    return make_plan(configured(_typed(settings, preset), Path(config) if config else None, usual))
+
+
+def _typed(settings: dict[str, Any], preset: str | None) -> dict[str, Any]:
+    return ({} if preset is None else {"preset": preset}) | by_own_names(settings, "The call")
 
 
 def evaluate(target: str | Path, **options: Any) -> Evaluation:

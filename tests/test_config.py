@@ -1,5 +1,6 @@
 import datetime
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from edgedst.density import nnz_per_layer
 from edgedst.errors import ConfigError
 from edgedst.flops import Workload, paper_flops
 from edgedst.launch.settings import combined, configured, read_typed
+from edgedst.setting import toml
 
 
 @pytest.mark.parametrize(
@@ -460,3 +462,38 @@ def test_other_rates_of_updates_are_refused_with_what_is_possible(typed, words):
 def test_what_is_a_machine_s_alone_is_refused_elsewhere(settings, words):
     with pytest.raises(ConfigError, match=words):
         TrainConfig.from_settings(settings, "here")
+
+
+@pytest.mark.parametrize(
+    ("typed", "in_file", "expected"),
+    [
+        ({}, {}, {"sparsity": 0.95, "hidden": (512, 512), "updates_per_step": 2}),
+        ({"updates_per_step": 1}, {}, {"sparsity": 0.95, "updates_per_step": 1}),
+        ({"sparsity": 0.9}, {}, {"sparsity": 0.9, "hidden": (512, 512)}),
+        ({"lambda2": 8.0}, {}, {"sparsity": None, "lambda2": 8.0, "hidden": (512, 512)}),
+        ({"actor_sparsity": 0.98}, {}, {"sparsity": 0.95, "actor_sparsity": 0.98}),
+        ({}, {"hidden": [64, 64], "lambda1": 7.0, "lambda2": 64.0, "gamma": 0.9},
+         {"sparsity": 0.95, "hidden": (512, 512), "lambda2": None, "gamma": 0.9}),
+        ({}, {"method": "static-td3"}, {"method": "static-td3", "sparsity": 0.95}),
+    ],
+)  # fmt: skip
+def test_a_preset_holds_against_a_file_and_what_is_typed_against_it(typed, in_file, expected, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("".join(f"{name} = {toml(value)}\n" for name, value in in_file.items()))
+    found = configured({"preset": "board", **typed}, path)
+    assert {name: getattr(found, name) for name in expected} == expected
+    again = configured({}, path) if not typed else None
+    assert again is None or again.hidden == tuple(in_file.get("hidden", (256, 256)))
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ({"preset": "bord"}, "`--preset bord` is none: there is board."),
+        ({"preset": "board", "method": "td3"}, "`--preset board` is for ds-td3, static-td3, and `method` is td3."),
+        ({"preset": "board", "method": "ds-sac"}, "`method` is ds-sac. Choose one of these."),
+    ],
+)
+def test_a_preset_that_is_none_or_for_another_method_is_refused(typed, sentence):
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        configured(typed, None)

@@ -12,7 +12,7 @@ import typer
 
 from edgedst.config import SETTINGS
 from edgedst.errors import ConfigError
-from edgedst.launch.settings import flags, read_typed, switches
+from edgedst.launch.settings import NAMED_PRESETS, flags, read_typed, switches
 
 Progress = Annotated[
     bool | None,
@@ -47,12 +47,14 @@ _KINDS = {
 def training_options(function: Callable[..., None], without: tuple[str, ...] = ()) -> Callable[..., None]:
     """Give a verb an option for each setting: it gets those that were typed as `typed`, a dict by name of setting.
 
-    `--set` and `--config` are among them, the settings `without` are not; the verb's own parameters stay.
+    `--set`, `--preset` and `--config` are among them, the settings `without` are not; the verb's own parameters stay.
     """
     names = [name for name in SETTINGS if name not in without]
     options = [_parameter(name, *_option(name)) for name in names]
     several = typer.Option("--set", metavar="NAME=VALUE", help="Any setting, by any of its names; may be repeated.")
     options.append(_parameter("several", Annotated[list[str] | None, several]))
+    preset = typer.Option("--preset", help=f"Settings that go together: {', '.join(NAMED_PRESETS)} (docs/sparsity.md).")
+    options.append(_parameter("preset", Annotated[str | None, preset]))
     config = typer.Option("--config", help="TOML file of settings, such as a run's config.toml; options override it.")
     options.append(_parameter("config", Annotated[Path | None, config]))
     own = [
@@ -62,7 +64,7 @@ def training_options(function: Callable[..., None], without: tuple[str, ...] = (
 
     @functools.wraps(function)
     def verb(several: list[str] | None, **values: Any) -> None:
-        given = {name: value for name in names if (value := values.pop(name)) is not None}
+        given = {name: value for name in [*names, "preset"] if (value := values.pop(name)) is not None}
         typed = read_typed(given, several or ())
         for name in typed:
             if name in without:

@@ -24,6 +24,7 @@ def train(arguments: list[str]) -> None:
 def parse(arguments: list[str]) -> dict[str, Any] | None:
     """The arguments of `start_training`, or None."""
     names = {flag: name for name in SETTINGS if SETTINGS[name].type != "bool" for flag in flags(name)}
+    names["--preset"] = "preset"
     of_settings = {
         flag: (name, state)
         for name in SETTINGS

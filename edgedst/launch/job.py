@@ -23,7 +23,7 @@ from edgedst.density import DENSE_METHODS, uses_lambda
 from edgedst.envs import registry
 from edgedst.errors import ConfigError, CoreNotBuilt, EdgedstError, EnvironmentFault
 from edgedst.launch.board import asked_board, board_note, kernels_for, usual_settings
-from edgedst.launch.settings import combined
+from edgedst.launch.settings import combined, with_preset
 from edgedst.runs import find
 
 _BOOT = "import sys; sys.path[:] = {path}; import edgedst; edgedst.__path__[:] = {package!r}; {rest}"
@@ -76,6 +76,7 @@ def trainer_command(
     asked = asked_board(device)
     board = asked.board
     from_file = TrainConfig.load(config) if config is not None else {}  # once: it may be a pipe
+    typed = with_preset(typed, from_file)
     given = {**from_file, **typed}
     run = find.resume(Path(resume), given) if resume and resume != "newest" else None
     if run is None:

@@ -12,10 +12,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from edgedst.config import ROBOT, ROBOT_METHOD, SETTINGS, TrainConfig, by_own_names
-from edgedst.density import OWN_SPARSITIES, family, uses_lambda
+from edgedst.density import DENSE_METHODS, OWN_SPARSITIES, family, uses_lambda
 from edgedst.errors import ConfigError
 from edgedst.files import is_robot_file
 from edgedst.setting import one_line
+
+# Settings that go together, by the name that `--preset` takes and the family of the method: docs/sparsity.md.
+NAMED_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "board": {"td3": {"sparsity": 0.95, "hidden": (512, 512), "updates_per_step": 2, "start_steps": 10_000}}
+}
 
 
 def flags(name: str) -> list[str]:
@@ -34,7 +39,7 @@ def read_typed(options: dict[str, Any], pairs: Iterable[str] = ()) -> dict[str, 
     """What was typed, by name of setting: options, then `--set name=value`, which override them.
 
     Args:
-        options: texts by name of setting.
+        options: texts by name of setting; a `preset` stays as it is.
         pairs: `name=value`, under any of its names.
 
     Raises:
@@ -46,8 +51,10 @@ def read_typed(options: dict[str, Any], pairs: Iterable[str] = ()) -> dict[str, 
         if not equals:
             raise ConfigError(f"`--set {one_line(pair)}` must be like `--set gamma=0.98`.")
         setting_pairs |= by_own_names({name.strip(): text.strip()}, "`--set`")
+    preset = {"preset": options["preset"]} if "preset" in options else {}
+    options = {name: text for name, text in options.items() if name != "preset"}
     typed = by_own_names({**options, **setting_pairs}, "The command line")
-    return {name: _value(name, text) for name, text in typed.items()}
+    return preset | {name: _value(name, text) for name, text in typed.items()}
 
 
 def _value(name: str, text: Any) -> Any:
@@ -94,8 +101,9 @@ def seconds_of(text: str) -> float:
 
 
 def configured(typed: dict[str, Any], config: Path | None, usual: dict[str, Any] | None = None) -> TrainConfig:
-    """Defaults, then `usual` (the board's), then the config file, then what was typed, resolved."""
-    return combined(typed, TrainConfig.load(config) if config is not None else {}, f"`{config}`", usual)
+    """Defaults, then `usual` (the board's), then the config file, a typed preset, what else was typed; resolved."""
+    from_file = TrainConfig.load(config) if config is not None else {}
+    return combined(with_preset(typed, from_file), from_file, f"`{config}`", usual)
 
 
 def combined(
@@ -126,6 +134,33 @@ def combined(
     replaced = _replaced(given, usual)
     usual = {name: value for name, value in usual.items() if name not in replaced}
     return TrainConfig.from_settings({**usual, **given}, "The command line").resolved()
+
+
+def with_preset(typed: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """What was typed, and what a typed `preset` stands for where nothing else that was typed says it.
+
+    Args:
+        typed: settings by name, and maybe `preset`.
+        settings: of the file, which may say the method.
+
+    Raises:
+        ConfigError: there is no such preset, or it is not for the method.
+    """
+    typed = dict(typed)
+    name = typed.pop("preset", None)
+    if name is None:
+        return typed
+    if name not in NAMED_PRESETS:
+        raise ConfigError(
+            f"`--preset {one_line(str(name))}` is none: there is {', '.join(NAMED_PRESETS)}. Leave it out."
+        )
+    method = str(typed.get("method", settings.get("method", TrainConfig.method)))
+    of_family = NAMED_PRESETS[name].get(family(method))
+    if of_family is None or method in DENSE_METHODS:
+        methods = ", ".join(f"{kind}-{known}" for known in NAMED_PRESETS[name] for kind in ("ds", "static"))
+        raise ConfigError(f"`--preset {name}` is for {methods}, and `method` is {method}. Choose one of these.")
+    replaced = _replaced(typed, of_family)
+    return {**{name: value for name, value in of_family.items() if name not in replaced}, **typed}
 
 
 def _replaced(given: dict[str, Any], others: dict[str, Any]) -> list[str]:
