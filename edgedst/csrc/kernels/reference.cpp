@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "kernels/table.h"
+#include "numbers/random.h"
 
 namespace edgedst {
 namespace {
@@ -115,10 +116,16 @@ size_t zero_below(float* values, size_t count, float threshold) {
   return zeroed;
 }
 
+void normals(uint64_t seed, uint32_t stream, uint64_t counter, size_t count, float* out) {
+  Random random(seed, stream);
+  random.counter = counter;
+  for (size_t i = 0; i < count; ++i) out[i] = random.normal();
+}
+
 }  // namespace
 
 extern const Kernels kernels_scalar;
-const Kernels kernels_scalar = {"scalar", spmm, sddmm,  spmv,        gather,
-                                tanh,     adam, polyak, select_band, zero_below};
+const Kernels kernels_scalar = {"scalar", spmm,   sddmm,       spmv,       gather, tanh,
+                                adam,     polyak, select_band, zero_below, normals};
 
 }  // namespace edgedst

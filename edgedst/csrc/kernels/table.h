@@ -67,6 +67,8 @@ struct Kernels {
   Band (*select_band)(const float* values, size_t count, float low, float high, float* out);
   // Magnitudes below the threshold become 0; returns how many did.
   size_t (*zero_below)(float* values, size_t count, float threshold);
+  // out[i]: what Random(seed, stream) gives as normal() at counter + 2 i, but for the last places.
+  void (*normals)(uint64_t seed, uint32_t stream, uint64_t counter, size_t count, float* out);
 };
 
 // Kernel tables that this CPU can run, best last; the scalar reference is first.

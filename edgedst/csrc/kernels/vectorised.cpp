@@ -1,6 +1,7 @@
 // Every kernel for one instruction set: the compiler's flags choose the vector width, EDGEDST_ISA
 // names the table.
 #include "kernels/elementwise.h"
+#include "kernels/normals.h"
 #include "kernels/product.h"
 #include "kernels/single_sample.h"
 #include "kernels/table.h"
@@ -23,6 +24,7 @@ const Kernels EDGEDST_TABLE(EDGEDST_ISA) = {EDGEDST_NAME(EDGEDST_ISA),
                                             adam,
                                             polyak,
                                             select_band,
-                                            zero_below};
+                                            zero_below,
+                                            normals};
 
 }  // namespace edgedst
