@@ -50,6 +50,14 @@ struct Kernels {
   // = row sums of dy.
   void (*sddmm)(const Groups&, const float* x, size_t x_stride, const float* dy, size_t dy_stride,
                 int batch, float* gradient, float* bias_gradient, int first, int last);
+  // Both backward products of a layer whose transposed view is of plain rows, for its groups
+  // [first, last). gradient[slots[k]] = sum over the batch of x[row] * dy[column]; then x, the
+  // activations, becomes x > 0 ? sum over the row's columns of values[slots[k]] * dy[column] : 0.
+  void (*spmm_t_sddmm)(const Groups&, const float* values, const uint32_t* slots, float* x,
+                       size_t x_stride, const float* dy, size_t dy_stride, int batch,
+                       float* gradient, int first, int last);
+  // sums[row] = sum over the batch of rows[row], for rows [first, last).
+  void (*row_sums)(const float* rows, size_t stride, int batch, int first, int last, float* sums);
   // One sample: y = epilogue(W x + bias), x and y contiguous.
   void (*spmv)(const Groups&, const float* weights, const float* bias, const float* x, float* y,
                Epilogue);

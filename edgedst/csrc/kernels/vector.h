@@ -14,20 +14,21 @@
 namespace edgedst {
 namespace {
 
-// kTile: batch vectors of a tile of four rows; kPlainTile: of one row; kColumns[n]: columns of a
-// weight gradient's step in n rows. Each fills the registers without spilling. (EDGEDST_WIDE: a
-// test build of the sixteen-lane kernels for machines without AVX-512.)
+// kTile: batch vectors of a tile of four rows; kPlainTile: of one row; kBackwardTile: of one row
+// and its weights' gradients; kColumns[n]: columns of a weight gradient's step in n rows. Each
+// fills the registers without spilling. (EDGEDST_WIDE: a test build of the sixteen-lane kernels for
+// machines without AVX-512.)
 #if defined(__AVX512F__) || defined(EDGEDST_WIDE)
-constexpr int kLanes = 16, kTile = 7, kPlainTile = 14;
+constexpr int kLanes = 16, kTile = 7, kPlainTile = 14, kBackwardTile = 14;
 constexpr int kColumns[] = {0, 8, 8, 5, 4};
 #elif defined(__AVX__)
-constexpr int kLanes = 8, kTile = 3, kPlainTile = 7;
+constexpr int kLanes = 8, kTile = 3, kPlainTile = 7, kBackwardTile = 14;
 constexpr int kColumns[] = {0, 6, 4, 3, 2};
 #elif defined(__aarch64__)
-constexpr int kLanes = 4, kTile = 5, kPlainTile = 15;
+constexpr int kLanes = 4, kTile = 5, kPlainTile = 15, kBackwardTile = 13;
 constexpr int kColumns[] = {0, 8, 4, 4, 4};
 #else
-constexpr int kLanes = 4, kTile = 3, kPlainTile = 7;
+constexpr int kLanes = 4, kTile = 3, kPlainTile = 7, kBackwardTile = 7;
 constexpr int kColumns[] = {0, 4, 4, 3, 2};
 #endif
 

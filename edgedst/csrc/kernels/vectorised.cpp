@@ -1,5 +1,6 @@
 // Every kernel for one instruction set: the compiler's flags choose the vector width, EDGEDST_ISA
 // names the table.
+#include "kernels/backward.h"
 #include "kernels/elementwise.h"
 #include "kernels/normals.h"
 #include "kernels/product.h"
@@ -18,6 +19,8 @@ extern const Kernels EDGEDST_TABLE(EDGEDST_ISA);
 const Kernels EDGEDST_TABLE(EDGEDST_ISA) = {EDGEDST_NAME(EDGEDST_ISA),
                                             spmm,
                                             sddmm,
+                                            spmm_t_sddmm,
+                                            row_sums,
                                             spmv,
                                             gather,
                                             tanh,

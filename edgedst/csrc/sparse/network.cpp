@@ -88,6 +88,22 @@ void Network::forward(const Batch& x, Activations& activations, const Batch& y) 
   kernels().tanh(y.data, static_cast<size_t>(y.rows) * y.stride);
 }
 
+namespace {
+
+// Of a hidden layer: its activations become their gradient.
+void backward_in_one_pass(const Layer& layer, const Batch& activations, const Batch& d_output,
+                          float* gradient) {
+  const Groups groups = layer.transposed_view();
+  parallel_for(groups.count, [&](int begin, int end) {
+    kernels().spmm_t_sddmm(groups, layer.values, layer.slots, activations.data, activations.stride,
+                           d_output.data, d_output.stride, d_output.columns, gradient, begin, end);
+  });
+  kernels().row_sums(d_output.data, d_output.stride, d_output.columns, 0, layer.out,
+                     gradient + layer.nnz);
+}
+
+}  // namespace
+
 void Network::backward(const Batch& x, Activations& activations, const Batch& y, const Batch& dy,
                        Gradients* gradients, const Batch* dx, int dx_first_row,
                        TopologyWorkspace& workspace) {
@@ -99,8 +115,13 @@ void Network::backward(const Batch& x, Activations& activations, const Batch& y,
   for (size_t l = layers.size(); l-- > 0;) {
     const Layer& layer = layers[l];
     const Batch& input = l == 0 ? x : activations.hidden[l - 1];
+    if (gradients) gradient -= layer.nnz + layer.out;
+    if (gradients && l > 0 && layer.plain_t) {
+      backward_in_one_pass(layer, input, *d_output, gradient);
+      d_output = &input;
+      continue;
+    }
     if (gradients) {
-      gradient -= layer.nnz + layer.out;
       const Groups groups = layer.forward_view();
       parallel_for(groups.count, [&](int begin, int end) {
         kernels().sddmm(groups, input.data, input.stride, d_output->data, d_output->stride,
