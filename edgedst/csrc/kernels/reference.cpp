@@ -73,13 +73,14 @@ void sddmm(const Groups& groups, const float* x, size_t x_stride, const float* d
 // A row of x is read by its own weights only, so it may become its gradient once they are done.
 void spmm_t_sddmm(const Groups& groups, const float* values, const uint32_t* slots, float* x,
                   size_t x_stride, const float* dy, size_t dy_stride, int batch, float* gradient,
-                  int first, int last) {
+                  float* dx_sums, int first, int last) {
   for (int g = first; g < last; ++g) {
     for_each_weight(groups, g, [&](int row, int column, size_t weight) {
       float sum = 0;
       for (int b = 0; b < batch; ++b) sum += x[row * x_stride + b] * dy[column * dy_stride + b];
       gradient[slots[weight]] = sum;
     });
+    if (!dx_sums) continue;
     for (int b = 0; b < batch; ++b) {
       float sum[kGroupRows] = {};
       for_each_weight(groups, g, [&](int row, int column, size_t weight) {
@@ -90,6 +91,8 @@ void spmm_t_sddmm(const Groups& groups, const float* values, const uint32_t* slo
         out = finish(sum[row % kGroupRows], out, Epilogue::kReluMask);
       }
     }
+    row_sums(x, x_stride, batch, g * kGroupRows, std::min((g + 1) * kGroupRows, groups.rows),
+             dx_sums);
   }
 }
 

@@ -52,10 +52,11 @@ struct Kernels {
                 int batch, float* gradient, float* bias_gradient, int first, int last);
   // Both backward products of a layer whose transposed view is of plain rows, for its groups
   // [first, last). gradient[slots[k]] = sum over the batch of x[row] * dy[column]; then x, the
-  // activations, becomes x > 0 ? sum over the row's columns of values[slots[k]] * dy[column] : 0.
+  // activations, becomes x > 0 ? sum over the row's columns of values[slots[k]] * dy[column] : 0,
+  // and dx_sums[row] the sum of that over the batch. With dx_sums null, x stays as it is.
   void (*spmm_t_sddmm)(const Groups&, const float* values, const uint32_t* slots, float* x,
                        size_t x_stride, const float* dy, size_t dy_stride, int batch,
-                       float* gradient, int first, int last);
+                       float* gradient, float* dx_sums, int first, int last);
   // sums[row] = sum over the batch of rows[row], for rows [first, last).
   void (*row_sums)(const float* rows, size_t stride, int batch, int first, int last, float* sums);
   // One sample: y = epilogue(W x + bias), x and y contiguous.

@@ -22,6 +22,10 @@ bool rows_are_plain(int columns, int rows, uint32_t nnz) {
   return rows == 1 || (row < columns && (row < 16 || row < 0.12 * columns));
 }
 
+// Up to as many rows of dy stay in the first-level cache with the rows of x, and the way back in
+// one pass, which plain rows have, beats what row groups share.
+constexpr int kFewOutputs = 8;
+
 // Column entries of a view: each weight has one of its own at worst; unless rows are plain, each
 // group each column once at worst.
 size_t entry_capacity(bool plain, int rows, int columns, uint32_t nnz) {
@@ -111,7 +115,7 @@ Layer::Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nn
     : in(in), out(out), role(role), budget(nnz) {
   const uint64_t all = static_cast<uint64_t>(in) * out;
   plain = rows_are_plain(in, out, nnz);
-  plain_t = rows_are_plain(out, in, nnz);
+  plain_t = rows_are_plain(out, in, nnz) || (pinned == Form::kChosen && out <= kFewOutputs);
   // An average lags its network: at worst the two topologies share nothing.
   const uint64_t most = role == Role::kAveraged ? 2ull * nnz : nnz;
   capacity = static_cast<uint32_t>(std::min(all, most));

@@ -90,16 +90,15 @@ void Network::forward(const Batch& x, Activations& activations, const Batch& y) 
 
 namespace {
 
-// Of a hidden layer: its activations become their gradient.
-void backward_in_one_pass(const Layer& layer, const Batch& activations, const Batch& d_output,
-                          float* gradient) {
+// The layer's weight gradient. With `dx_sums`, the activations that it had as input become their
+// gradient, whose sums over the batch are the bias gradient of the layer below.
+void backward_in_one_pass(const Layer& layer, const Batch& x, const Batch& d_output,
+                          float* gradient, float* dx_sums) {
   const Groups groups = layer.transposed_view();
   parallel_for(groups.count, [&](int begin, int end) {
-    kernels().spmm_t_sddmm(groups, layer.values, layer.slots, activations.data, activations.stride,
-                           d_output.data, d_output.stride, d_output.columns, gradient, begin, end);
+    kernels().spmm_t_sddmm(groups, layer.values, layer.slots, x.data, x.stride, d_output.data,
+                           d_output.stride, d_output.columns, gradient, dx_sums, begin, end);
   });
-  kernels().row_sums(d_output.data, d_output.stride, d_output.columns, 0, layer.out,
-                     gradient + layer.nnz);
 }
 
 }  // namespace
@@ -111,16 +110,24 @@ void Network::backward(const Batch& x, Activations& activations, const Batch& y,
     for (int i = 0; i < y.rows * y.stride; ++i) dy.data[i] *= 1 - y.data[i] * y.data[i];
   }
   float* gradient = gradients ? gradients->data + parameter_count() : nullptr;
+  bool have_bias_gradient = false;
   const Batch* d_output = &dy;
   for (size_t l = layers.size(); l-- > 0;) {
     const Layer& layer = layers[l];
     const Batch& input = l == 0 ? x : activations.hidden[l - 1];
     if (gradients) gradient -= layer.nnz + layer.out;
-    if (gradients && l > 0 && layer.plain_t) {
-      backward_in_one_pass(layer, input, *d_output, gradient);
+    if (gradients && layer.plain_t && (l > 0 || !dx)) {
+      if (!have_bias_gradient)
+        kernels().row_sums(d_output->data, d_output->stride, d_output->columns, 0, layer.out,
+                           gradient + layer.nnz);
+      // The layer below has its biases right before this one's weights.
+      backward_in_one_pass(layer, input, *d_output, gradient,
+                           l > 0 ? gradient - layers[l - 1].out : nullptr);
+      have_bias_gradient = true;
       d_output = &input;
       continue;
     }
+    have_bias_gradient = false;
     if (gradients) {
       const Groups groups = layer.forward_view();
       parallel_for(groups.count, [&](int begin, int end) {
