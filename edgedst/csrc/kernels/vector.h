@@ -23,17 +23,21 @@ namespace {
 // fills the registers without spilling. (EDGEDST_WIDE: a test build of the sixteen-lane kernels for
 // machines without AVX-512.)
 #if defined(__AVX512F__) || defined(EDGEDST_WIDE)
-constexpr int kLanes = 16, kTile = 7, kPlainTile = 5, kShortRowTile = 14, kBackwardTile = 14;
+constexpr int kLanes = 16, kTile = 7, kPlainTile = 5;
 constexpr int kColumns[] = {0, 8, 8, 5, 4};
+constexpr int kShortRowTile = 14, kBackwardTile = 14;
 #elif defined(__AVX__)
-constexpr int kLanes = 8, kTile = 3, kPlainTile = 6, kShortRowTile = 13, kBackwardTile = 14;
+constexpr int kLanes = 8, kTile = 3, kPlainTile = 6;
 constexpr int kColumns[] = {0, 6, 4, 3, 2};
+constexpr int kShortRowTile = 13, kBackwardTile = 14;
 #elif defined(__aarch64__)
-constexpr int kLanes = 4, kTile = 5, kPlainTile = 15, kShortRowTile = 15, kBackwardTile = 13;
+constexpr int kLanes = 4, kTile = 5, kPlainTile = 15;
 constexpr int kColumns[] = {0, 8, 4, 4, 4};
+constexpr int kShortRowTile = 15, kBackwardTile = 13;
 #else
-constexpr int kLanes = 4, kTile = 3, kPlainTile = 7, kShortRowTile = 7, kBackwardTile = 7;
+constexpr int kLanes = 4, kTile = 3, kPlainTile = 7;
 constexpr int kColumns[] = {0, 4, 4, 3, 2};
+constexpr int kShortRowTile = 7, kBackwardTile = 7;
 #endif
 
 typedef float Vector __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
