@@ -18,18 +18,19 @@
 namespace edgedst {
 namespace {
 
-// kTile: batch vectors of a tile of four rows; kPlainTile: of one row; kBackwardTile: of one row
-// and its weights' gradients; kColumns[n]: columns of a weight gradient's step in n rows. Each
-// fills the registers without spilling. (EDGEDST_WIDE: a test build of the sixteen-lane kernels for
-// machines without AVX-512.)
+// kTile: batch vectors of a tile of four rows; kColumns[n]: columns of a weight gradient's step in
+// n rows. Each fills the registers without spilling. kPlainTile: of one row; narrower, so that more
+// of x stays in the first-level cache. kShortRowTile: of a row of hardly a weight. kBackwardTile:
+// of the way back in one pass, which pays for a tile with a sum of lanes. (EDGEDST_WIDE: a test
+// build of the sixteen-lane kernels for machines without AVX-512.)
 #if defined(__AVX512F__) || defined(EDGEDST_WIDE)
 constexpr int kLanes = 16, kTile = 7, kPlainTile = 5;
 constexpr int kColumns[] = {0, 8, 8, 5, 4};
-constexpr int kShortRowTile = 14, kBackwardTile = 14;
+constexpr int kShortRowTile = 8, kBackwardTile = 8;
 #elif defined(__AVX__)
 constexpr int kLanes = 8, kTile = 3, kPlainTile = 6;
 constexpr int kColumns[] = {0, 6, 4, 3, 2};
-constexpr int kShortRowTile = 13, kBackwardTile = 14;
+constexpr int kShortRowTile = 13, kBackwardTile = 13;
 #elif defined(__aarch64__)
 constexpr int kLanes = 4, kTile = 5, kPlainTile = 15;
 constexpr int kColumns[] = {0, 8, 4, 4, 4};
