@@ -10,13 +10,19 @@ from timing import Side
 
 
 def edgedst_actor(case: Case) -> Side:
-    """`act` of a fresh agent: an observation in float64, as simulators give it, to an action in float32."""
+    """A step of a fresh agent: an observation in float64, as simulators give it, to an action in float32."""
     from edgedst import core
 
     agent = edgedst_agent(case)
     observation, action = array("d", [0.1] * case.observation), array("f", bytes(4 * case.action))
+    agent.seen.begin(observation)
+
+    def act() -> None:
+        agent.seen.add(action, observation)
+        agent.act(agent.seen, action)
+
     label = "edgedst dense" if case.density >= 1 else f"edgedst density {case.density:g}"
-    return Side(f"{label}, act()", partial(agent.act, observation, action), prepare=lambda: core.set_threads(1))
+    return Side(f"{label}, act()", act, prepare=lambda: core.set_threads(1))
 
 
 def onnxruntime_actors(case: Case) -> dict[str, Side]:

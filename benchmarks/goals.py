@@ -1,6 +1,7 @@
-"""The goals of issue 3: which runs measure them, and what was measured beside what was wanted.
+"""The goals of an update's time: which runs measure them, and what was measured beside what was wanted.
 
-A goal compares two sides of one run, which times them in turns.
+A goal compares two sides of one run, which times them in turns. There are two tables: the first goals, and those of
+high sparsity.
 """
 
 from __future__ import annotations
@@ -126,13 +127,50 @@ RUNS = (
     ),
 )
 
+HIGH_SPARSITY = (
+    Comparison(
+        f"{BASE}, at every sparsity",
+        lambda: against_own_dense(BASE, 0.5, 0.2, 0.1, 0.05),
+        (
+            Goal("95 % sparsity against our dense", 0.08, "edgedst_0.05", "edgedst_dense"),
+            Goal("90 % sparsity against our dense", 0.14, "edgedst_0.1", "edgedst_dense"),
+            Goal("80 % sparsity against our dense", 0.28, "edgedst_0.2", "edgedst_dense"),
+            Goal("50 % sparsity against our dense", 0.60, "edgedst_0.5", "edgedst_dense"),
+        ),
+    ),
+    Comparison(
+        f"wide: {WIDE}",
+        lambda: against_own_dense(WIDE, WIDE.density),
+        (Goal("[1024, 1024], 95 % sparsity, against our dense", 0.08, "edgedst_0.05", "edgedst_dense"),),
+        scale=0.2,
+    ),
+    Comparison(
+        "batch 256",
+        lambda: against_pytorch(replace(BASE, batch=256)),
+        (Goal("batch 256, 50 % sparsity, against PyTorch dense", 0.28, "edgedst", "pytorch_dense"),),
+    ),
+    Comparison(
+        "two threads against one, batch 256",
+        by_threads,
+        (Goal("two threads against one, batch 256, 50 % sparsity", 0.60, "two_threads", "one_thread"),),
+        same_result=True,
+    ),
+    Comparison(
+        "one action",
+        lambda: {"edgedst": edgedst_actor(BASE), **onnxruntime_actors(BASE)},
+        (Goal("one action, 50 % sparsity, against onnxruntime's dense", 0.50, "edgedst", "onnxruntime_dense"),),
+        scale=ACTIONS,
+    ),
+)
+TABLES = {"all": RUNS, "high-sparsity": HIGH_SPARSITY}
 
-def measure(blocks: int, updates: int) -> dict[str, list[dict[str, Any]]]:
-    """Every run: the goals with what was measured, and the times behind them."""
+
+def measure(table: str, blocks: int, updates: int) -> dict[str, list[dict[str, Any]]]:
+    """Every run of one of TABLES: the goals with what was measured, and the times behind them."""
     goals, runs = [], []
     start = time.perf_counter()
-    for number, run in enumerate(RUNS, 1):
-        progress(f"[{number}/{len(RUNS)}, {time.perf_counter() - start:.0f} s] {run.title}")
+    for number, run in enumerate(TABLES[table], 1):
+        progress(f"[{number}/{len(TABLES[table])}, {time.perf_counter() - start:.0f} s] {run.title}")
         sides = {name: side for name, side in run.make().items() if side}
         steps = 2 * max(1, round(run.scale * updates / 2))
         seconds = in_turns(sides, blocks, steps)

@@ -98,3 +98,11 @@ def test_switches_have_their_costs_beside_each_other():
     assert {"action delay", "observation noise", "mass", "all of them"} <= set(result["switches"])
     for cost in result["switches"].values():
         assert cost.keys() == {"bytes", "step_us", "episode_us", "update_us"}
+
+
+def test_update_calls_tells_each_call_and_the_update():
+    sizes = ["--hidden", "16", "--batch", "8", "--blocks", "1"]
+    command = [sys.executable, str(BENCHMARKS / "update_calls.py"), *sizes]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert [line.split("  ")[0] for line in done.stdout.splitlines()[2:14]][::11] == ["sample", "update"]

@@ -107,8 +107,9 @@ def compile_loops(tuning: Tuning, batch: int, compiler: str, flags: str) -> dict
         loops[f"forward_{t}_rest"] = Loop(f"forward, {count(t, 'vector')}: a group, around its 15 loops", 0, rest)
     for t in plain_widths:
         label = f"forward, plain row x {count(t, 'vector')}"
-        inner, rest = cut(assembly, f"plain_{t}", "fmla", 1)
-        loops[f"plain_{t}"] = checked(Loop(label, t * LANES, inner[0]))
+        inner, rest = cut(assembly, f"plain_{t}", "fmla", 2)
+        label = f"{label} x 4 columns"
+        loops[f"plain_{t}"] = checked(Loop(label, 4 * t * LANES, max(inner, key=len)))  # the other: what is left
         loops[f"plain_{t}_rest"] = Loop(f"{label}: around the loop", 0, rest)
     for rows, c in steps:
         label = f"weight gradient, {count(rows, 'row')} x {count(c, 'column')}"

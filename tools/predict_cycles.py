@@ -157,7 +157,7 @@ def forward_cycles(
     total = 0.0
     if form == "plain":
         for t in tile_widths(batch, tuning.plain_tile):
-            total += n_out * (n_in * density * cycles[f"plain_{t}"] + cycles[f"plain_{t}_rest"])
+            total += n_out * (n_in * density / 4 * cycles[f"plain_{t}"] + cycles[f"plain_{t}_rest"])
         return total
     for t in tile_widths(batch, tuning.tile):
         columns = sum(n_in * share * cycles[f"forward_{t}_{p}"] for p, share in bucket_shares(form, density))

@@ -210,6 +210,28 @@ void check_zero_below(const Kernels& table, Random& random) {
          "%s zero_below hides NaN", table.name);
 }
 
+// Random's own, at every place within a block and where its number passes 2^32. A tolerance of
+// 2e-6: Random rounds the angle, up to 6.3, to 2^-22, and the logarithm is multiplied into that.
+void check_normals(const Kernels& table) {
+  constexpr uint64_t kSeed = UINT64_C(0x123456789abcdef0);
+  for (uint64_t start : {UINT64_C(0), (UINT64_C(1) << 34) - 40}) {
+    for (size_t count = 0; count <= kLongest; ++count) {
+      Random random(kSeed, 7);
+      random.counter = start + count % 5;
+      Guarded out(count), again(count);
+      table.normals(kSeed, 7, random.counter, count, out.data());
+      const size_t first = count / 3;  // in two parts: the same bits
+      table.normals(kSeed, 7, random.counter, first, again.data());
+      table.normals(kSeed, 7, random.counter + 2 * first, count - first, again.data() + first);
+      bool right = out.guards_intact() && again.guards_intact();
+      for (size_t i = 0; i < count; ++i)
+        right &= out[i] == again[i] && std::fabs(out[i] - random.normal()) <= 2e-6;
+      expect(right, "%s normals: %zu from %llu on", table.name, count,
+             static_cast<unsigned long long>(start));
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -221,6 +243,7 @@ int main() {
     check_polyak(*table, random);
     check_select_band(*table, random);
     check_zero_below(*table, random);
+    check_normals(*table);
   }
   return report();
 }

@@ -71,6 +71,7 @@ void check_layer(Random& random) {
       check_spmm(*table, c, false, with_bias, epilogue, first, last, 0);
       check_spmm(*table, c, true, with_bias, epilogue, first_t, last_t, first_row);
       check_sddmm(*table, c, first, last);
+      check_spmm_t_sddmm(*table, c, true, first_t, last_t);
       check_gather(*table, c, first_t, last_t);
       check_spmv(*table, c, random.below(2) ? Epilogue::kLinear : Epilogue::kRelu);
     }

@@ -17,6 +17,7 @@ void check_layer(const Kernels& table, const LayerCase& c) {
   check_spmm(table, c, false, true, Epilogue::kRelu, 0, groups, 0);
   check_spmm(table, c, true, false, Epilogue::kReluMask, 0, groups_t, 0);
   check_sddmm(table, c, 0, groups);
+  for (bool both : {true, false}) check_spmm_t_sddmm(table, c, both, 0, groups_t);
   check_spmv(table, c, Epilogue::kLinear);
   check_spmv(table, c, Epilogue::kRelu);
   check_gather(table, c, 0, groups_t);
@@ -24,6 +25,7 @@ void check_layer(const Kernels& table, const LayerCase& c) {
     check_spmm(table, c, false, true, Epilogue::kRelu, g, g + 1, 0);
     check_sddmm(table, c, g, g + 1);
   }
+  for (int g = 0; g < groups_t; ++g) check_spmm_t_sddmm(table, c, true, g, g + 1);
   // A critic's dx begins at the action's first row, which need not begin a group.
   for (int first_row : {1, 2, 3, 5, c.in - 1}) {
     if (first_row < 1 || first_row >= c.in) continue;

@@ -203,6 +203,43 @@ inline void check_sddmm(const Kernels& table, const LayerCase& c, int first, int
          c.name.c_str());
 }
 
+// Both backward products of rows [first * 4, last * 4) of x, or the gradient alone; only of plain
+// rows.
+inline void check_spmm_t_sddmm(const Kernels& table, const LayerCase& c, bool both, int first,
+                               int last) {
+  const View& view = *c.transposed;
+  if (!view.plain) return;
+  Samples x = c.x;
+  Guarded gradient(view.weights.size()), dx_sums(view.rows);
+  table.spmm_t_sddmm(view.groups(), c.forward->weights.data(), c.slots.data(), x.data.data(),
+                     x.stride, c.dy.data.data(), c.dy.stride, c.batch, gradient.data(),
+                     both ? dx_sums.data() : nullptr, first, last);
+  bool right = true, others_untouched = gradient.guards_intact() && dx_sums.guards_intact();
+  for (uint32_t w = 0; w < gradient.size(); ++w) {
+    const float got = gradient[c.slots[w]];
+    if (w >= view.weight_start[first] && w < view.weight_start[last])
+      right &= got == c.gradient[c.slots[w]];
+    else
+      others_untouched &= got == kCanary;
+  }
+  for (int row = 0; row < view.rows; ++row) {
+    const bool written = both && row >= first * kGroupRows && row < last * kGroupRows;
+    float dx_sum = 0;
+    for (int b = 0; b < x.stride; ++b) {
+      const float before = c.x.at(row, b), sum = c.dx_sum[size_t(row) * c.batch + b % c.batch];
+      if (!written || b >= x.padded)
+        others_untouched &= same(x.at(row, b), before);
+      else if (b < c.batch)
+        right &= same(x.at(row, b), before > 0 ? sum : 0);
+      if (b < c.batch) dx_sum += before > 0 ? sum : 0;
+    }
+    right &= dx_sums[row] == (written ? dx_sum : kCanary);
+  }
+  expect(right, "%s spmm_t_sddmm, groups [%d, %d): %s", table.name, first, last, c.name.c_str());
+  expect(others_untouched, "%s spmm_t_sddmm wrote elsewhere, groups [%d, %d): %s", table.name,
+         first, last, c.name.c_str());
+}
+
 // The batch's first sample alone.
 inline void check_spmv(const Kernels& table, const LayerCase& c, Epilogue epilogue) {
   const View& view = *c.forward;

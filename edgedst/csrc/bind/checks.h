@@ -2,6 +2,7 @@
 // std::invalid_argument, Python's ValueError, with a sentence that says what came.
 #pragma once
 
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -9,7 +10,13 @@
 
 namespace edgedst {
 
-void check(bool ok, const std::string& sentence);
+// A macro, so that the sentence is put together only where it is needed: as arguments of a function
+// the sentences took a twentieth of an update at 95 % sparsity, and allocated memory in each call.
+#define EDGEDST_CHECK(ok, sentence)                   \
+  do {                                                \
+    if (!(ok)) throw std::invalid_argument(sentence); \
+  } while (false)
+
 // Sizes of a network's layer boundaries and the connections of each layer between two of them.
 void check_layers(const std::string& name, const std::vector<int>& sizes,
                   const std::vector<int64_t>& nnz);

@@ -19,18 +19,19 @@ void bind_kernels(nb::module_& m) {
   m.attr("isas") = nb::tuple(names);
   m.def("isa", [] { return kernels().name; });
   const auto set_isa = [names](const std::string& name) {
-    check(select_kernels(name.c_str()), "this CPU cannot run the kernel path \"" + name +
-                                            "\"; it runs " + nb::str(names).c_str() + ".");
+    EDGEDST_CHECK(select_kernels(name.c_str()), "this CPU cannot run the kernel path \"" + name +
+                                                    "\"; it runs " + nb::str(names).c_str() + ".");
   };
   m.def("set_isa", set_isa, "name"_a);
   if (const char* wanted = std::getenv("EDGEDST_ISA"))
-    check(select_kernels(wanted), std::string("EDGEDST_ISA: this CPU cannot run \"") + wanted +
-                                      "\"; it runs " + nb::str(names).c_str() + ".");
+    EDGEDST_CHECK(select_kernels(wanted), std::string("EDGEDST_ISA: this CPU cannot run \"") +
+                                              wanted + "\"; it runs " + nb::str(names).c_str() +
+                                              ".");
   if (const char* wanted = std::getenv("EDGEDST_FORM")) {
     const std::string form = wanted;
-    check(form == "plain" || form == "groups",
-          "EDGEDST_FORM: layers are packed as \"plain\" rows or as \"groups\", got \"" + form +
-              "\".");
+    EDGEDST_CHECK(form == "plain" || form == "groups",
+                  "EDGEDST_FORM: layers are packed as \"plain\" rows or as \"groups\", got \"" +
+                      form + "\".");
     pin_form(form == "plain" ? Form::kPlain : Form::kGroups);
   }
 }

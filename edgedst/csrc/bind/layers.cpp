@@ -34,14 +34,16 @@ void pack_checked(Network& network, int index, TopologyWorkspace& workspace, int
   const Layer& layer = layer_of(network, index);
   check_workspace(network, workspace);
   const int64_t least = layer.role == Role::kLearner ? layer.budget : 0;
-  check(nnz >= least && nnz <= layer.capacity,
-        network.name + ": layer " + std::to_string(index) + " takes " + std::to_string(least) +
-            " to " + std::to_string(layer.capacity) + " weights, got " + std::to_string(nnz) + ".");
+  EDGEDST_CHECK(nnz >= least && nnz <= layer.capacity,
+                network.name + ": layer " + std::to_string(index) + " takes " +
+                    std::to_string(least) + " to " + std::to_string(layer.capacity) +
+                    " weights, got " + std::to_string(nnz) + ".");
   const uint64_t all = static_cast<uint64_t>(layer.in) * layer.out;
   for (int64_t k = 0; k < nnz; ++k)
-    check(workspace.indices[k] < all && (k == 0 || workspace.indices[k] > workspace.indices[k - 1]),
-          network.name + ": layer " + std::to_string(index) +
-              " has indices that are not ascending positions below " + std::to_string(all) + ".");
+    EDGEDST_CHECK(
+        workspace.indices[k] < all && (k == 0 || workspace.indices[k] > workspace.indices[k - 1]),
+        network.name + ": layer " + std::to_string(index) +
+            " has indices that are not ascending positions below " + std::to_string(all) + ".");
   network.pack(index, workspace, static_cast<uint32_t>(nnz));
 }
 
@@ -52,8 +54,8 @@ void def_array(nb::class_<Network>& c, const char* name, Count count, Data data)
       name,
       [count, data, name](nb::handle_t<Network> self, int index) {
         Layer& layer = layer_of(nb::cast<Network&>(self), index);
-        check(layer.role == Role::kLearner || data(layer),
-              std::string(name) + ": a target has no moments.");
+        EDGEDST_CHECK(layer.role == Role::kLearner || data(layer),
+                      std::string(name) + ": a target has no moments.");
         return view(self, data(layer), count(layer));
       },
       "layer"_a);

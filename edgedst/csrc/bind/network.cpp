@@ -19,8 +19,8 @@ void construct(Network* self, Arena& arena, const std::string& name, const std::
                const std::vector<int64_t>& nnz, const std::string& output, bool target,
                bool averaged) {
   check_layers(name, sizes, nnz);
-  check(output == "linear" || output == "tanh",
-        name + ": output must be \"linear\" or \"tanh\", got \"" + output + "\".");
+  EDGEDST_CHECK(output == "linear" || output == "tanh",
+                name + ": output must be \"linear\" or \"tanh\", got \"" + output + "\".");
   const Role role = !target ? Role::kLearner : averaged ? Role::kAveraged : Role::kCopied;
   new (self) Network(arena, name, sizes, {nnz.begin(), nnz.end()}, output == "tanh", role);
 }
@@ -32,22 +32,22 @@ void backward(Network& network, const Batch& x, Activations& activations, const 
   check_workspace(network, workspace);
   check_pass(network, x, activations, y);
   check_rows("dy", dy, network.sizes.back(), network);
-  check(dy.columns == y.columns, network.name + ": dy must have the columns of y.");
+  EDGEDST_CHECK(dy.columns == y.columns, network.name + ": dy must have the columns of y.");
   if (gradients) check_gradients(network, *gradients);
   if (dx) {
-    check(dx_first_row >= 0 && dx_first_row < x.rows, "dx_first_row must be a row of x, 0 to " +
-                                                          std::to_string(x.rows - 1) + ", got " +
-                                                          std::to_string(dx_first_row) + ".");
+    EDGEDST_CHECK(dx_first_row >= 0 && dx_first_row < x.rows,
+                  "dx_first_row must be a row of x, 0 to " + std::to_string(x.rows - 1) + ", got " +
+                      std::to_string(dx_first_row) + ".");
     check_rows("dx", *dx, x.rows - dx_first_row, network);
-    check(dx->columns == x.columns, network.name + ": dx must have the columns of x.");
+    EDGEDST_CHECK(dx->columns == x.columns, network.name + ": dx must have the columns of x.");
   }
   network.backward(x, activations, y, dy, gradients, dx, dx_first_row, workspace);
 }
 
 void act(const Network& network, nb::handle observation, nb::handle action,
          Activations& activations) {
-  check(activations.sizes == network.sizes && activations.sample,
-        "act: activations must have the sizes of " + network.name + " and columns=1.");
+  EDGEDST_CHECK(activations.sizes == network.sizes && activations.sample,
+                "act: activations must have the sizes of " + network.name + " and columns=1.");
   const BufferView<const double> seen(observation, "act", "observation", network.sizes.front());
   const BufferView<float> done(action, "act", "action", network.sizes.back());
   network.act(seen.data(), done.data(), activations);
@@ -55,13 +55,14 @@ void act(const Network& network, nb::handle observation, nb::handle action,
 
 void act_on(const Network& network, const History& history, const Normalizer* normalizer,
             nb::handle action, Activations& activations) {
-  check(activations.sizes == network.sizes && activations.sample,
-        "act_on: activations must have the sizes of " + network.name + " and columns=1.");
-  check(history.size() == network.sizes.front() && history.state(),
-        "act_on: the history must have the " + std::to_string(network.sizes.front()) +
-            " features that " + network.name + " takes, and memory.");
-  check(!normalizer || (normalizer->size() == history.observation_size() && normalizer->state()),
-        "act_on: the normalizer must have the history's observations, and memory.");
+  EDGEDST_CHECK(activations.sizes == network.sizes && activations.sample,
+                "act_on: activations must have the sizes of " + network.name + " and columns=1.");
+  EDGEDST_CHECK(history.size() == network.sizes.front() && history.state(),
+                "act_on: the history must have the " + std::to_string(network.sizes.front()) +
+                    " features that " + network.name + " takes, and memory.");
+  EDGEDST_CHECK(
+      !normalizer || (normalizer->size() == history.observation_size() && normalizer->state()),
+      "act_on: the normalizer must have the history's observations, and memory.");
   const BufferView<float> done(action, "act_on", "action", network.sizes.back());
   network.act(history.see(normalizer), done.data(), activations);
 }
@@ -104,7 +105,8 @@ void bind_network(nb::module_& m) {
           [](Network& n, const Gradients& gradients, int64_t step, double learning_rate,
              double weight_decay, double beta_1, double beta_2, double epsilon) {
             check_trainable(n);
-            check(step >= 1, "adam_step counts steps from 1, got " + std::to_string(step) + ".");
+            EDGEDST_CHECK(step >= 1,
+                          "adam_step counts steps from 1, got " + std::to_string(step) + ".");
             check_gradients(n, gradients);
             n.adam_step(gradients, step, learning_rate, weight_decay, beta_1, beta_2, epsilon);
           },

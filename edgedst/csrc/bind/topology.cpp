@@ -30,8 +30,9 @@ void bind_topology(nb::module_& m, nb::class_<Network>& network) {
           [](Network& n, Random& random, double drop_fraction, TopologyWorkspace& workspace) {
             check_trainable(n);
             check_workspace(n, workspace);
-            check(drop_fraction >= 0 && drop_fraction <= 1,
-                  "drop_fraction is a share in [0, 1], got " + std::to_string(drop_fraction) + ".");
+            EDGEDST_CHECK(
+                drop_fraction >= 0 && drop_fraction <= 1,
+                "drop_fraction is a share in [0, 1], got " + std::to_string(drop_fraction) + ".");
             return n.evolve(random, drop_fraction, workspace);
           },
           "random"_a, "drop_fraction"_a, "workspace"_a)
@@ -46,10 +47,10 @@ void bind_topology(nb::module_& m, nb::class_<Network>& network) {
       "polyak_update",
       [](const Network& source, Network& target, float tau, TopologyWorkspace& workspace) {
         check_pair(source, target, workspace);
-        check(target.layers.front().role == Role::kAveraged,
-              target.name +
-                  " is a target for copies (averaged=False): it has no room for the "
-                  "union of two topologies.");
+        EDGEDST_CHECK(target.layers.front().role == Role::kAveraged,
+                      target.name +
+                          " is a target for copies (averaged=False): it has no room for the "
+                          "union of two topologies.");
         target.polyak_update(source, tau, workspace);
       },
       "source"_a, "target"_a, "tau"_a, "workspace"_a);

@@ -85,29 +85,53 @@ struct GroupTile {
   }
 };
 
-// Groups of plain rows: only the buckets of single rows hold columns.
+// The J-th weight of `load_four`, in every lane.
+template <int J, int... I>
+EDGEDST_INLINE Vector one_of_four(Vector four, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(four, four, (I / 4 * 4 + J)...);
+}
+
+// Groups of plain rows: only the buckets of single rows hold columns, so that a weight lies where
+// its column does.
 struct PlainTile {
   static constexpr int kWidest = kPlainTile;
 
   template <int T>
-  static void run(const Product& p) {
-    const int end = p.last * kGroupRows < p.groups.rows ? p.last * kGroupRows : p.groups.rows;
-    const float* weight = p.weights + p.groups.weight_start[p.first];
+  static EDGEDST_INLINE void add(Vector (&sum)[T], Vector weight, const float* x) {
+#pragma GCC unroll 16
+    for (int t = 0; t < T; ++t) sum[t] += weight * load(x + t * kLanes);
+  }
+
+  template <int T>
+  static void run(const Product& in_memory) {
+    constexpr auto lanes = std::make_integer_sequence<int, kLanes>();
+    const Product p = in_memory;  // a copy: the stores below cannot alias it
+    const Groups groups = p.groups;
+    const int end = p.last * kGroupRows < groups.rows ? p.last * kGroupRows : groups.rows;
+    uint32_t i = groups.column_start[p.first * kPatterns];
+    const auto x = [&](uint32_t entry) { return p.x + groups.columns[entry] * p.x_stride; };
     for (int row = p.first * kGroupRows; row < end; ++row) {
-      const uint32_t* bucket =
-          p.groups.column_start + row / kGroupRows * kPatterns + (1 << row % kGroupRows);
+      const uint32_t row_end =
+          groups.column_start[row / kGroupRows * kPatterns + (1 << row % kGroupRows) + 1];
       Vector sum[T];
 #pragma GCC unroll 16
       for (int t = 0; t < T; ++t) sum[t] = Vector{} + (p.bias ? p.bias[row] : 0);
-      for (uint32_t i = bucket[0]; i < bucket[1]; ++i) {
-        const float* x = p.x + p.groups.columns[i] * p.x_stride;
-        const float w = *weight++;
-#pragma GCC unroll 16
-        for (int t = 0; t < T; ++t) sum[t] += w * load(x + t * kLanes);
+      for (; i + 4 <= row_end; i += 4) {
+        const Vector four = load_four(p.weights + i);
+        add<T>(sum, one_of_four<0>(four, lanes), x(i));
+        add<T>(sum, one_of_four<1>(four, lanes), x(i + 1));
+        add<T>(sum, one_of_four<2>(four, lanes), x(i + 2));
+        add<T>(sum, one_of_four<3>(four, lanes), x(i + 3));
       }
+      for (; i < row_end; ++i) add<T>(sum, Vector{} + p.weights[i], x(i));
       if (row >= p.first_row) finish_row<T>(p, row, sum);
     }
   }
+};
+
+// Rows of hardly a weight cost what they begin and end with, once a tile.
+struct ShortRowTile : PlainTile {
+  static constexpr int kWidest = kShortRowTile;
 };
 
 template <class Tile, int T>
@@ -136,7 +160,10 @@ void spmm(const Groups& groups, const float* weights, const float* bias, const f
           int last, int first_row) {
   const Product product = {groups,   weights,  bias,  x,    x_stride, y,
                            y_stride, epilogue, first, last, first_row};
-  (groups.plain ? run_tiles<PlainTile> : run_tiles<GroupTile>)(product, batch);
+  if (!groups.plain) return run_tiles<GroupTile>(product, batch);
+  const uint32_t weights_in_rows = groups.weight_start[last] - groups.weight_start[first];
+  const bool short_rows = weights_in_rows < 4u * kGroupRows * static_cast<uint32_t>(last - first);
+  (short_rows ? run_tiles<ShortRowTile> : run_tiles<PlainTile>)(product, batch);
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 // The scalar reference of every kernel: what the fast ones are tested against. Written to be read.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/table.h"
+#include "numbers/random.h"
 
 namespace edgedst {
 namespace {
@@ -47,6 +49,14 @@ void spmm(const Groups& groups, const float* weights, const float* bias, const f
   }
 }
 
+void row_sums(const float* rows, size_t stride, int batch, int first, int last, float* sums) {
+  for (int row = first; row < last; ++row) {
+    float sum = 0;
+    for (int b = 0; b < batch; ++b) sum += rows[row * stride + b];
+    sums[row] = sum;
+  }
+}
+
 void sddmm(const Groups& groups, const float* x, size_t x_stride, const float* dy, size_t dy_stride,
            int batch, float* gradient, float* bias_gradient, int first, int last) {
   for (int g = first; g < last; ++g) {
@@ -55,11 +65,34 @@ void sddmm(const Groups& groups, const float* x, size_t x_stride, const float* d
       for (int b = 0; b < batch; ++b) sum += dy[row * dy_stride + b] * x[column * x_stride + b];
       gradient[weight] = sum;
     });
-    for (int row = g * kGroupRows; row < (g + 1) * kGroupRows && row < groups.rows; ++row) {
+    row_sums(dy, dy_stride, batch, g * kGroupRows, std::min((g + 1) * kGroupRows, groups.rows),
+             bias_gradient);
+  }
+}
+
+// A row of x is read by its own weights only, so it may become its gradient once they are done.
+void spmm_t_sddmm(const Groups& groups, const float* values, const uint32_t* slots, float* x,
+                  size_t x_stride, const float* dy, size_t dy_stride, int batch, float* gradient,
+                  float* dx_sums, int first, int last) {
+  for (int g = first; g < last; ++g) {
+    for_each_weight(groups, g, [&](int row, int column, size_t weight) {
       float sum = 0;
-      for (int b = 0; b < batch; ++b) sum += dy[row * dy_stride + b];
-      bias_gradient[row] = sum;
+      for (int b = 0; b < batch; ++b) sum += x[row * x_stride + b] * dy[column * dy_stride + b];
+      gradient[slots[weight]] = sum;
+    });
+    if (!dx_sums) continue;
+    for (int b = 0; b < batch; ++b) {
+      float sum[kGroupRows] = {};
+      for_each_weight(groups, g, [&](int row, int column, size_t weight) {
+        sum[row % kGroupRows] += values[slots[weight]] * dy[column * dy_stride + b];
+      });
+      for (int row = g * kGroupRows; row < (g + 1) * kGroupRows && row < groups.rows; ++row) {
+        float& out = x[row * x_stride + b];
+        out = finish(sum[row % kGroupRows], out, Epilogue::kReluMask);
+      }
     }
+    row_sums(x, x_stride, batch, g * kGroupRows, std::min((g + 1) * kGroupRows, groups.rows),
+             dx_sums);
   }
 }
 
@@ -115,10 +148,16 @@ size_t zero_below(float* values, size_t count, float threshold) {
   return zeroed;
 }
 
+void normals(uint64_t seed, uint32_t stream, uint64_t counter, size_t count, float* out) {
+  Random random(seed, stream);
+  random.counter = counter;
+  for (size_t i = 0; i < count; ++i) out[i] = random.normal();
+}
+
 }  // namespace
 
 extern const Kernels kernels_scalar;
-const Kernels kernels_scalar = {"scalar", spmm, sddmm,  spmv,        gather,
-                                tanh,     adam, polyak, select_band, zero_below};
+const Kernels kernels_scalar = {"scalar", spmm, sddmm,  spmm_t_sddmm, row_sums,   spmv,   gather,
+                                tanh,     adam, polyak, select_band,  zero_below, normals};
 
 }  // namespace edgedst

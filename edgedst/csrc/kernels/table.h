@@ -50,6 +50,15 @@ struct Kernels {
   // = row sums of dy.
   void (*sddmm)(const Groups&, const float* x, size_t x_stride, const float* dy, size_t dy_stride,
                 int batch, float* gradient, float* bias_gradient, int first, int last);
+  // Both backward products of a layer whose transposed view is of plain rows, for its groups
+  // [first, last). gradient[slots[k]] = sum over the batch of x[row] * dy[column]; then x, the
+  // activations, becomes x > 0 ? sum over the row's columns of values[slots[k]] * dy[column] : 0,
+  // and dx_sums[row] the sum of that over the batch. With dx_sums null, x stays as it is.
+  void (*spmm_t_sddmm)(const Groups&, const float* values, const uint32_t* slots, float* x,
+                       size_t x_stride, const float* dy, size_t dy_stride, int batch,
+                       float* gradient, float* dx_sums, int first, int last);
+  // sums[row] = sum over the batch of rows[row], for rows [first, last).
+  void (*row_sums)(const float* rows, size_t stride, int batch, int first, int last, float* sums);
   // One sample: y = epilogue(W x + bias), x and y contiguous.
   void (*spmv)(const Groups&, const float* weights, const float* bias, const float* x, float* y,
                Epilogue);
@@ -67,6 +76,8 @@ struct Kernels {
   Band (*select_band)(const float* values, size_t count, float low, float high, float* out);
   // Magnitudes below the threshold become 0; returns how many did.
   size_t (*zero_below)(float* values, size_t count, float threshold);
+  // out[i]: what Random(seed, stream) gives as normal() at counter + 2 i, but for the last places.
+  void (*normals)(uint64_t seed, uint32_t stream, uint64_t counter, size_t count, float* out);
 };
 
 // Kernel tables that this CPU can run, best last; the scalar reference is first.

@@ -7,6 +7,10 @@
 #include <cstring>
 #include <utility>
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #include "kernels/table.h"
 
 #define EDGEDST_INLINE inline __attribute__((always_inline))
@@ -14,21 +18,27 @@
 namespace edgedst {
 namespace {
 
-// kTile: batch vectors of a tile of four rows; kPlainTile: of one row; kColumns[n]: columns of a
-// weight gradient's step in n rows. Each fills the registers without spilling. (EDGEDST_WIDE: a
-// test build of the sixteen-lane kernels for machines without AVX-512.)
+// kTile: batch vectors of a tile of four rows; kColumns[n]: columns of a weight gradient's step in
+// n rows. Each fills the registers without spilling. kPlainTile: of one row; narrower, so that more
+// of x stays in the first-level cache. kShortRowTile: of a row of hardly a weight. kBackwardTile:
+// of the way back in one pass, which pays for a tile with a sum of lanes. (EDGEDST_WIDE: a test
+// build of the sixteen-lane kernels for machines without AVX-512.)
 #if defined(__AVX512F__) || defined(EDGEDST_WIDE)
-constexpr int kLanes = 16, kTile = 7, kPlainTile = 14;
+constexpr int kLanes = 16, kTile = 7, kPlainTile = 5;
 constexpr int kColumns[] = {0, 8, 8, 5, 4};
+constexpr int kShortRowTile = 8, kBackwardTile = 8;
 #elif defined(__AVX__)
-constexpr int kLanes = 8, kTile = 3, kPlainTile = 7;
+constexpr int kLanes = 8, kTile = 3, kPlainTile = 6;
 constexpr int kColumns[] = {0, 6, 4, 3, 2};
+constexpr int kShortRowTile = 13, kBackwardTile = 13;
 #elif defined(__aarch64__)
 constexpr int kLanes = 4, kTile = 5, kPlainTile = 15;
 constexpr int kColumns[] = {0, 8, 4, 4, 4};
+constexpr int kShortRowTile = 15, kBackwardTile = 13;
 #else
 constexpr int kLanes = 4, kTile = 3, kPlainTile = 7;
 constexpr int kColumns[] = {0, 4, 4, 3, 2};
+constexpr int kShortRowTile = 7, kBackwardTile = 7;
 #endif
 
 typedef float Vector __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
@@ -42,6 +52,22 @@ using SingleRows = std::integer_sequence<int, 1, 2, 4, 8>;
 
 EDGEDST_INLINE Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
 EDGEDST_INLINE void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
+
+// Four numbers, in every quarter of a vector: one load, where to load each into every lane would
+// take four. (Of a shuffle GCC 12 makes a detour through memory.)
+EDGEDST_INLINE Vector load_four(const float* p) {
+#if defined(__AVX512F__)
+  // maskz: GCC 12 warns of what its header leaves undefined in the other one.
+  return reinterpret_cast<Vector>(_mm512_maskz_broadcast_f32x4(0xffff, _mm_loadu_ps(p)));
+#elif defined(__AVX__) && !defined(EDGEDST_WIDE)
+  return reinterpret_cast<Vector>(_mm256_broadcast_ps(reinterpret_cast<const __m128*>(p)));
+#else
+  Vector v;
+  for (int i = 0; i < kLanes; i += 4)
+    std::memcpy(reinterpret_cast<float*>(&v) + i, p, 4 * sizeof *p);
+  return v;
+#endif
+}
 
 // A load that the compiler may not repeat as an operand of every instruction that uses it: the load
 // units are the scarce resource.

@@ -1,6 +1,8 @@
 // Every kernel for one instruction set: the compiler's flags choose the vector width, EDGEDST_ISA
 // names the table.
+#include "kernels/backward.h"
 #include "kernels/elementwise.h"
+#include "kernels/normals.h"
 #include "kernels/product.h"
 #include "kernels/single_sample.h"
 #include "kernels/table.h"
@@ -17,12 +19,15 @@ extern const Kernels EDGEDST_TABLE(EDGEDST_ISA);
 const Kernels EDGEDST_TABLE(EDGEDST_ISA) = {EDGEDST_NAME(EDGEDST_ISA),
                                             spmm,
                                             sddmm,
+                                            spmm_t_sddmm,
+                                            row_sums,
                                             spmv,
                                             gather,
                                             tanh,
                                             adam,
                                             polyak,
                                             select_band,
-                                            zero_below};
+                                            zero_below,
+                                            normals};
 
 }  // namespace edgedst

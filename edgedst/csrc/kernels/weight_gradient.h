@@ -2,7 +2,7 @@
 // rows stay in registers over the whole batch; their lanes are summed up together.
 #pragma once
 
-#include "kernels/vector.h"
+#include "kernels/backward.h"
 
 namespace edgedst {
 namespace {
@@ -78,13 +78,8 @@ void sddmm(const Groups& groups, const float* x, size_t x_stride, const float* d
       group_gradient(w, groups, g, gradient, SingleRows());
     else
       group_gradient(w, groups, g, gradient, EveryPattern());
-    Vector sum[kGroupRows] = {};
-    const int left = groups.rows - g * kGroupRows, rows = left < kGroupRows ? left : kGroupRows;
-    for (int r = 0; r < rows; ++r)
-      for (int b = 0; b < batch; b += kLanes) sum[r] += load(w.dy + r * dy_stride + b);
-    float sums[kGroupRows];
-    store_sums<kGroupRows>(sum, sums, sums + kGroupRows);
-    std::memcpy(bias_gradient + g * kGroupRows, sums, rows * sizeof(float));
+    const int row = g * kGroupRows, end = row + kGroupRows;
+    row_sums(dy, dy_stride, batch, row, end < groups.rows ? end : groups.rows, bias_gradient);
   }
 }
 

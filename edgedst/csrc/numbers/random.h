@@ -33,6 +33,8 @@ class Random {
   // Key: the seed. Counter words: the block number (two of them), the stream, 0.
   explicit Random(uint64_t seed, uint32_t stream = 0) : seed_(seed), stream_(stream) {}
 
+  uint64_t seed() const { return seed_; }
+  uint32_t stream() const { return stream_; }
   uint64_t counter = 0;  // 32-bit draws so far; set it and the sequence goes on from there
 
   uint32_t integer() {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "kernels/table.h"
 #include "system/threads.h"
 
 namespace edgedst {
@@ -14,10 +15,18 @@ template <class Body>
 void for_each_normal(const Batch& batch, Random& random, const Body& body) {
   const int count = batch.rows * batch.columns;
   parallel_for(count, [&](int begin, int end) {
-    Random own = random;
-    own.counter += static_cast<uint64_t>(begin) * Random::kDrawsOfNormal;
-    for (int i = begin; i < end; ++i)
-      body(batch.row(i / batch.columns)[i % batch.columns], own.normal());
+    constexpr int kRun = 512;
+    float draws[kRun];
+    int row = begin / batch.columns, column = begin % batch.columns;
+    for (; begin < end; begin += kRun) {
+      const int run = std::min(end - begin, kRun);
+      const uint64_t draw = random.counter + static_cast<uint64_t>(begin) * Random::kDrawsOfNormal;
+      kernels().normals(random.seed(), random.stream(), draw, run, draws);
+      for (int i = 0; i < run; ++i) {
+        body(batch.row(row)[column], draws[i]);
+        if (++column == batch.columns) column = 0, ++row;
+      }
+    }
   });
   random.counter += static_cast<uint64_t>(count) * Random::kDrawsOfNormal;
 }

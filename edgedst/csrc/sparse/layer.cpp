@@ -15,12 +15,19 @@ int rows_of(int p) { return (p & 1) + (p >> 1 & 1) + (p >> 2 & 1) + (p >> 3 & 1)
 Form pinned = Form::kChosen;
 
 // Plain rows suit views whose rows have few connections, which in a row group would spread over
-// fifteen buckets, and a single row. Measured in docs/performance.md.
-bool rows_are_plain(int columns, int rows, uint32_t nnz) {
+// fifteen buckets, and a single row; up to about a quarter of all connections, where they take no
+// more memory than groups, they are also faster. Measured in docs/performance.md.
+bool rows_are_plain(int columns, int rows, uint32_t nnz, uint32_t capacity) {
   if (pinned != Form::kChosen) return pinned == Form::kPlain;
   const double row = static_cast<double>(nnz) / rows;
-  return rows == 1 || (row < columns && (row < 16 || row < 0.12 * columns));
+  return rows == 1 ||
+         (row < columns && (row < 16 || row < 0.12 * columns ||
+                            capacity <= static_cast<uint64_t>(group_count(rows)) * columns));
 }
+
+// Up to as many rows of dy stay in the first-level cache with the rows of x, and the way back in
+// one pass, which plain rows have, beats what row groups share.
+constexpr int kFewOutputs = 8;
 
 // Column entries of a view: each weight has one of its own at worst; unless rows are plain, each
 // group each column once at worst.
@@ -110,11 +117,12 @@ void pin_form(Form form) { pinned = form; }
 Layer::Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nnz, Role role)
     : in(in), out(out), role(role), budget(nnz) {
   const uint64_t all = static_cast<uint64_t>(in) * out;
-  plain = rows_are_plain(in, out, nnz);
-  plain_t = rows_are_plain(out, in, nnz);
   // An average lags its network: at worst the two topologies share nothing.
   const uint64_t most = role == Role::kAveraged ? 2ull * nnz : nnz;
   capacity = static_cast<uint32_t>(std::min(all, most));
+  plain = rows_are_plain(in, out, nnz, capacity);
+  plain_t =
+      rows_are_plain(out, in, nnz, capacity) || (pinned == Form::kChosen && out <= kFewOutputs);
   values = arena.take<float>(name + ".values", capacity + 4);
   bias = arena.take<float>(name + ".bias", out);
   if (role == Role::kLearner) {

@@ -88,6 +88,21 @@ void Network::forward(const Batch& x, Activations& activations, const Batch& y) 
   kernels().tanh(y.data, static_cast<size_t>(y.rows) * y.stride);
 }
 
+namespace {
+
+// The layer's weight gradient. With `dx_sums`, the activations that it had as input become their
+// gradient, whose sums over the batch are the bias gradient of the layer below.
+void backward_in_one_pass(const Layer& layer, const Batch& x, const Batch& d_output,
+                          float* gradient, float* dx_sums) {
+  const Groups groups = layer.transposed_view();
+  parallel_for(groups.count, [&](int begin, int end) {
+    kernels().spmm_t_sddmm(groups, layer.values, layer.slots, x.data, x.stride, d_output.data,
+                           d_output.stride, d_output.columns, gradient, dx_sums, begin, end);
+  });
+}
+
+}  // namespace
+
 void Network::backward(const Batch& x, Activations& activations, const Batch& y, const Batch& dy,
                        Gradients* gradients, const Batch* dx, int dx_first_row,
                        TopologyWorkspace& workspace) {
@@ -95,12 +110,25 @@ void Network::backward(const Batch& x, Activations& activations, const Batch& y,
     for (int i = 0; i < y.rows * y.stride; ++i) dy.data[i] *= 1 - y.data[i] * y.data[i];
   }
   float* gradient = gradients ? gradients->data + parameter_count() : nullptr;
+  bool have_bias_gradient = false;
   const Batch* d_output = &dy;
   for (size_t l = layers.size(); l-- > 0;) {
     const Layer& layer = layers[l];
     const Batch& input = l == 0 ? x : activations.hidden[l - 1];
+    if (gradients) gradient -= layer.nnz + layer.out;
+    if (gradients && layer.plain_t && (l > 0 || !dx)) {
+      if (!have_bias_gradient)
+        kernels().row_sums(d_output->data, d_output->stride, d_output->columns, 0, layer.out,
+                           gradient + layer.nnz);
+      // The layer below has its biases right before this one's weights.
+      backward_in_one_pass(layer, input, *d_output, gradient,
+                           l > 0 ? gradient - layers[l - 1].out : nullptr);
+      have_bias_gradient = true;
+      d_output = &input;
+      continue;
+    }
+    have_bias_gradient = false;
     if (gradients) {
-      gradient -= layer.nnz + layer.out;
       const Groups groups = layer.forward_view();
       parallel_for(groups.count, [&](int begin, int end) {
         kernels().sddmm(groups, input.data, input.stride, d_output->data, d_output->stride,
