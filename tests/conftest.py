@@ -18,6 +18,15 @@ settings.register_profile("edgedst", deadline=None, derandomize=True)
 settings.load_profile("edgedst")
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c():
+    """Ctrl-C is pytest's again behind a test that ran the command line in this process, which ends with it."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    if signal.getsignal(signal.SIGINT) != before:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def rng(request):
     """NumPy's generator, seeded by the test's name: other draws in every test, the same ones every time."""
