@@ -92,8 +92,8 @@ def sample(replay, columns=64, seed=0, sizes=(OBSERVATION, ACTION)):
     gamma=st.sampled_from([1.0, 0.5]),
     pinned=st.booleans(),
 )
-def test_a_target_of_n_steps_ends_with_the_episode_and_with_the_newest_row(episodes, capacity, n_steps, gamma, pinned):
-    """Of one number each: an observation is the count of rows before it, rewards are powers of two apart, exact sums."""
+def test_a_target_of_n_steps_ends_with_the_episode_and_the_newest_row(episodes, capacity, n_steps, gamma, pinned):
+    """Observations count the rows before them; rewards are whole, gamma is 1 or 1/2: sums are exact."""
     replay = core.Replay(core.Arena(1 << 20), "replay", capacity + 30, OBSERVATION, ACTION, "float32")
     expected, row = {}, 0.0
     plays = [((5, True), True), *((each, False) for each in episodes)] if pinned else [(e, False) for e in episodes]

@@ -11,7 +11,7 @@ import packed
 
 from edgedst.agents.actor_critic import NETWORKS
 
-BATCH_ROWS = ("observation", "action", "reward", "next_observation")
+BATCH_ROWS = ("observation", "action", "reward", "next_observation", "terminated")
 
 # Of a sum of about 10 samples times 3 layers of up to 24 products, against the network's largest gradient.
 GRADIENT_ERROR = 3e-6
@@ -62,7 +62,7 @@ def fill_batch(agent, arrays, update):
     for rows in (batch.critic_input, batch.next_critic_input, batch.reward, batch.discount):
         padded = np.asarray(rows.memory).reshape(rows.rows, rows.stride)
         padded[:] = 1.0  # what lies in the padded columns must not matter
-    for name in BATCH_ROWS:
+    for name in BATCH_ROWS[:-1]:
         packed.array_of(getattr(batch, name))[:] = arrays[f"batch.{update}.{name}"]
     packed.array_of(batch.discount)[:] = agent.config.gamma * (1 - arrays[f"batch.{update}.terminated"])
 

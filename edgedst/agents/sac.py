@@ -99,8 +99,8 @@ class SAC(ActorCritic):
     def compute_target(self) -> None:
         """The target of J_Q: y = r + gamma (1 - terminated) (min_i Q'_i(s', a') - alpha log pi(a'|s')), a' ~ pi.
 
-        With `n_steps` r is the sum of n rewards, discounted, and s' the state behind them, with gamma^n; the entropies of
-        the states between are left out.
+        With `n_steps` r is the sum of n rewards, discounted, and s' the state behind them, with gamma^n; the entropies
+        of the states between are left out.
         """
         batch = self.batch
         self.sample_actions(batch.next_observation, batch.next_action)

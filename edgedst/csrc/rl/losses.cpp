@@ -46,8 +46,7 @@ void bootstrap(const char* where, const Batch& reward, const Batch& discount, co
   require_shape(where, "q_2", q_2, 1, columns);
   require_shape(where, "y", y, 1, columns);
   for (int b = 0; b < columns; ++b)
-    y.data[b] =
-        reward.data[b] + discount.data[b] * value(b, least_of(q_1.data[b], q_2.data[b]));
+    y.data[b] = reward.data[b] + discount.data[b] * value(b, least_of(q_1.data[b], q_2.data[b]));
   clear_padding(y);
 }
 
@@ -72,8 +71,7 @@ void fill_normal(const Batch& batch, Random& random) {
 
 void td_target(const Batch& reward, const Batch& discount, const Batch& q_1, const Batch& q_2,
                const Batch& y) {
-  bootstrap("td_target", reward, discount, q_1, q_2, y,
-            [](int, float least) { return least; });
+  bootstrap("td_target", reward, discount, q_1, q_2, y, [](int, float least) { return least; });
 }
 
 void soft_td_target(const Batch& reward, const Batch& discount, const Batch& q_1, const Batch& q_2,

@@ -55,9 +55,9 @@ class Replay {
   void add(const float* action, float reward, const double* next_observation, bool terminated,
            bool truncated);
   // The first `demonstrations` columns come from the pinned rows, all of them where the ring has
-  // none; the others come from the ring. What is next is n' <= n_steps further, as far as the episode
-  // goes or the newest row; reward = sum of gamma^k r_k over k < n', discount = gamma^n', or 0 where
-  // it terminated.
+  // none; the others come from the ring. What is next is n' <= n_steps further, as far as the
+  // episode goes or the newest row; reward = sum of gamma^k r_k over k < n', discount = gamma^n',
+  // or 0 where it terminated.
   void sample(Random& random, const Batch& critic_input, const Batch& next_critic_input,
               const Batch& reward, const Batch& discount, const Normalizer* normalizer = nullptr,
               int demonstrations = 0, int n_steps = 1, float gamma = 1) const;

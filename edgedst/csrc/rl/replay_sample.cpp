@@ -74,7 +74,7 @@ void Replay::gather_batch(Random& random, const T* observations, const T* action
   const int n = observation_size_, m = action_size_, frames = std::max(1, history_);
   const int past = frames * n, taken = History::input_size(n, m, history_);  // rows of a batch
   const int columns = reward.columns;
-    uint64_t first = oldest();
+  uint64_t first = oldest();
   const uint64_t end = rows_closed_ - (dangling() ? 1 : 0);  // of the rows that may be transitions
   uint32_t candidates = static_cast<uint32_t>(end - first);
   // Where the rows before the oldest are gone, the first ones have no history. (Of two rows one is
