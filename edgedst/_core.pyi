@@ -211,13 +211,13 @@ def smooth_actions(actions: Batch, random: Random, sigma: float, clip: float) ->
 def fill_normal(batch: Batch, random: Random) -> None:
     """Draw every real column from N(0, 1); padded ones become 0."""
 
-def td_target(reward: Batch, terminated: Batch, q_1: Batch, q_2: Batch, gamma: float, y: Batch) -> None:
-    """Compute y = reward + gamma (1 - terminated) min(q_1, q_2)."""
+def td_target(reward: Batch, discount: Batch, q_1: Batch, q_2: Batch, y: Batch) -> None:
+    """Compute y = reward + discount min(q_1, q_2)."""
 
 def soft_td_target(
-    reward: Batch, terminated: Batch, q_1: Batch, q_2: Batch, log_prob: Batch, alpha: float, gamma: float, y: Batch
+    reward: Batch, discount: Batch, q_1: Batch, q_2: Batch, log_prob: Batch, alpha: float, y: Batch
 ) -> None:
-    """Compute y = reward + gamma (1 - terminated) (min(q_1, q_2) - alpha log_prob)."""
+    """Compute y = reward + discount (min(q_1, q_2) - alpha log_prob)."""
 
 def least_q(q_1: Batch, q_2: Batch, scale: float, dq_1: Batch, dq_2: Batch) -> float:
     """Mean of min(q_1, q_2) over the real columns; `scale` goes to the smaller one's gradient, half if equal."""
@@ -349,15 +349,19 @@ class Replay:
         critic_input: Batch,
         next_critic_input: Batch,
         reward: Batch,
-        terminated: Batch,
+        discount: Batch,
         normalizer: Normalizer | None = None,
         demonstrations: int = 0,
+        n_steps: int = 1,
+        gamma: float = 1.0,
     ) -> None:
         """Draw transitions uniformly, with replacement; the first `demonstrations` columns from the pinned rows.
 
-        Writes what the networks take of the observation (N rows) and the action (m) to `critic_input` (N + m, B), the
-        first N rows of `next_critic_input`, `reward` and `terminated` (1, B). Raises ValueError when there is no
-        transition.
+        Writes what the networks take of the observation (N rows) and the action (m) to `critic_input` (N + m, B), what
+        they take of the state n' steps further to the first N rows of `next_critic_input`, and (1, B) each:
+        `reward`, the sum of gamma^k r_k over k < n', and `discount`, gamma^n', or 0 where the task terminated.
+        n' is n_steps, or fewer where the episode ends or the newest row comes before. Raises ValueError when there is
+        no transition.
         """
     def read_rows(self, start: int, count: int, out: Buffer) -> None:
         """Copy closed rows [start, start + count), which must still be in the ring, as records of row_bytes."""

@@ -194,6 +194,9 @@ class TrainConfig:
     batch_size: int = setting(
         "Transitions an update.", unit="transitions", at_least=1, at_most=100_000, td3=100, sac=256)
     gamma: float = setting("Discount of a step.", 0.99, at_least=0, at_most=1, also="discount")
+    n_steps: int = setting(
+        "Steps whose rewards a target takes as they were; what the critics expect follows behind them.", 1,
+        unit="steps", at_least=1, at_most=1_000, also="n_step nstep")
     learning_rate: float = setting(
         "Adam's step size, for actor, critics and an automatic alpha.", above=0, at_most=1e3, td3=1e-3, sac=3e-4,
         also="lr")

@@ -102,16 +102,16 @@ def test_mse_loss_and_its_gradient(arena):
 
 
 def test_td_target_bootstraps_unless_terminated(arena):
-    reward, terminated = batch(arena, 1, 3, [1, 2, 3]), batch(arena, 1, 3, [0, 1, 0])
+    reward, discount = batch(arena, 1, 3, [1, 2, 3]), batch(arena, 1, 3, [0.5, 0, 0.5])
     q_1, q_2, y = batch(arena, 1, 3, [10, 10, 30]), batch(arena, 1, 3, [20, 20, 20]), batch(arena, 1, 3)
-    core.td_target(reward, terminated, q_1, q_2, 0.5, y)
+    core.td_target(reward, discount, q_1, q_2, y)
     assert y.memory.tolist() == [6, 2, 13] + [0] * 13
 
 
 @pytest.mark.parametrize("q", [[math.nan, 1], [1, math.nan]])
 def test_td_target_hides_no_nan(arena, q):
     zero, y = batch(arena, 1, 1), batch(arena, 1, 1)
-    core.td_target(zero, zero, batch(arena, 1, 1, q[:1]), batch(arena, 1, 1, q[1:]), 0.99, y)
+    core.td_target(zero, zero, batch(arena, 1, 1, q[:1]), batch(arena, 1, 1, q[1:]), y)
     assert math.isnan(y.memory[0])
 
 
@@ -143,7 +143,7 @@ def test_shapes_that_do_not_fit_are_refused_by_name(arena):
     with pytest.raises(ValueError, match=r"mse_loss: `y` is \(1, 5\), expected \(1, 4\)"):
         core.mse_loss(small, large, small)
     with pytest.raises(ValueError, match=r"td_target: `q_2` is \(1, 5\), expected \(1, 4\)"):
-        core.td_target(small, small, small, large, 0.99, small)
+        core.td_target(small, small, small, large, small)
     with pytest.raises(ValueError, match=r"mean: `q` is \(2, 4\), expected \(1, 4\)"):
         core.mean(batch(arena, 2, 4))
     with pytest.raises(ValueError, match="must not be negative"):

@@ -127,6 +127,6 @@ def test_the_gradient_goes_to_the_smaller_q_and_is_shared_by_equal_ones():
 
 def test_the_soft_target_by_hand():
     one, q_1, q_2, log_prob = (packed.batch_of(np.array([row])) for row in ([1.0, 1], [2.0, 9], [5.0, 8], [3.0, -1]))
-    terminated, y = packed.batch_of(np.array([[0.0, 1.0]])), packed.batch_of(np.zeros((1, 2)))
-    core.soft_td_target(one, terminated, q_1, q_2, log_prob, 0.2, 0.9, y)
+    discount, y = packed.batch_of(np.array([[0.9, 0.0]])), packed.batch_of(np.zeros((1, 2)))
+    core.soft_td_target(one, discount, q_1, q_2, log_prob, 0.2, y)
     np.testing.assert_allclose(packed.array_of(y), [[1 + 0.9 * (2 - 0.2 * 3), 1.0]], rtol=1e-6)

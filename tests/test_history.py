@@ -123,12 +123,14 @@ def filled(replay, rows, lengths, rng, ends=True):
             rows.add(action, reward, observation)
 
 
-def sample(replay, history, normalizer=None, demonstrations=0, columns=400):
+def sample(replay, history, normalizer=None, demonstrations=0, columns=400, n_steps=1):
     """Drawn columns, by their reward: (what was seen, action, what was seen next)."""
     arena, size = core.Arena(1 << 22), core.History.input_size(N, M, history)
     both, after = core.Batch(arena, "x", size + M, columns), core.Batch(arena, "next", size + M, columns)
-    reward, terminated = core.Batch(arena, "reward", 1, columns), core.Batch(arena, "terminated", 1, columns)
-    replay.sample(core.Random(3), both, after, reward, terminated, normalizer, demonstrations)
+    reward, discount = core.Batch(arena, "reward", 1, columns), core.Batch(arena, "discount", 1, columns)
+    # Rewards are numbers of rows: with gamma = 0 the first of n is what there is of their sum.
+    gamma = 0.0 if n_steps > 1 else 1.0
+    replay.sample(core.Random(3), both, after, reward, discount, normalizer, demonstrations, n_steps, gamma)
     x, y = (np.array(of.memory).reshape(of.rows, of.stride)[:, :columns] for of in (both, after))
     return [
         (int(number), list(x[:size, c]), list(x[size:, c]), list(y[:size, c]))
@@ -144,8 +146,9 @@ def sample(replay, history, normalizer=None, demonstrations=0, columns=400):
     dtype=st.sampled_from(["float16", "float32"]),
     ends=st.booleans(),
     seed=st.integers(0, 99),
+    n_steps=st.integers(1, 4),
 )
-def test_a_sample_has_the_history_of_its_own_episode(history, capacity, lengths, dtype, ends, seed):
+def test_a_sample_has_the_history_of_its_own_episode(history, capacity, lengths, dtype, ends, seed, n_steps):
     replay = core.Replay(core.Arena(1 << 20), "replay", capacity, N, M, dtype, [], history)
     rows, rng = Rows(), np.random.default_rng(seed)
     filled(replay, rows, [*lengths, 3], rng, ends)
@@ -153,14 +156,14 @@ def test_a_sample_has_the_history_of_its_own_episode(history, capacity, lengths,
     # Of the first rows behind those that were forgotten nobody knows what was before.
     known = held if len(held) == len(rows.rows) else held[history:]
     possible = {number for number, row in enumerate(rows.rows) if row in known and row[1] is not None}
-    drawn = sample(replay, history)
+    drawn = sample(replay, history, n_steps=n_steps)
     assert {number for number, *_ in drawn} == possible
     for number, seen, action, seen_next in drawn:
         episode, at = rows.rows[number]
         observations, actions, _ = rows.episodes[episode]
         assert seen == stacked(observations, actions, at, history)
         assert action == actions[at]
-        assert seen_next == stacked(observations, actions, at + 1, history)
+        assert seen_next == stacked(observations, actions, min(at + n_steps, len(actions)), history)
 
 
 @pytest.mark.parametrize("history", [0, 3])

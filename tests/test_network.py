@@ -255,11 +255,11 @@ def test_act_refuses_what_it_would_have_to_copy(rng, observation, action, senten
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 16, 100])
 def test_losses_see_the_real_columns_only(isa, rng, batch_size):
     q_1, q_2, reward = (lattice(rng, (1, batch_size)) for _ in range(3))
-    terminated = rng.integers(0, 2, (1, batch_size)).astype(np.float32)
+    discount = rng.integers(0, 2, (1, batch_size)).astype(np.float32) / 2
     y, dq = (packed.batch_of(np.full((1, batch_size), np.nan, np.float32), np.nan) for _ in range(2))
-    junk = (packed.batch_of(values, 1e9) for values in (reward, terminated, q_1, q_2))
-    core.td_target(*junk, 0.5, y)
-    expected_y = reward + 0.5 * (1 - terminated) * np.minimum(q_1, q_2)
+    junk = (packed.batch_of(values, 1e9) for values in (reward, discount, q_1, q_2))
+    core.td_target(*junk, y)
+    expected_y = reward + discount * np.minimum(q_1, q_2)
     np.testing.assert_array_equal(packed.array_of(y), expected_y)
 
     loss = core.mse_loss(packed.batch_of(q_1, 1e9), y, dq)

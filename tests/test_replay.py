@@ -62,9 +62,9 @@ def sample(replay, columns=64, seed=0, sizes=(OBSERVATION, ACTION)):
     n, m = sizes
     arena = core.Arena(1 << 20)
     both, after = core.Batch(arena, "x", n + m, columns), core.Batch(arena, "next", n + m, columns)
-    reward, terminated = core.Batch(arena, "reward", 1, columns), core.Batch(arena, "terminated", 1, columns)
-    replay.sample(core.Random(seed), both, after, reward, terminated)
-    for drawn in (both, after, reward, terminated):  # padding stays 0
+    reward, discount = core.Batch(arena, "reward", 1, columns), core.Batch(arena, "discount", 1, columns)
+    replay.sample(core.Random(seed), both, after, reward, discount)
+    for drawn in (both, after, reward, discount):  # padding stays 0
         for row in range(drawn.rows):
             assert not any(drawn.memory[row * drawn.stride + columns : (row + 1) * drawn.stride])
     assert not any(after.slice(n, n + m).memory)
@@ -77,11 +77,61 @@ def sample(replay, columns=64, seed=0, sizes=(OBSERVATION, ACTION)):
             column(both, 0, n, c),
             column(both, n, n + m, c),
             reward.memory[c],
-            bool(terminated.memory[c]),
+            discount.memory[c] == 0,
             column(after, 0, n, c),
         )
         for c in range(columns)
     ]
+
+
+@settings(max_examples=100)
+@given(
+    episodes=st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=8),
+    capacity=st.integers(4, 40),
+    n_steps=st.integers(1, 6),
+    gamma=st.sampled_from([1.0, 0.5]),
+    pinned=st.booleans(),
+)
+def test_a_target_of_n_steps_ends_with_the_episode_and_the_newest_row(episodes, capacity, n_steps, gamma, pinned):
+    """Observations count the rows before them; rewards are whole, gamma is 1 or 1/2: sums are exact."""
+    replay = core.Replay(core.Arena(1 << 20), "replay", capacity + 30, OBSERVATION, ACTION, "float32")
+    expected, row = {}, 0.0
+    plays = [((5, True), True), *((each, False) for each in episodes)] if pinned else [(e, False) for e in episodes]
+    for number, ((length, terminates), pins) in enumerate(plays):
+        rewards = [float((7 * number + step) % 16 + 1) for step in range(length)]
+        last = number == len(plays) - 1  # goes on: neither terminated nor cut off
+        replay.begin_episode(doubles([row] * OBSERVATION))
+        for step, reward in enumerate(rewards):
+            ended = step == length - 1 and not last
+            replay.add(floats([0] * ACTION), reward, doubles([row + step + 1] * OBSERVATION),
+                       ended and terminates, ended and not terminates)  # fmt: skip
+        for step in range(length):
+            taken = rewards[step : step + n_steps]
+            over = step + n_steps >= length and terminates and not last
+            total = sum(gamma**k * reward for k, reward in enumerate(taken))
+            expected[row + step] = (total, 0.0 if over else gamma ** len(taken), row + step + len(taken))
+        row += length + 1
+        if pins:
+            replay.pin()
+    columns = 400
+    arena = core.Arena(1 << 20)
+    both, after = (core.Batch(arena, name, OBSERVATION + ACTION, columns) for name in ("x", "next"))
+    reward, discount = core.Batch(arena, "reward", 1, columns), core.Batch(arena, "discount", 1, columns)
+    replay.sample(core.Random(1), both, after, reward, discount, None, columns // 2 if pinned else 0, n_steps, gamma)
+    for c in range(columns):
+        found = (reward.memory[c], discount.memory[c], after.memory[c])
+        assert found == expected[both.memory[c]]
+
+
+def test_fewer_steps_than_one_are_refused():
+    replay = make(8)
+    replay.begin_episode(doubles([0] * OBSERVATION))
+    add(replay)
+    arena = core.Arena(1 << 20)
+    x, after = (core.Batch(arena, name, OBSERVATION + ACTION, 2) for name in ("x", "next"))
+    reward, discount = (core.Batch(arena, name, 1, 2) for name in ("reward", "discount"))
+    with pytest.raises(ValueError, match="`n_steps` is 0, expected 1 or more"):
+        replay.sample(core.Random(0), x, after, reward, discount, None, 0, 0)
 
 
 # begin: a reset; step: 0 goes on, 1 terminated, 2 truncated, 3 both

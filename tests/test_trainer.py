@@ -245,6 +245,8 @@ def test_the_config_of_a_run_repeats_it(finished, tmp_path):
         ("HalfCheetah-v4", ("--method", "ds-sac", "--batch-size", "64")),
         # A target is on the union; the temperature has its moments.
         ("Hopper-v5", ("--method", "ds-sac", "--target-update", "soft", "--alpha-tuning", "automatic")),
+        # Targets of several steps, which a resumed ring has to give alike.
+        ("Hopper-v5", ("--n-steps", "3", "--method", "ds-sac", "--batch-size", "64")),
         # What was seen of the episode under way, and the statistics of observations.
         ("Hopper-v4", ("--history", "3", "--normalize-observations")),
         ("Pendulum-v1", ("--history", "2", "--normalize-observations", "--replay-dtype", "float32")),

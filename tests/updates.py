@@ -59,11 +59,12 @@ def write_networks(agent, arrays):
 def fill_batch(agent, arrays, update):
     """Put an update's mini-batch of the file into the agent's."""
     batch = agent.batch
-    for rows in (batch.critic_input, batch.next_critic_input, batch.reward, batch.terminated):
+    for rows in (batch.critic_input, batch.next_critic_input, batch.reward, batch.discount):
         padded = np.asarray(rows.memory).reshape(rows.rows, rows.stride)
         padded[:] = 1.0  # what lies in the padded columns must not matter
-    for name in BATCH_ROWS:
+    for name in BATCH_ROWS[:-1]:
         packed.array_of(getattr(batch, name))[:] = arrays[f"batch.{update}.{name}"]
+    packed.array_of(batch.discount)[:] = agent.config.gamma * (1 - arrays[f"batch.{update}.terminated"])
 
 
 def run(agent, arrays, update):

@@ -37,7 +37,7 @@ class Transitions:
         self.next_observation = self.next_critic_input.slice(0, n)
         self.next_action = self.next_critic_input.slice(n, rows)
         self.reward = core.Batch(arena, "batch.reward", 1, batch_size)
-        self.terminated = core.Batch(arena, "batch.terminated", 1, batch_size)
+        self.discount = core.Batch(arena, "batch.discount", 1, batch_size)  # of what comes next
 
 
 class Policy:
@@ -218,9 +218,11 @@ class ActorCritic:
             batch.critic_input,
             batch.next_critic_input,
             batch.reward,
-            batch.terminated,
+            batch.discount,
             self.normalizer,
             self.demonstrations,
+            self.config.n_steps,
+            self.config.gamma,
         )
 
     def learn(self) -> None:

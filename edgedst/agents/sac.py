@@ -97,14 +97,16 @@ class SAC(ActorCritic):
             self.update_targets(self.config.tau)  # lines 21-22
 
     def compute_target(self) -> None:
-        """The target of J_Q: y = r + gamma (1 - terminated) (min_i Q'_i(s', a') - alpha log pi(a'|s')), a' ~ pi."""
-        config, batch = self.config, self.batch
+        """The target of J_Q: y = r + gamma (1 - terminated) (min_i Q'_i(s', a') - alpha log pi(a'|s')), a' ~ pi.
+
+        With `n_steps` r is the sum of n rewards, discounted, and s' the state behind them, with gamma^n; the entropies
+        of the states between are left out.
+        """
+        batch = self.batch
         self.sample_actions(batch.next_observation, batch.next_action)
         self.critic_1_target.forward(batch.next_critic_input, self.critic_pass, self.q_1)
         self.critic_2_target.forward(batch.next_critic_input, self.critic_pass, self.q_2)
-        core.soft_td_target(
-            batch.reward, batch.terminated, self.q_1, self.q_2, self.log_prob, self.alpha, config.gamma, self.y
-        )
+        core.soft_td_target(batch.reward, batch.discount, self.q_1, self.q_2, self.log_prob, self.alpha, self.y)
 
     def sample_actions(self, observation: core.Batch, action: core.Batch) -> None:
         """a ~ pi(.|s), reparameterised: head, noise and log_prob say how."""

@@ -72,13 +72,16 @@ class TD3(ActorCritic):
             self.update_targets(self.config.tau)  # lines 25-28
 
     def compute_target(self) -> None:
-        """Lines 12-13: y = r + gamma (1 - terminated) min_i Q'_i(s', pi'(s') + clipped noise)."""
+        """Lines 12-13: y = r + gamma (1 - terminated) min_i Q'_i(s', pi'(s') + clipped noise).
+
+        With `n_steps` r is the sum of n rewards, discounted, and s' the state behind them, with gamma^n (Sutton 1988).
+        """
         config, batch = self.config, self.batch
         self.actor_target.forward(batch.next_observation, self.actor_pass, batch.next_action)
         core.smooth_actions(batch.next_action, self.random, config.target_policy_noise, config.target_noise_clip)
         self.critic_1_target.forward(batch.next_critic_input, self.critic_pass, self.q_1)
         self.critic_2_target.forward(batch.next_critic_input, self.critic_pass, self.q_2)
-        core.td_target(batch.reward, batch.terminated, self.q_1, self.q_2, config.gamma, self.y)
+        core.td_target(batch.reward, batch.discount, self.q_1, self.q_2, self.y)
 
     def update_actor(self) -> None:
         """Lines 19-20: a step up the deterministic policy gradient, through critic 1."""

@@ -14,21 +14,15 @@ void bind_losses(nb::module_& m) {
         smooth_actions(actions, random, static_cast<float>(sigma), static_cast<float>(clip));
       },
       "actions"_a, "random"_a, "sigma"_a, "clip"_a);
-  m.def(
-      "td_target",
-      [](const Batch& reward, const Batch& terminated, const Batch& q_1, const Batch& q_2,
-         double gamma,
-         const Batch& y) { td_target(reward, terminated, q_1, q_2, static_cast<float>(gamma), y); },
-      "reward"_a, "terminated"_a, "q_1"_a, "q_2"_a, "gamma"_a, "y"_a);
+  m.def("td_target", &td_target, "reward"_a, "discount"_a, "q_1"_a, "q_2"_a, "y"_a);
   m.def("fill_normal", &fill_normal, "batch"_a, "random"_a);
   m.def(
       "soft_td_target",
-      [](const Batch& reward, const Batch& terminated, const Batch& q_1, const Batch& q_2,
-         const Batch& log_prob, double alpha, double gamma, const Batch& y) {
-        soft_td_target(reward, terminated, q_1, q_2, log_prob, static_cast<float>(alpha),
-                       static_cast<float>(gamma), y);
+      [](const Batch& reward, const Batch& discount, const Batch& q_1, const Batch& q_2,
+         const Batch& log_prob, double alpha, const Batch& y) {
+        soft_td_target(reward, discount, q_1, q_2, log_prob, static_cast<float>(alpha), y);
       },
-      "reward"_a, "terminated"_a, "q_1"_a, "q_2"_a, "log_prob"_a, "alpha"_a, "gamma"_a, "y"_a);
+      "reward"_a, "discount"_a, "q_1"_a, "q_2"_a, "log_prob"_a, "alpha"_a, "y"_a);
   m.def(
       "least_q",
       [](const Batch& q_1, const Batch& q_2, double scale, const Batch& dq_1, const Batch& dq_2) {

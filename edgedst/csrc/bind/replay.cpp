@@ -71,7 +71,8 @@ void bind_replay(nb::module_& m) {
       .def("pin", &Replay::pin)
       .def("set_pinned", &Replay::set_pinned, "rows"_a)
       .def("sample", &Replay::sample, "random"_a, "critic_input"_a, "next_critic_input"_a,
-           "reward"_a, "terminated"_a, "normalizer"_a.none() = nb::none(), "demonstrations"_a = 0)
+           "reward"_a, "discount"_a, "normalizer"_a.none() = nb::none(), "demonstrations"_a = 0,
+           "n_steps"_a = 1, "gamma"_a = 1.0f)
       .def(
           "read_rows",
           [](const Replay& self, uint64_t start, uint64_t count, nb::handle out) {

@@ -35,19 +35,18 @@ float least_of(float first, float second) {
   return first < second || first != first ? first : second;
 }
 
-// y = reward + gamma (1 - terminated) value(b, min(q_1, q_2)).
+// y = reward + discount value(b, min(q_1, q_2)).
 template <class Value>
-void bootstrap(const char* where, const Batch& reward, const Batch& terminated, const Batch& q_1,
-               const Batch& q_2, float gamma, const Batch& y, const Value& value) {
+void bootstrap(const char* where, const Batch& reward, const Batch& discount, const Batch& q_1,
+               const Batch& q_2, const Batch& y, const Value& value) {
   const int columns = reward.columns;
   require_shape(where, "reward", reward, 1, columns);
-  require_shape(where, "terminated", terminated, 1, columns);
+  require_shape(where, "discount", discount, 1, columns);
   require_shape(where, "q_1", q_1, 1, columns);
   require_shape(where, "q_2", q_2, 1, columns);
   require_shape(where, "y", y, 1, columns);
   for (int b = 0; b < columns; ++b)
-    y.data[b] = reward.data[b] +
-                gamma * (1 - terminated.data[b]) * value(b, least_of(q_1.data[b], q_2.data[b]));
+    y.data[b] = reward.data[b] + discount.data[b] * value(b, least_of(q_1.data[b], q_2.data[b]));
   clear_padding(y);
 }
 
@@ -70,17 +69,15 @@ void fill_normal(const Batch& batch, Random& random) {
   clear_padding(batch);
 }
 
-void td_target(const Batch& reward, const Batch& terminated, const Batch& q_1, const Batch& q_2,
-               float gamma, const Batch& y) {
-  bootstrap("td_target", reward, terminated, q_1, q_2, gamma, y,
-            [](int, float least) { return least; });
+void td_target(const Batch& reward, const Batch& discount, const Batch& q_1, const Batch& q_2,
+               const Batch& y) {
+  bootstrap("td_target", reward, discount, q_1, q_2, y, [](int, float least) { return least; });
 }
 
-void soft_td_target(const Batch& reward, const Batch& terminated, const Batch& q_1,
-                    const Batch& q_2, const Batch& log_prob, float alpha, float gamma,
-                    const Batch& y) {
+void soft_td_target(const Batch& reward, const Batch& discount, const Batch& q_1, const Batch& q_2,
+                    const Batch& log_prob, float alpha, const Batch& y) {
   require_shape("soft_td_target", "log_prob", log_prob, 1, reward.columns);
-  bootstrap("soft_td_target", reward, terminated, q_1, q_2, gamma, y,
+  bootstrap("soft_td_target", reward, discount, q_1, q_2, y,
             [&](int b, float least) { return least - alpha * log_prob.data[b]; });
 }
 

@@ -14,15 +14,13 @@ void smooth_actions(const Batch& actions, Random& random, float sigma, float cli
 // Every real column a draw from N(0, 1), every padded one 0.
 void fill_normal(const Batch& batch, Random& random);
 
-// y = reward + gamma (1 - terminated) min(q_1, q_2). A NaN in either q stays one.
-void td_target(const Batch& reward, const Batch& terminated, const Batch& q_1, const Batch& q_2,
-               float gamma, const Batch& y);
+// y = reward + discount min(q_1, q_2). A NaN in either q stays one.
+void td_target(const Batch& reward, const Batch& discount, const Batch& q_1, const Batch& q_2,
+               const Batch& y);
 
-// y = reward + gamma (1 - terminated) (min(q_1, q_2) - alpha log_prob). Source: Haarnoja et al.
-// 2018, equation 3.
-void soft_td_target(const Batch& reward, const Batch& terminated, const Batch& q_1,
-                    const Batch& q_2, const Batch& log_prob, float alpha, float gamma,
-                    const Batch& y);
+// y = reward + discount (min(q_1, q_2) - alpha log_prob). Source: Haarnoja et al. 2018, equation 3.
+void soft_td_target(const Batch& reward, const Batch& discount, const Batch& q_1, const Batch& q_2,
+                    const Batch& log_prob, float alpha, const Batch& y);
 
 // Mean of min(q_1, q_2) over the real columns. The gradient `scale` of each goes to the smaller
 // one, half to each of equal ones (as PyTorch's minimum), 0 in padded columns.

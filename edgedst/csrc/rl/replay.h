@@ -55,10 +55,12 @@ class Replay {
   void add(const float* action, float reward, const double* next_observation, bool terminated,
            bool truncated);
   // The first `demonstrations` columns come from the pinned rows, all of them where the ring has
-  // none; the others come from the ring.
+  // none; the others come from the ring. What is next is n' <= n_steps further, as far as the
+  // episode goes or the newest row; reward = sum of gamma^k r_k over k < n', discount = gamma^n',
+  // or 0 where it terminated.
   void sample(Random& random, const Batch& critic_input, const Batch& next_critic_input,
-              const Batch& reward, const Batch& terminated, const Normalizer* normalizer = nullptr,
-              int demonstrations = 0) const;
+              const Batch& reward, const Batch& discount, const Normalizer* normalizer = nullptr,
+              int demonstrations = 0, int n_steps = 1, float gamma = 1) const;
 
   void read_rows(uint64_t start, uint64_t count, uint8_t* records) const;
   void write_rows(uint64_t start, uint64_t count, const uint8_t* records);
@@ -92,7 +94,8 @@ class Replay {
   template <class T>
   void gather_batch(Random& random, const T* observations, const T* actions, int demonstrations,
                     const Batch& critic_input, const Batch& next_critic_input, const Batch& reward,
-                    const Batch& terminated, const Normalizer* normalizer) const;
+                    const Batch& discount, const Normalizer* normalizer, int n_steps,
+                    float gamma) const;
   template <class T>
   void gather(const T* rows, int size, const int* features, const size_t* slots, int columns,
               float* out, int stride) const;

@@ -24,14 +24,17 @@ void require_rows(const char* name, const Batch& batch, int least, int columns) 
 }  // namespace
 
 void Replay::sample(Random& random, const Batch& critic_input, const Batch& next_critic_input,
-                    const Batch& reward, const Batch& terminated, const Normalizer* normalizer,
-                    int demonstrations) const {
+                    const Batch& reward, const Batch& discount, const Normalizer* normalizer,
+                    int demonstrations, int n_steps, float gamma) const {
   const int columns = reward.columns;
   const int size = History::input_size(observation_size_, action_size_, history_);
   require_rows("critic_input", critic_input, size + action_size_, columns);
   require_rows("next_critic_input", next_critic_input, size, columns);
   require_rows("reward", reward, 1, columns);
-  require_rows("terminated", terminated, 1, columns);
+  require_rows("discount", discount, 1, columns);
+  if (n_steps < 1)
+    throw std::invalid_argument("sample: `n_steps` is " + std::to_string(n_steps) +
+                                ", expected 1 or more");
   if (transitions() == 0) throw std::invalid_argument("sample: the replay holds no transition");
   if (normalizer && normalizer->size() != observation_size_)
     throw std::invalid_argument("sample: the normalizer is of " +
@@ -48,18 +51,17 @@ void Replay::sample(Random& random, const Batch& critic_input, const Batch& next
   }
   for (const Constant& constant : constants_)
     for (int frame = 0; frame < std::max(1, history_); ++frame)
-      std::fill_n(critic_input.row(frame * observation_size_ + constant.feature), columns,
-                  constant.sampled);
-  for (const Constant& constant : constants_)
-    std::fill_n(next_critic_input.row(constant.feature), columns, constant.sampled);
+      for (const Batch* batch : {&critic_input, &next_critic_input})
+        std::fill_n(batch->row(frame * observation_size_ + constant.feature), columns,
+                    constant.sampled);
   if (half_)
     gather_batch(random, reinterpret_cast<const uint16_t*>(observations_),
                  reinterpret_cast<const uint16_t*>(actions_), demonstrations, critic_input,
-                 next_critic_input, reward, terminated, normalizer);
+                 next_critic_input, reward, discount, normalizer, n_steps, gamma);
   else
     gather_batch(random, reinterpret_cast<const float*>(observations_),
                  reinterpret_cast<const float*>(actions_), demonstrations, critic_input,
-                 next_critic_input, reward, terminated, normalizer);
+                 next_critic_input, reward, discount, normalizer, n_steps, gamma);
 }
 
 // Sixteen samples at a time: each feature's share of them is one cache line of the batch.
@@ -67,12 +69,14 @@ template <class T>
 void Replay::gather_batch(Random& random, const T* observations, const T* actions,
                           int demonstrations, const Batch& critic_input,
                           const Batch& next_critic_input, const Batch& reward,
-                          const Batch& terminated, const Normalizer* normalizer) const {
+                          const Batch& discount, const Normalizer* normalizer, int n_steps,
+                          float gamma) const {
   const int n = observation_size_, m = action_size_, frames = std::max(1, history_);
   const int past = frames * n, taken = History::input_size(n, m, history_);  // rows of a batch
-  const int columns = reward.columns, stride = critic_input.stride;
+  const int columns = reward.columns;
   uint64_t first = oldest();
-  uint32_t candidates = static_cast<uint32_t>(rows_closed_ - first) - (dangling() ? 1 : 0);
+  const uint64_t end = rows_closed_ - (dangling() ? 1 : 0);  // of the rows that may be transitions
+  uint32_t candidates = static_cast<uint32_t>(end - first);
   // Where the rows before the oldest are gone, the first ones have no history. (Of two rows one is
   // a transition.)
   if (first > static_cast<uint64_t>(pinned_) && candidates > static_cast<uint32_t>(history_) + 1) {
@@ -81,50 +85,64 @@ void Replay::gather_batch(Random& random, const T* observations, const T* action
   }
   const bool scaled = normalizer || !offset_.empty();
   const float clip = normalizer ? static_cast<float>(normalizer->clip()) : FLT_MAX;
+  // As `slot`, without a division.
+  const uint64_t origin = oldest();
+  const size_t origin_slot = slot(origin);
+  const auto place = [&](uint64_t row) {
+    if (row < static_cast<uint64_t>(pinned_)) return static_cast<size_t>(row);
+    const size_t at = origin_slot + static_cast<size_t>(row - origin);
+    return at < static_cast<size_t>(capacity_) ? at : at - static_cast<size_t>(ring());
+  };
+  const auto is_transition = [&](uint64_t row) {
+    return row < end && (flags_[place(row)] & kTransition);
+  };
   for (int b = 0; b < columns; b += kColumnAlignment) {
     const int width = std::min(kColumnAlignment, columns - b);
-    uint64_t rows[kColumnAlignment];
-    size_t slots[kColumnAlignment], next[kColumnAlignment];
+    uint64_t rows[kColumnAlignment], next[kColumnAlignment];
+    size_t slots[kColumnAlignment];
     for (int c = 0; c < width; ++c) {
       const bool demonstration = b + c < demonstrations;
       do {
         rows[c] = demonstration ? random.below(pinned_) : first + random.below(candidates);
-        slots[c] = slot(rows[c]);
-      } while (!(flags_[slots[c]] & kTransition));
-      next[c] = slots[c] + 1 == static_cast<size_t>(capacity_) ? static_cast<size_t>(pinned_)
-                                                               : slots[c] + 1;
-      reward.data[b + c] = rewards_[slots[c]];
-      terminated.data[b + c] = flags_[slots[c]] & kTerminated ? 1 : 0;
+      } while (!(flags_[place(rows[c])] & kTransition));
+      float total = 0, weight = 1;
+      bool terminated;
+      next[c] = rows[c];
+      do {
+        const size_t at = place(next[c]++);
+        total += weight * rewards_[at];
+        weight *= gamma;
+        terminated = flags_[at] & kTerminated;
+      } while (!terminated && next[c] - rows[c] < static_cast<uint64_t>(n_steps) &&
+               is_transition(next[c]));
+      reward.data[b + c] = total;
+      discount.data[b + c] = terminated ? 0 : weight;
     }
-    gather(observations, stored_size_, stored_.data(), slots, width, critic_input.data + b, stride);
-    gather(actions, m, nullptr, slots, width, critic_input.row(taken) + b, stride);
-    gather(observations, stored_size_, stored_.data(), next, width, next_critic_input.data + b,
-           next_critic_input.stride);
-    if (scaled) scale(critic_input, 0, b, width, clip);
-    if (scaled) scale(next_critic_input, 0, b, width, clip);
-    if (history_ == 0) continue;
-    int back[kColumnAlignment];  // rows before it in its episode, at most `history_`
-    for (int c = 0; c < width; ++c)
-      for (back[c] = 0; back[c] < history_ && same_episode(rows[c] - back[c]);) ++back[c];
-    for (int k = 1; k <= history_; ++k) {
-      for (int c = 0; c < width; ++c) slots[c] = slot(rows[c] - std::min(k, back[c]));
-      float* const done = critic_input.row(past + (k - 1) * m) + b;
-      gather(actions, m, nullptr, slots, width, done, stride);
+    // What the networks see of these rows: the newest observation, and with a history those before
+    // it and the actions that led there.
+    const auto see = [&](const uint64_t (&of)[kColumnAlignment], const Batch& batch) {
+      int back[kColumnAlignment];  // rows before it in its episode, at most `history_`
       for (int c = 0; c < width; ++c)
-        for (int j = 0; j < m && k > back[c]; ++j) done[static_cast<size_t>(j) * stride + c] = 0;
-      if (k == history_) break;
-      gather(observations, stored_size_, stored_.data(), slots, width, critic_input.row(k * n) + b,
-             stride);
-      if (scaled) scale(critic_input, k * n, b, width, clip);
-    }
-    // What the next step sees is one step further: all of it but the newest is in the batch.
-    const auto copy = [&](int from, int to, int count) {
-      for (int j = 0; j < count; ++j)
-        std::copy_n(critic_input.row(from + j) + b, width, next_critic_input.row(to + j) + b);
+        for (back[c] = 0; back[c] < history_ && same_episode(of[c] - back[c]);) ++back[c];
+      for (int k = 0; k <= history_; ++k) {
+        for (int c = 0; c < width; ++c) slots[c] = place(of[c] - std::min(k, back[c]));
+        if (k < frames) {
+          gather(observations, stored_size_, stored_.data(), slots, width, batch.row(k * n) + b,
+                 batch.stride);
+          if (scaled) scale(batch, k * n, b, width, clip);
+        }
+        if (k == 0) continue;
+        float* const done = batch.row(past + (k - 1) * m) + b;
+        gather(actions, m, nullptr, slots, width, done, batch.stride);
+        for (int c = 0; c < width; ++c)
+          for (int j = 0; j < m && k > back[c]; ++j)
+            done[static_cast<size_t>(j) * batch.stride + c] = 0;
+      }
     };
-    copy(0, n, past - n);
-    copy(taken, past, m);
-    copy(past, past + m, (history_ - 1) * m);
+    see(next, next_critic_input);
+    see(rows, critic_input);
+    for (int c = 0; c < width; ++c) slots[c] = place(rows[c]);
+    gather(actions, m, nullptr, slots, width, critic_input.row(taken) + b, critic_input.stride);
   }
 }
 
