@@ -322,6 +322,8 @@ def by_own_names(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
         if name not in SETTINGS:
             near = difflib.get_close_matches(name, [*SETTINGS, *ALIASES], n=1)
             hint = f"Did you mean `{near[0]}`?" if near else f"The settings are: {', '.join(SETTINGS)}."
+            if name == "preset":
+                hint = "It is an option, `--preset board`, and no setting: what it stands for is in docs/sparsity.md."
             if isinstance(value, dict) and near != ["env_kwargs"]:
                 hint = f"Settings stand at the top level: take the line `[{one_line(written)}]` out."
             raise ConfigError(f"{source} has an unknown setting `{one_line(written)}`. {hint}")

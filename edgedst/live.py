@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 0.002  # at most, until the ring is looked at again
 BESIDE_SECONDS = 5.0  # between two looks at the other processes' memory
 TOLD_SECONDS = 10.0  # after which somebody is told that a reset is still awaited, and that learning falls behind
-BEHIND_STEPS = 50  # of updates that are owed before that counts as falling behind
+BEHIND_STEPS = 50  # of updates that are owed before that counts as falling behind; one update never does
 # The acting side may have a real-time class; the kernel's threads that carry a serial line's bytes to it have none.
 LEARNERS_NICE = 10
 MOST_LINES = 200  # of WEIGHTS in memory
@@ -155,7 +155,7 @@ class LiveTraining(trainer.Training):
             self.progress.say(self.in_words())
         self.folder.metric({"step": self.step, "brought_to_rest": self.environment.rested})
         # N updates a step are N of the last steps, too, as long as learning keeps up.
-        most = BEHIND_STEPS * self.config.updates_per_step
+        most = self.most_behind()
         while self.updates_owed() and self.behind <= most and self.agent.replay.transitions and most:
             self.agent.update()
             self.unsaved = True
@@ -168,6 +168,11 @@ class LiveTraining(trainer.Training):
         """At a signal the machine comes to rest at once; a second Ctrl-C ends what blocks in robot.py, too."""
         self.environment.end(at_once=self.signalled and number == SIGINT)
         self.stop = self.signalled = True
+
+    def most_behind(self) -> float:
+        """Updates that may be owed without falling behind; 0 where there are as many as fit."""
+        rate = self.config.updates_per_step
+        return max(1, BEHIND_STEPS * rate) if rate else 0
 
     def updates_owed(self) -> bool:
         """Whether another update is due: N a step, or as many as fit below the cap."""
@@ -294,7 +299,7 @@ class LiveTraining(trainer.Training):
             self.next_word = now + TOLD_SECONDS
             if preparing and now - self.waiting_since >= TOLD_SECONDS:
                 self.progress.say(f"Waiting for {preparing}() for {now - self.waiting_since:.0f} s; learning goes on.")
-            if self.behind > BEHIND_STEPS * self.config.updates_per_step:
+            if self.behind > self.most_behind():
                 self.progress.say(
                     f"Learning is {self.behind:,} updates behind {told_rate(self.config.updates_per_step)} a step: "
                     f"{self.updates_per_step():.3g} fit. Acting keeps its rate."

@@ -11,6 +11,7 @@ from edgedst.config import ALIASES, PRESETS, SETTINGS, TrainConfig
 from edgedst.density import nnz_per_layer
 from edgedst.errors import ConfigError
 from edgedst.flops import Workload, paper_flops
+from edgedst.launch.job import trainer_command
 from edgedst.launch.settings import combined, configured, read_typed
 from edgedst.setting import toml
 
@@ -492,8 +493,18 @@ def test_a_preset_holds_against_a_file_and_what_is_typed_against_it(typed, in_fi
         ({"preset": "bord"}, "`--preset bord` is none: there is board."),
         ({"preset": "board", "method": "td3"}, "`--preset board` is for ds-td3, static-td3, and `method` is td3."),
         ({"preset": "board", "method": "ds-sac"}, "`method` is ds-sac. Choose one of these."),
+        ({"preset": "board", "env": "arm/robot.py"}, "`env` is arm/robot.py, which trains a machine"),
+        ({"preset": "board", "init_from": "runs/x"}, "`init_from` is runs/x, which begins with the shapes of another"),
+        ({"preset": ["board"]}, "is none: there is board."),
     ],
 )
 def test_a_preset_that_is_none_or_for_another_method_is_refused(typed, sentence):
     with pytest.raises(ConfigError, match=re.escape(sentence)):
         configured(typed, None)
+
+
+def test_a_preset_is_an_option_and_no_setting_and_not_for_a_run_that_goes_on(tmp_path):
+    with pytest.raises(ConfigError, match=r"unknown setting `preset`\. It is an option, `--preset board`"):
+        read_typed({}, ["preset=board"])
+    with pytest.raises(ConfigError, match="leave `--preset` out beside `--resume`"):
+        trainer_command({"preset": "board"}, None, None, tmp_path, str(tmp_path), False, False)

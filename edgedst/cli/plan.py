@@ -73,10 +73,9 @@ def ledger_text(settings: TrainConfig, ledger: dict[str, Any]) -> str:
             f"{ledger['constant_observations']} of {ledger['observation_size']} observations never move in this task: "
             "the replay does not store them, the networks see them."
         )
-    if is_robot_file(env):
-        lines += ["", *robot_lines(settings, ledger)]
-    elif "update_seconds" in ledger:
-        lines += ["", *time_lines(settings, ledger)]
+    if "update_seconds" in ledger:
+        told_times = robot_lines if is_robot_file(env) else time_lines
+        lines += ["", *told_times(settings, ledger)]
     if outside:
         lines.append("The environment runs in a process of its own, outside this budget.")
     return "\n".join(lines)

@@ -36,7 +36,7 @@ _NOT_HERE = (
     *("steps", "start_steps", "topology_stop_steps", "eval_every", "eval_episodes", "checkpoint_every"),
     *("energy", "prefill", "demo_share"),  # of a training run
 )
-_BESIDE_A_RUN = ("threads", "budget_mb")  # settings that may be typed beside RUN
+_BESIDE_A_RUN = ("threads", "budget_mb", "updates_per_step")  # settings that may be typed beside RUN
 
 
 @functools.partial(training_options, without=_NOT_HERE)

@@ -76,6 +76,8 @@ def trainer_command(
     asked = asked_board(device)
     board = asked.board
     from_file = TrainConfig.load(config) if config is not None else {}  # once: it may be a pipe
+    if resume and resume != "newest" and typed.get("preset") is not None:
+        raise ConfigError("A run that goes on has its settings: leave `--preset` out beside `--resume`.")
     typed = with_preset(typed, from_file)
     given = {**from_file, **typed}
     run = find.resume(Path(resume), given) if resume and resume != "newest" else None

@@ -144,17 +144,25 @@ def with_preset(typed: dict[str, Any], settings: dict[str, Any]) -> dict[str, An
         settings: of the file, which may say the method.
 
     Raises:
-        ConfigError: there is no such preset, or it is not for the method.
+        ConfigError: there is no such preset, or it is not for the method, for a machine or for a beginning.
     """
     typed = dict(typed)
     name = typed.pop("preset", None)
     if name is None:
         return typed
-    if name not in NAMED_PRESETS:
+    given = {**settings, **typed}
+    for other, told in (("init_from", "begins with the shapes of another run"), ("env", "trains a machine")):
+        text = given.get(other)
+        if text is not None and (other != "env" or is_robot_file(str(text))):
+            raise ConfigError(
+                f"`--preset {one_line(str(name))}` is for a run that learns from nothing in a simulator, and `{other}` "
+                f"is {one_line(str(text))}, which {told} and has defaults of its own. Leave `--preset` out."
+            )
+    if not isinstance(name, str) or name not in NAMED_PRESETS:
         raise ConfigError(
             f"`--preset {one_line(str(name))}` is none: there is {', '.join(NAMED_PRESETS)}. Leave it out."
         )
-    method = str(typed.get("method", settings.get("method", TrainConfig.method)))
+    method = str(given.get("method", TrainConfig.method))
     of_family = NAMED_PRESETS[name].get(family(method))
     if of_family is None or method in DENSE_METHODS:
         methods = ", ".join(f"{kind}-{known}" for known in NAMED_PRESETS[name] for kind in ("ds", "static"))

@@ -64,7 +64,7 @@ class Contender:
 
 
 _OF_A_BEGINNING = ("init_from", "prefill", "critic_warmup")
-_NOT_OF_PYTORCH = ("normalize_observations", "history")
+_NOT_OF_PYTORCH = {"normalize_observations": False, "history": 0, "n_steps": 1}  # and what they are without
 
 
 def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tuple[list[Contender], list[str]]:
@@ -109,11 +109,12 @@ def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tupl
     if config.updates_per_step < 1:
         raise ConfigError(
             "A profile measures the updates of each step, and `updates_per_step` is "
-            f"{told_rate(config.updates_per_step)}: most steps have none. Leave it out; an update costs "
+            f"{told_rate(config.updates_per_step)}: most steps have none. Give `--updates-per-step 1`; an update costs "
             "the same at every rate."
         )
     disturbed = in_use(config.action_delay, config.observation_noise, config.randomize)
-    for name in [*(name for name in _NOT_OF_PYTORCH if getattr(config, name)), *disturbed]:
+    own = [name for name, without in _NOT_OF_PYTORCH.items() if getattr(config, name) != without]
+    for name in [*own, *disturbed]:
         if TORCH in against:
             raise ConfigError(
                 f"`{name}` is edgedst's own, and PyTorch's contender does without: leave it out, or add "

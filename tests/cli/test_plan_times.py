@@ -10,7 +10,7 @@ import pytest
 from training import edgedst
 
 from edgedst import timing
-from edgedst.cli.plan import robot_lines, time_lines
+from edgedst.cli.plan import ledger_text, robot_lines, time_lines
 from edgedst.config import TrainConfig
 from edgedst.envs import Environment
 from edgedst.launch.job import command, job_for, make_plan
@@ -126,6 +126,13 @@ def test_a_robot_s_rate_affords_a_fraction_where_an_update_takes_longer_than_a_s
     assert robot_lines(slower, ledger)[0].endswith(
         "1 a step are asked for; learning will fall behind, acting will not."
     )
+
+
+def test_where_nothing_could_be_timed_a_robot_has_its_bytes_all_the_same():
+    config = TrainConfig(env="arm/robot.py", method="ds-sac")
+    ledger = {"budget_bytes": 50_000_000, "planned_bytes": 40_000_000, "smallest_budget_mb": 30.0, "lines": []}
+    ledger |= {"replay_rows": 10, "replay_row_bytes": 9, "constant_observations": 0}
+    assert ledger_text(config, ledger).endswith("Smallest budget that works: 30.0 MB")
 
 
 @pytest.mark.parametrize(

@@ -687,6 +687,12 @@ def test_a_machine_makes_an_update_at_every_nth_step_across_a_resume(tmp_path):
     assert again.summary["real_time"]["updates_behind"] == 0
 
 
+def test_a_machine_that_hardly_learns_makes_its_last_update_too(tmp_path):
+    rare = Run(tmp_path, *SMALL, "--steps", "103", "--updates-per-step", "1/60")
+    rare.ended()
+    assert (state_of(rare.run)["agent"]["iteration"], rare.summary["real_time"]["updates_behind"]) == (1, 0)
+
+
 SIMULATED = (
     *("--env", "HalfCheetah-v4", "--budget-mb", "40", "--hidden", "16", "--steps", "300", "--start-steps", "100"),
     *("--updates-per-step", "3", "--eval-every", "150", "--eval-episodes", "1", "--evolve-every", "50"),

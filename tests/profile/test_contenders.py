@@ -67,8 +67,9 @@ def test_contenders_that_make_no_comparison_are_refused(method, against, words):
     [
         ({"init_from": "runs/x"}, "trains from nothing: leave `init_from` out"),
         ({"critic_warmup": 100}, "trains from nothing: leave `critic_warmup` out"),
-        ({"updates_per_step": 0.25}, "`updates_per_step` is 1/4: most steps have none. Leave it out"),
+        ({"updates_per_step": 0.25}, "`updates_per_step` is 1/4: most steps have none. Give `--updates-per-step 1`"),
         ({"action_delay": "1"}, "`action_delay` is edgedst's own"),
+        ({"n_steps": 3}, "`n_steps` is edgedst's own"),
         ({"history": 2}, "`history` is edgedst's own.*`--against dense`"),
         ({"normalize_observations": True}, "`normalize_observations` is edgedst's own"),
     ],

@@ -24,7 +24,7 @@ struct Backward {
 // Vectors whose lanes are to be summed up, as many as a vector has lanes: rows of few weights fill
 // it together, so that none pays alone for the sum of its lanes.
 struct Unsummed {
-  float lanes[kLanes * kLanes];
+  float lanes[kLanes * kLanes] = {};  // the last sum of few adds all of them up
   int count = 0;
 
   EDGEDST_INLINE bool is_full_with(Vector v) {
