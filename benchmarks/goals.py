@@ -77,6 +77,26 @@ def by_threads() -> dict[str, Side | None]:
     return {"one_thread": edgedst_learner(case), "two_threads": second}
 
 
+def wide(limit: float) -> Comparison:
+    """Wide and very sparse layers; `limit` of our dense ones' time."""
+    goal = Goal("[1024, 1024], 95 % sparsity, against our dense", limit, "edgedst_0.05", "edgedst_dense")
+    return Comparison(f"wide: {WIDE}", lambda: against_own_dense(WIDE, WIDE.density), (goal,), scale=0.2)
+
+
+def two_threads(half: str) -> Comparison:
+    """Two threads against one; `half` says the density of BASE in a table's words."""
+    goal = Goal(f"two threads against one, batch 256, {half}", 0.60, "two_threads", "one_thread")
+    return Comparison("two threads against one, batch 256", by_threads, (goal,), same_result=True)
+
+
+def one_action(half: str) -> Comparison:
+    """An action of ours against onnxruntime's; `half` as in `two_threads`."""
+    goal = Goal(f"one action, {half}, against onnxruntime's dense", 0.50, "edgedst", "onnxruntime_dense")
+    return Comparison(
+        "one action", lambda: {"edgedst": edgedst_actor(BASE), **onnxruntime_actors(BASE)}, (goal,), scale=ACTIONS
+    )
+
+
 RUNS = (
     Comparison(
         f"{BASE}, density {BASE.density:g}",
@@ -107,24 +127,9 @@ RUNS = (
         lambda: against_pytorch(HUMANOID),
         (Goal("376/17, density 0.5, against PyTorch dense", 0.35, "edgedst", "pytorch_dense"),),
     ),
-    Comparison(
-        f"wide: {WIDE}",
-        lambda: against_own_dense(WIDE, WIDE.density),
-        (Goal("[1024, 1024], 95 % sparsity, against our dense", 0.10, "edgedst_0.05", "edgedst_dense"),),
-        scale=0.2,
-    ),
-    Comparison(
-        "two threads against one, batch 256",
-        by_threads,
-        (Goal("two threads against one, batch 256, density 0.5", 0.60, "two_threads", "one_thread"),),
-        same_result=True,
-    ),
-    Comparison(
-        "one action",
-        lambda: {"edgedst": edgedst_actor(BASE), **onnxruntime_actors(BASE)},
-        (Goal("one action, density 0.5, against onnxruntime's dense", 0.50, "edgedst", "onnxruntime_dense"),),
-        scale=ACTIONS,
-    ),
+    wide(0.10),
+    two_threads("density 0.5"),
+    one_action("density 0.5"),
 )
 
 HIGH_SPARSITY = (
@@ -138,29 +143,14 @@ HIGH_SPARSITY = (
             Goal("50 % sparsity against our dense", 0.60, "edgedst_0.5", "edgedst_dense"),
         ),
     ),
-    Comparison(
-        f"wide: {WIDE}",
-        lambda: against_own_dense(WIDE, WIDE.density),
-        (Goal("[1024, 1024], 95 % sparsity, against our dense", 0.08, "edgedst_0.05", "edgedst_dense"),),
-        scale=0.2,
-    ),
+    wide(0.08),
     Comparison(
         "batch 256",
         lambda: against_pytorch(replace(BASE, batch=256)),
         (Goal("batch 256, 50 % sparsity, against PyTorch dense", 0.28, "edgedst", "pytorch_dense"),),
     ),
-    Comparison(
-        "two threads against one, batch 256",
-        by_threads,
-        (Goal("two threads against one, batch 256, 50 % sparsity", 0.60, "two_threads", "one_thread"),),
-        same_result=True,
-    ),
-    Comparison(
-        "one action",
-        lambda: {"edgedst": edgedst_actor(BASE), **onnxruntime_actors(BASE)},
-        (Goal("one action, 50 % sparsity, against onnxruntime's dense", 0.50, "edgedst", "onnxruntime_dense"),),
-        scale=ACTIONS,
-    ),
+    two_threads("50 % sparsity"),
+    one_action("50 % sparsity"),
 )
 TABLES = {"all": RUNS, "high-sparsity": HIGH_SPARSITY}
 
