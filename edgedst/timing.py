@@ -43,12 +43,10 @@ def expected_times(config: "Any", environment: "Environment", rows: int) -> "dic
         environment.reset(config.seed)
     agent = made_to_try(config, environment, min(rows, TIMED_ROWS))
     action, scaled = floats(environment.action_size), floats(environment.action_size)
-    bounds = list(zip(environment.action_low, environment.action_high))  # noqa: B905  # a pair each
 
     def act() -> None:
         agent.explore(agent.seen, action)
-        for i, (low, high) in enumerate(bounds):
-            scaled[i] = low + (action[i] + 1.0) / 2.0 * (high - low)
+        environment.scale_action(action, scaled)
         reward, terminated, truncated = environment.step(scaled)
         agent.remember(action, reward, environment.observation, terminated, truncated)
         if terminated or truncated:

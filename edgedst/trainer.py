@@ -432,9 +432,7 @@ class Training:
 
     def scale_action(self) -> None:
         """The normalised action into the environment's units."""
-        low, high, scaled = self.environment.action_low, self.environment.action_high, self.scaled_action
-        for i, a in enumerate(self.action):
-            scaled[i] = low[i] + (a + 1.0) / 2.0 * (high[i] - low[i])
+        self.environment.scale_action(self.action, self.scaled_action)
 
     def evaluation_is_due(self) -> bool:
         """Every `eval_every` steps, the first at step 0, each once; on hardware between episodes, none at step 0."""

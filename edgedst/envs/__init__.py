@@ -60,6 +60,12 @@ class Environment:
         """
         raise NotImplementedError
 
+    def scale_action(self, action: "memoryview[float]", scaled: "memoryview[float]") -> None:
+        """The action in [-1, 1] to `scaled`, in the environment's units; (action_size,) float32 both."""
+        low, high = self.action_low, self.action_high
+        for i, a in enumerate(action):
+            scaled[i] = low[i] + (a + 1.0) / 2.0 * (high[i] - low[i])
+
     def state(self) -> "bytes | None":
         """All that `set_state` of a fresh host needs to go on bit for bit, the episode's step count included.
 
