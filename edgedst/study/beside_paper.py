@@ -11,7 +11,7 @@ from edgedst.report.blocks import NOTHING, Block, Column, Heading, Picture, Tabl
 from edgedst.report.numbers import fixed, with_sd
 from edgedst.spread import mean_and_sd
 from edgedst.study import figures
-from edgedst.study.over_tasks import over_tasks
+from edgedst.study.over_tasks import beside_dense, over_tasks
 from edgedst.study.paper import METRICS, Value, paper, task_of
 from edgedst.study.results import SCHEDULE, SPARSITY, Results, Variant
 
@@ -240,7 +240,7 @@ class BesidePaper:
     def _over_tasks(self) -> list[Block]:
         blocks, pictures = over_tasks(self.results, self._main, self._number)
         self.pictures |= pictures
-        return blocks
+        return [*blocks, *beside_dense(self.results, self._main)]
 
     def _task_curves(
         self, task: str, variants: Sequence[Variant], sweep: dict[str, Any] | None = None
@@ -275,7 +275,9 @@ class BesidePaper:
 
 
 def _in_sweep(variant: Variant, names: frozenset[str]) -> bool:
-    return not variant.dense and any(name in names for name, _ in variant.varied)
+    """Whether it belongs to a sweep of these; where a study varies still other settings there is none."""
+    varied = {name for name, _ in variant.varied}
+    return not variant.dense and bool(varied & names) and varied <= SCHEDULE | SPARSITY
 
 
 def _paper(metric: str, value: Value | None) -> str:

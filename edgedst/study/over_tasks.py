@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from edgedst.report.blocks import NOTHING, Block, Column, Heading, Picture, Table, Text
@@ -13,6 +14,10 @@ from edgedst.study.results import Results, Variant
 from edgedst.study.statistics import BOOTSTRAP_DRAWS, FEWEST_SEEDS, interquartile_mean, stratified_bootstrap
 
 PICTURE = "interquartile-mean.svg"
+
+# Where the study's variants are set beside its dense runs, as shares of its steps, and over how many evaluations.
+PLACES = (1 / 6, 1 / 3, 2 / 3, 1)
+EVALUATIONS = 3
 
 Interval = tuple[float, float] | None
 
@@ -54,8 +59,46 @@ def over_tasks(
     return [heading, Picture(PICTURE, "Interquartile means", told), table], {PICTURE: picture}
 
 
+def beside_dense(results: Results, variants: Sequence[Variant]) -> list[Block]:
+    """The section on equal steps: returns in units of the study's own dense runs; nothing where it has none."""
+    dense = next((v for v in variants if v.dense), None)
+    others = [v for v in variants if dense and v.family == dense.family]
+    places = [round(share * min(result.point.config.steps for result in results.all)) for share in PLACES]
+    if dense is None or len(others) < 2:
+        return []
+    units = {task: [_mean(_returns(results, task, dense, place)) for place in places] for task in results.tasks}
+    known = [task for task in results.tasks if min(units[task]) > 0]  # a ratio to a return below 0 says nothing
+    able = [v for v in others if known and all(results.finished(task, v) for task in known)]
+    left_out = [task for task in results.tasks if task not in known] + [v.name for v in others if v not in able]
+    rows = []
+    for variant in able:
+        cells = [variant.name]
+        for number, place in enumerate(places):
+            scores = [[r / units[task][number] for r in _returns(results, task, variant, place)] for task in known]
+            middle = interquartile_mean([score for task in scores for score in task])
+            cells.append(_told(middle, stratified_bootstrap(scores)))
+        rows.append(cells)
+    if len(rows) < 2:
+        return []
+    out = f" (left out: {literal('; '.join(left_out))})" if left_out else ""
+    caption = (
+        f"Over {literal(', '.join(known))}{out}. A run's score is the mean of its last {EVALUATIONS} evaluations up to "
+        f"that step, divided by the mean of those of the runs “{literal(dense.name)}”. Interquartile means of all "
+        f"runs, in brackets with {FEWEST_SEEDS} or more seeds on every task their 95 % intervals, drawn as above: the "
+        "divisor's own uncertainty is that of the dense row."
+    )
+    columns = [Column("variant", text=True), *(Column(f"at {place:,}") for place in places)]
+    return [Heading("Beside dense at equal steps"), Table(columns, rows, caption)]
+
+
+def _returns(results: Results, task: str, variant: Variant, step: int) -> list[float]:
+    """Of every finished seed: its last evaluations up to a step."""
+    runs = [[value for at, value in r.evaluations if at <= step] for r in results.finished(task, variant)]
+    return [_mean(values[-EVALUATIONS:]) for values in runs if values]
+
+
 def _caption(tasks: Sequence[str], left_out: Sequence[str], as_long: bool) -> str:
-    over, out = literal(", ".join(tasks)), literal(", ".join(left_out))
+    over, out = literal(", ".join(tasks)), literal("; ".join(left_out))
     out = f" (not on all of them, not finished or not in the paper: {out})" if left_out else ""
     caption = (
         f"Over {over}{out}. Each score is divided by the paper's dense TD3 on that task after a million "
@@ -69,8 +112,11 @@ def _caption(tasks: Sequence[str], left_out: Sequence[str], as_long: bool) -> st
 
 
 def _cells(middle: float, interval: Interval, mean: float) -> list[str]:
-    told = f" [{fixed(interval[0], 3)}, {fixed(interval[1], 3)}]" if interval else ""
-    return [f"{fixed(middle, 3)}{told}", fixed(mean, 3)]
+    return [_told(middle, interval), fixed(mean, 3)]
+
+
+def _told(middle: float, interval: Interval) -> str:
+    return fixed(middle, 3) + (f" [{fixed(interval[0], 3)}, {fixed(interval[1], 3)}]" if interval else "")
 
 
 def _paper_mean(metric: str, tasks: Sequence[str], variant: Variant) -> str:
@@ -91,4 +137,5 @@ def _unit(metric: str, task: str) -> float:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    """NaN of none."""
+    return sum(values) / len(values) if values else math.nan

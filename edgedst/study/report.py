@@ -16,7 +16,7 @@ from edgedst.report.text import code, literal
 from edgedst.runs.metrics import is_step
 from edgedst.study.beside_paper import BesidePaper
 from edgedst.study.grid import read_study
-from edgedst.study.over_energy import energy_section
+from edgedst.study.over_costs import cost_sections
 from edgedst.study.paper import paper
 from edgedst.study.results import Result, Results
 
@@ -44,16 +44,16 @@ def write_report(study: Path, out: Path) -> list[Path]:
         raise folder_error(error, str(out), "--out") from error
     results = Results(read_study(study / "study.toml"), study)
     beside_paper = BesidePaper(results)
-    energy, energy_pictures = energy_section(results)
+    over_costs, cost_pictures = cost_sections(results)
     blocks = [
         *_head(results, beside_paper.departures()),
         *beside_paper.blocks(),
-        *energy,
+        *over_costs,
         *_missing(results),
         *_runs(results),
         *_made(results, study),
     ]
-    pictures = {**beside_paper.pictures, **energy_pictures}
+    pictures = {**beside_paper.pictures, **cost_pictures}
     html = page(results.study.title, blocks, pictures)
     files = {"index.html": html.encode(), "report.md": markdown(blocks).encode(), **pictures}
     write_together({str(out / name): content for name, content in files.items()}, "--out")

@@ -5,6 +5,7 @@ import pytest
 from edgedst.config import TrainConfig
 from edgedst.density import nnz_per_layer
 from edgedst.errors import ConfigError, StudyError
+from edgedst.launch.settings import NAMED_PRESETS
 from edgedst.study.grid import SHIPPED, Point, find_study, identity, read_study
 
 # Digests of the runs of edgedst 0.1.0: a setting that is added since must not make them other runs.
@@ -185,6 +186,15 @@ def test_a_shipped_study_is_the_paper_s_protocol(path):
     points = [p.config for p in read_study(path).points]
     if path.stem == "smoke":
         assert len({p.env for p in points}) == len({p.method for p in points}) == 2
+        return
+    if path.stem == "sparse-and-often":
+        assert ({p.env for p in points}, len(points)) == (TASKS - {"Humanoid-v4"}, 4 * 7 * 3)
+        assert {(p.steps, p.budget_mb) for p in points} == {(300_000, 50)}
+        board = TrainConfig.from_settings(NAMED_PRESETS["board"]["td3"]).settings()
+        of_the_preset = [
+            p for p in points if all(p.settings()[name] == board[name] for name in NAMED_PRESETS["board"]["td3"])
+        ]
+        assert len(of_the_preset) == 4 * 3
         return
     assert {p.seed for p in points} == set(range(5))
     assert {p.steps for p in points} == {1_000_000}

@@ -81,7 +81,41 @@ def test_the_numbers_are_those_worked_out_by_hand(study):
     dense = tables["Over all tasks"][1]
     assert dense[1] == f"{(7750 / 11153.48 + 1550 / 2184.78) / 2:.3f}"  # two seeds give no interval
     assert dense[2:4] == [f"{(6975 / 11153.48 + 1550 / 2184.78) / 2:.3f}", "1.000"]
+    # At 33,333 steps the last three evaluations are those at 20,000 to 30,000: a quarter of the ramp's end.
+    head, dense, sparse = tables["Beside dense at equal steps"]
+    assert head == ["variant", "at 16,667", "at 33,333", "at 66,667", "at 100,000"]
+    assert dense == ["td3", *["1.000"] * 4]
+    # Scores 9000 / 9000, 12000 / 9000 and, on Hopper, 3000 / 2000 and the like: the middle two of four.
+    scores = sorted(
+        end / {"HalfCheetah-v4": 9000, "Hopper-v4": 2000}[env]
+        for (env, method), two in ends.items()
+        for end in two
+        if method == "ds-td3"
+    )
+    assert sparse == ["ds-td3", *[f"{(scores[1] + scores[2]) / 2:.3f}"] * 4]
     assert "What is missing" not in tables
+
+
+def test_sparsities_that_differ_in_width_too_are_no_sweep_of_the_paper_s(study):
+    wide = '[[grid]]\nlabel = "wide"\nsparsity = 0.95\nhidden = [[512, 512]]\n'
+    out, _ = study("[settings]\nsteps = 100_000\n" + wide + '[[grid]]\nlabel = "half"\n')
+    for point in read_study(out / "study.toml").points:
+        write_run(out, point, ramp(8000))
+    _, tables = written(out)
+    assert "How sparse the networks are" not in tables
+    head = tables["Return over the last 10 evaluations"][0]
+    assert head == ["task", "half, here", "half, paper", "wide, here"]
+
+
+def test_a_task_of_negative_returns_is_left_out_beside_dense(study):
+    out, points = study(
+        '[grid]\nenv = ["HalfCheetah-v4", "Hopper-v4"]\nmethod = ["td3", "ds-td3"]\nsteps = 100_000\nseed = [0, 1, 2]\n'
+    )
+    for (env, _, seed, _), point in points.items():
+        write_run(out, point, ramp(1000 + seed if env == "HalfCheetah-v4" else -500))
+    text, tables = written(out)
+    assert "Over HalfCheetah-v4 (left out: Hopper-v4)." in text
+    assert re.fullmatch(r"1\.000 \[0\.999, 1\.001\]", tables["Beside dense at equal steps"][1][4])
 
 
 def test_an_unfinished_study_reports_what_is_there_and_says_what_is_not(study):

@@ -5,7 +5,7 @@ from study_folder import write_run
 
 from edgedst.study import figures
 from edgedst.study.grid import read_study
-from edgedst.study.over_energy import energy_section
+from edgedst.study.over_costs import cost_sections
 from edgedst.study.report import write_report
 from edgedst.study.results import Results
 
@@ -35,7 +35,7 @@ def study(tmp_path):
 def drawn(out, monkeypatch):
     """Panels by picture, as they are handed to be drawn."""
     monkeypatch.setattr(figures, "draw_curves", lambda panels, across_label: panels)
-    blocks, pictures = energy_section(Results(read_study(out / "study.toml"), out))
+    blocks, pictures = cost_sections(Results(read_study(out / "study.toml"), out))
     assert len(blocks) == (len(pictures) + 1 if pictures else 0)
     return pictures
 
@@ -64,6 +64,35 @@ def test_joules_of_two_sources_or_scopes_never_share_a_picture(study, monkeypatc
     assert all(sum(len(curve.seeds) for _, panel in panels for curve in panel) == 1 for panels in pictures.values())
 
 
+def test_returns_over_flops_and_seconds_where_the_variants_differ_in_cost(study, monkeypatch):
+    out, _ = study
+    sizes = {"actor": [11, 256, 256, 3], "critic_1": [14, 256, 256, 1]}
+    for point in read_study(out / "study.toml").points:
+        run = write_run(out, point, [0, 100, 200], sizes=sizes)
+        slow = 1 if point.config.method == "td3" else 0.5
+        lines = [{"step": 5000 * i, "evaluation_return": 100 * i, "seconds": 10 * i * slow} for i in range(3)]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    pictures = drawn(out, monkeypatch)
+    assert set(pictures) == {"flops.svg", "seconds.svg"}
+    connections = {"td3": 11 * 256 + 256**2 + 256 * 3, "critics": 2 * (14 * 256 + 256**2 + 256)}
+    per_step = 100 * (6 * connections["critics"] + 3 * connections["td3"])
+    ((_, (dense, sparse)),) = pictures["flops.svg"]
+    assert [curve.name for curve in (dense, sparse)] == ["td3", "ds-td3"]
+    assert dense.seeds[0][-1] == pytest.approx((10_000 * per_step / 1e9, 200))
+    assert sparse.seeds[0][-1][0] == pytest.approx(0.5 * dense.seeds[0][-1][0], rel=0.05)
+    ((_, (dense, sparse)),) = pictures["seconds.svg"]
+    assert dense.seeds[0][-1] == (20, 200)
+    assert sparse.seeds[0][-1] == (10, 200)
+
+
+def test_variants_of_one_cost_have_no_curves_over_it(tmp_path, monkeypatch):
+    grid = 'title = "T"\n[grid]\nenv = "Hopper-v4"\nmethod = "td3"\ntau = [0.005, 0.01]\nsteps = 10_000\n'
+    (tmp_path / "study.toml").write_text(grid, encoding="utf-8")
+    for point in read_study(tmp_path / "study.toml").points:
+        write_run(tmp_path, point, [0, 100, 200], sizes={"actor": [11, 256, 256, 3], "critic_1": [14, 256, 256, 1]})
+    assert drawn(tmp_path, monkeypatch) == {}
+
+
 def test_a_run_whose_joules_are_not_known_is_left_out(study, monkeypatch):
     out, metered = study
     metered("td3", 0, [None, None, None])
@@ -73,7 +102,7 @@ def test_a_run_whose_joules_are_not_known_is_left_out(study, monkeypatch):
 def test_a_report_has_the_section_only_where_energy_was_measured(study):
     out, metered = study
     write_report(out, out / "report")
-    assert "over energy" not in (out / "report" / "report.md").read_text(encoding="utf-8")
+    assert "over joules" not in (out / "report" / "report.md").read_text(encoding="utf-8")
     metered("td3", 0, [0, 10, 20])
     assert out / "report" / "energy-rapl-CPU-package.svg" in write_report(out, out / "report")
     assert "measured by rapl (CPU package)" in (out / "report" / "report.md").read_text(encoding="utf-8")
