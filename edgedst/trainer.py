@@ -24,7 +24,7 @@ from time import monotonic
 from edgedst import __version__, core, saving
 from edgedst import summary as words
 from edgedst.agents import agent_class
-from edgedst.budget.guard import Guard
+from edgedst.budget.guard import Guard, compiled_since_start
 from edgedst.budget.plan import budget_bytes_of
 from edgedst.envs import LARGEST_FLOAT32
 from edgedst.errors import BudgetBroken, BudgetExceeded, EdgedstError, EnvironmentFault, TrainingDiverged
@@ -71,6 +71,11 @@ def main(kind: "type[Training] | None" = None) -> int:
     log that was read; see `prefill.fill`).
     """
     job = loads(sys.argv[-1])
+    if job["spec"]["host"] == "mujoco":
+        from edgedst.envs import mujoco  # noqa: F401  # the last module that a lean run needs
+    if compiled_since_start() and "EDGEDST_COMPILED" not in os.environ:
+        os.environ["EDGEDST_COMPILED"] = "1"  # once: a clock may go backwards
+        os.execv(sys.executable, sys.orig_argv)  # counts what every later start will count
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # closed before Python began
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may have any bytes

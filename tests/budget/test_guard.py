@@ -1,10 +1,17 @@
+import json
 import mmap
 import resource
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
+import edgedst
 from edgedst.budget.guard import Guard, memory
+from edgedst.config import TrainConfig
 from edgedst.errors import BudgetBroken
+from edgedst.launch.job import command, job_for
 
 
 def test_memory_reads_what_the_kernel_counts():
@@ -49,3 +56,20 @@ def test_a_peak_above_the_budget_is_told():
     with pytest.raises(BudgetBroken, match=r"took [\d.]+ MB at its peak and the budget is 1.0 MB"):
         Guard(1_000_000).check()
     assert BudgetBroken.exit_code == 3
+
+
+def test_a_start_that_compiles_edgedst_counts_what_every_later_start_counts(tmp_path, monkeypatch):
+    package = tmp_path / "edgedst"
+    shutil.copytree(Path(edgedst.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(edgedst, "__file__", str(package / "__init__.py"))
+    arguments, variables = command(job_for(TrainConfig().resolved(), plan_only=True))
+
+    def resident():
+        """Of interpreter, libraries and environments, in bytes."""
+        out = subprocess.run(arguments, env=variables, capture_output=True, text=True, check=True).stdout
+        lines = {line["name"]: line["bytes"] for line in json.loads(out)["lines"]}
+        return lines["interpreter and libraries"] + lines["environments"]
+
+    first = resident()
+    assert (package / "envs" / "__pycache__").is_dir()
+    assert abs(first - resident()) < 600_000  # a run that goes on has so much to spare; compiling leaves 1.3 MB
