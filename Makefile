@@ -21,6 +21,7 @@ BUILD_REQUIREMENTS := $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 # One build folder and no isolation: a second build compiles what changed. Editable: Python edits need no build.
 INSTALL = $(PIP) --no-build-isolation --editable
+AT_ONCE = (compilers at once, as cores and free memory allow: $$(sh tools/compile_jobs.sh))
 # An editable install leaves this to the first start, where it would take 1.4 MB from the trainer's replay.
 COMPILE = $(VENV)/bin/python -m compileall -q edgedst
 
@@ -55,13 +56,13 @@ $(VENV)/.edgedst-venv:
 	@touch $@
 
 $(VENV)/.edgedst-build: $(VENV)/.edgedst-venv $(SOURCES)
-	@echo "Building edgedst"
+	@echo "Building edgedst $(AT_ONCE)"
 	@$(INSTALL) .
 	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.edgedst-test: $(VENV)/.edgedst-venv $(SOURCES)
-	@echo "Building edgedst with what its tests need"
+	@echo "Building edgedst with what its tests need $(AT_ONCE)"
 	@$(INSTALL) ".[test]"
 	@$(COMPILE)
 	@touch $(VENV)/.edgedst-build $@
