@@ -25,6 +25,7 @@ from edgedst.config import METHODS
 from edgedst.density import family
 from edgedst.errors import CheckpointError, ConfigError, ExportError
 from edgedst.runs import state as states
+from edgedst.runs.find import newest_first
 from edgedst.runs.inputs import Bounds, Units, read_inputs
 from edgedst.runs.reading import environment_id, finite, read_regular, reading, reason, version, whole
 
@@ -211,9 +212,11 @@ def read_state(run: Path) -> dict[str, Any]:
         if not path.is_file():
             what = "The run may have stopped before its first one; name another run, or train this one further."
             if not (run / "config.toml").is_file():
-                what = (
-                    "It is no run folder, which has a config.toml. `edgedst train` makes them, like "
-                    "runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
+                below = newest_first(path.parent for path in run.glob("**/s*-*/config.toml"))
+                what = "It is no run folder, which has a config.toml. " + (
+                    f"It holds some: the newest is `{below[0]}`."
+                    if below
+                    else "`edgedst train` makes them, like runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
                 )
             raise CheckpointError(f"`{run}` has no checkpoint: expected `{path}`. {what}")
     return states.read_state(str(path.parent))

@@ -240,11 +240,30 @@ def host_facts() -> "dict[str, Any]":
         "machine": uname.machine,
         "kernel": f"{uname.sysname} {uname.release}",
         "board": _first_line("/proc/device-tree/model"),
-        "cpu": _first_line("/proc/cpuinfo", "model name"),
+        "cpu": _first_line("/proc/cpuinfo", "model name") or _arm_core("/proc/cpuinfo"),
         "cores": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "page_bytes": os.sysconf("SC_PAGE_SIZE"),
     }
+
+
+# On ARM the kernel tells numbers: implementer (0x41 is ARM, 0x4e NVIDIA) and part. The cores of the boards in devices/.
+_ARM_CORES = {
+    ("0x41", "0xd03"): "Cortex-A53",
+    ("0x41", "0xd07"): "Cortex-A57",
+    ("0x41", "0xd08"): "Cortex-A72",
+    ("0x41", "0xd0b"): "Cortex-A76",
+    ("0x41", "0xd42"): "Cortex-A78AE",
+    ("0x4e", "0x004"): "NVIDIA Carmel",
+}
+
+
+def _arm_core(path: str) -> "str | None":
+    """The first core's name, or its numbers; None where the file has no such."""
+    implementer, part = _first_line(path, "CPU implementer"), _first_line(path, "CPU part")
+    if not (implementer and part):
+        return None
+    return _ARM_CORES.get((implementer, part), f"ARM core of implementer {implementer}, part {part}")
 
 
 def _first_line(path: str, start: str = "") -> "str | None":

@@ -243,6 +243,16 @@ def test_what_is_not_there_or_no_run_is_told_without_options_that_evaluate_has_n
         assert "--run`" not in str(failure.value)
 
 
+def test_a_folder_of_runs_names_the_newest_of_them(tmp_path):
+    for name in ("s0-20260101-000000", "s1-20260301-000000", "s2-20260201-000000"):
+        run = tmp_path / "runs" / "Ant-v4" / "ds-td3" / name
+        run.mkdir(parents=True)
+        (run / "config.toml").touch()
+    for folder in (run.parents[2], run.parents[1], run.parent):
+        with pytest.raises(CheckpointError, match=r"It holds some: the newest is `.*/s1-20260301-000000`\.$"):
+            evaluate(folder)
+
+
 @pytest.fixture
 def open_to_all():
     """A folder that everybody may write in; those that pytest makes are their user's."""

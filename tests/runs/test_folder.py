@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from edgedst import parse
 from edgedst.errors import CheckpointError, RunFolderError
 from edgedst.files import write_whole
-from edgedst.runs.folder import RunFolder, folder_name, host_facts
+from edgedst.runs.folder import _ARM_CORES, RunFolder, _arm_core, folder_name, host_facts
 
 
 @pytest.fixture
@@ -107,3 +108,28 @@ def test_the_host_is_described():
     assert facts["cores"] >= 1
     assert facts["page_bytes"] in (4096, 16384, 65536)
     assert facts["memory_bytes"] > 100_000_000
+
+
+ARM = "processor\t: 0\nFeatures\t: fp asimd\nCPU implementer\t: {}\nCPU part\t: {}\nCPU revision\t: 4\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "core"),
+    [
+        (ARM.format("0x41", "0xd03"), "Cortex-A53"),
+        (ARM.format("0x4e", "0x004"), "NVIDIA Carmel"),
+        (ARM.format("0x41", "0xd4f"), "ARM core of implementer 0x41, part 0xd4f"),
+        ("processor : 0\nuarch : sifive,u74-mc\n", None),
+    ],
+)
+def test_an_arm_core_is_named_by_its_numbers(tmp_path, text, core):
+    (tmp_path / "cpuinfo").write_text(text, encoding="utf-8")
+    assert _arm_core(str(tmp_path / "cpuinfo")) == core
+
+
+def test_the_cores_of_all_boards_have_names():
+    for path in sorted((Path(__file__).parents[2] / "devices").glob("*/board.toml")):
+        facts = parse.toml(path.read_bytes()).get("facts", {})
+        if "cpu_part" in facts:
+            part = facts["cpu_part"]["value"]
+            assert facts["cpu"]["value"] in {name for (_, of), name in _ARM_CORES.items() if of == part}
