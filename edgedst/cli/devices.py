@@ -13,6 +13,7 @@ import typer
 from edgedst import boards
 from edgedst.boards import Board, Fact
 from edgedst.errors import ConfigError
+from edgedst.profile import board_report
 
 HEADINGS = ("name", "RAM", "ISA", "budget", "threads", "power", "run by us")
 
@@ -130,6 +131,9 @@ def board_text(board: Board) -> str:
     lines += ["", "Facts"] if board.facts else ["", "No facts: nothing is claimed about it."]
     for name, fact in board.facts.items():
         lines += entry(f"{name} = {_value(fact)}", fact.source, fact.checked, fact.note)
+    for name, report in board_report.measured(board.name):
+        summary = "; ".join(f"{head}: {text}" for head, text in board_report.summary(report))
+        lines += ["", f"Measured there ({name})", *_wrapped(summary, "  ")]
     if numbers:
         lines += ["", 'Sources ("not checked": where to look; we have it from elsewhere)']
         lines += [f"  [{number}] {source}" for source, number in numbers.items()]

@@ -67,6 +67,14 @@ def profile(
         Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON (docs/formats.md).")
     ] = None,
     html_file: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with charts.")] = None,
+    report_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Write what to send of this board (docs/energy.md): text, nothing personal.",
+        ),
+    ] = None,
     progress: Progress = None,
     debug: Debug = False,
 ) -> None:
@@ -89,10 +97,12 @@ def profile(
     isa = kernels_for(board)
     names = [name.strip() for name in (AGAINST if against is None else against).split(",") if name.strip()]
     chosen, missing = contenders(settings, names, against is not None)
-    if json_file is not None and json_file == html_file:
-        raise ConfigError(f"`--json` and `--html` both name `{json_file}`: name two files.")
-    for option, path in (("--json", json_file), ("--html", html_file)):
+    named: dict[Path, str] = {}
+    for option, path in (("--json", json_file), ("--html", html_file), ("--report", report_file)):
         if path is not None:
+            if path in named:
+                raise ConfigError(f"`{named[path]}` and `{option}` both name `{path}`: name two files.")
+            named[path] = option
             check_writable(path, option)
     if html_file is not None:
         from edgedst.profile.page import write_page  # now: what is wrong with it is not to be found out in the end
@@ -135,13 +145,24 @@ def profile(
     print_profile(told)
     as_json = {}
     if json_file is not None:
-        as_json[str(json_file)] = (json.dumps(told, indent=2, allow_nan=False) + "\n").encode()
+        as_json[str(json_file)] = _json(told)
+    if report_file is not None:
+        from edgedst.cli.devices import this_machine
+        from edgedst.profile.board_report import board_report
+
+        as_json[str(report_file)] = _json(board_report(told, this_machine()))
     if html_file is not None:
         write_page(told, html_file, as_json)
     else:
-        write_together(as_json, "--json")
+        write_together(as_json, " and ".join(named[path] for path in named if path != html_file))
+    if report_file is not None:
+        print(f"{report_file}: read it, and send it as docs/energy.md says.")
     if measured.interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
 
 
 def _check_numbers(seconds: float, repeats: int) -> None:

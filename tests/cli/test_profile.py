@@ -47,9 +47,15 @@ def test_a_real_profile_of_a_run_from_end_to_end(tmp_path, run_folder):
     file = tmp_path / "profile.json"
     folder = run_folder(steps=30_000, start_steps=1_000)
     arguments = [folder, "--seconds", "0.2", "--energy", "none", "--repeats", "2", "--against", "dense"]
-    done = runner.invoke(verbs.app, ["profile", *arguments, "--json", str(file)])
+    report = tmp_path / "report.json"
+    done = runner.invoke(verbs.app, ["profile", *arguments, "--json", str(file), "--report", str(report)])
     assert done.exit_code == 0, done.output
     told = json.loads(file.read_text(encoding="utf-8"))
+    sent = json.loads(report.read_text(encoding="utf-8"))
+    assert sent["profile"]["contenders"] == told["contenders"]
+    assert sent["here"]["kernel"].startswith("Linux ")
+    assert str(tmp_path) not in report.read_text(encoding="utf-8")
+    assert "report.json: read it, and send it" in done.output
     assert not faults(told, "A profile's JSON")[0]
     assert told["task"]["hidden"] == [16, 16]
     assert [each["name"] for each in told["contenders"]] == ["sparse", "dense"]
