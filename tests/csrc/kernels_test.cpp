@@ -70,17 +70,36 @@ void check_shape(int in, int out, int batch) {
   }
 }
 
-// A NaN becomes 0 at ReLU, in one sample's action as in a batch, and stays a NaN without it.
-void check_nan(Form form) {
+// Every pattern's bucket, of 0 to 9 columns, before one of the group's other rows. One row more
+// begins a group whose weights follow.
+void check_buckets() {
+  constexpr int in = 12, out = kGroupRows + 1;
+  Random random(5);
+  for (int pattern = 1; pattern < kPatterns; ++pattern) {
+    for (int columns = 0; columns <= 9; ++columns) {
+      const auto connected = [&](int row, int column) {
+        return row == kGroupRows || (((column < columns) == (pattern >> row & 1)) && column < 11);
+      };
+      const LayerCase c(in, out, 1, positions(in, out, connected), Form::kGroups, false, random);
+      for (const Kernels* table : all_tables()) check_layer(*table, c);
+    }
+  }
+}
+
+// A NaN becomes 0 at ReLU, in one sample's action as in a batch, and stays a NaN without it; what
+// is not connected to it knows nothing of it.
+template <class Connected>
+void check_nan(Form form, Connected connected) {
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
   constexpr int in = 11, out = 9, batch = 17;
   Random random(7);
-  LayerCase c(in, out, batch, positions(in, out, [](int, int) { return true; }), form, false,
-              random);
+  LayerCase c(in, out, batch, positions(in, out, connected), form, false, random);
   for (int b = 0; b < batch; b += 4) {
     c.x.at(5, b) = c.dy.at(3, b) = kNan;
-    for (int row = 0; row < out; ++row) c.y_sum[static_cast<size_t>(row) * batch + b] = kNan;
-    for (int row = 0; row < in; ++row) c.dx_sum[static_cast<size_t>(row) * batch + b] = kNan;
+    for (int row = 0; row < out; ++row)
+      if (connected(row, 5)) c.y_sum[static_cast<size_t>(row) * batch + b] = kNan;
+    for (int row = 0; row < in; ++row)
+      if (connected(3, row)) c.dx_sum[static_cast<size_t>(row) * batch + b] = kNan;
   }
   for (const Kernels* table : all_tables()) {
     for (Epilogue epilogue : {Epilogue::kLinear, Epilogue::kRelu}) {
@@ -106,6 +125,11 @@ int main() {
   for (int batch = 18; batch <= 66; ++batch) check_shape(10, 6, batch);
   for (int batch : {100, 112, 113, 224, 225, 256}) check_shape(17, 6, batch);
   check_shape(64, 66, 100);
-  for (Form form : {Form::kPlain, Form::kGroups}) check_nan(form);
+  check_buckets();
+  for (Form form : {Form::kPlain, Form::kGroups}) {
+    check_nan(form, [](int, int) { return true; });
+    check_nan(form, [](int row, int column) { return (row + column) % 2 == 0; });
+    check_nan(form, [](int row, int column) { return row % kGroupRows == 3 || column % 3 > 0; });
+  }
   return report();
 }
