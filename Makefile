@@ -1,9 +1,11 @@
 # make train   set up everything, then train DS-TD3 on HalfCheetah-v4 inside 50 MB; typed again it resumes
 # make test    set up everything, then run the whole test suite
 # make build   only set up        make lint   what .ci/run checks before the tests
+# make wheels  build a release into dist/: wheels for x86-64 and AArch64, the sdist, SHA256SUMS
 # make extras  add what export, profile and study need; training does without
 #
-# Variables: STEPS=30000, ENV=Hopper-v4, BUDGET=30, ARGS="more options"; VENV=folder, PYTHON=python3.12.
+# Variables: STEPS=30000, ENV=Hopper-v4, BUDGET=30, ARGS="more options"; VENV=folder, PYTHON=python3.12;
+#            for wheels PYTHONS="python3.10 python3.11 python3.12".
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -25,7 +27,7 @@ AT_ONCE = (compilers at once, as cores and free memory allow: $$(sh tools/compil
 # An editable install leaves this to the first start, where it would take 1.4 MB from the trainer's replay.
 COMPILE = $(VENV)/bin/python -m compileall -q edgedst
 
-.PHONY: train test build extras lint clean
+.PHONY: train test build extras wheels lint clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/.edgedst-build
@@ -38,6 +40,9 @@ build: $(VENV)/.edgedst-build
 
 extras: $(VENV)/.edgedst-build
 	@$(INSTALL) ".[export,profile,study]"
+
+wheels:
+	@"$(PYTHON)" tools/build_wheels.py $(ARGS)
 
 lint: $(VENV)/.edgedst-test
 	$(VENV)/bin/ruff check .

@@ -35,6 +35,13 @@ struct Format<uint8_t> {
   static constexpr const char* kName = "bytes";
 };
 
+// "list", "numpy.ndarray". The stable ABI has no tp_name.
+inline std::string type_of(nanobind::handle object) {
+  const std::string module = nanobind::str(object.type().attr("__module__")).c_str();
+  const std::string name = nanobind::str(object.type().attr("__qualname__")).c_str();
+  return module == "builtins" ? name : module + "." + name;
+}
+
 // Holds a one-dimensional contiguous buffer of T while a call runs; T is const where the call only
 // reads. What does not fit is a std::invalid_argument that says what came. Bytes are taken from a
 // buffer of any format.
@@ -50,7 +57,7 @@ class BufferView {
     if (PyObject_GetBuffer(object.ptr(), &buffer_, flags) != 0) {
       PyErr_Clear();
       fail(where, name, expected,
-           std::string("is ") + Py_TYPE(object.ptr())->tp_name +
+           "is " + type_of(object) +
                (PyObject_CheckBuffer(object.ptr()) ? ", not contiguous or not writable"
                                                    : ", not a buffer"));
     }

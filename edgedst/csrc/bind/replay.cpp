@@ -94,7 +94,7 @@ void bind_replay(nb::module_& m) {
              const nb::object record = nb::steal(
                  PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(self.row_bytes())));
              if (!record.is_valid()) throw nb::python_error();
-             self.open_row(reinterpret_cast<uint8_t*>(PyBytes_AS_STRING(record.ptr())));
+             self.open_row(reinterpret_cast<uint8_t*>(PyBytes_AsString(record.ptr())));
              return record;
            })
       .def(

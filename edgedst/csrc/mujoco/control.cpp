@@ -83,12 +83,16 @@ double reacher_v5_reward(const MujocoTask& task, const MujocoStep& step) {
   return -step.after - static_cast<double>(action_squares(task, step.action));
 }
 
+// As numpy.linalg.norm. std::hypot guards against numbers that no task has, and its newest version
+// needs glibc 2.35.
+double distance_from_origin(double x, double y) { return std::sqrt(x * x + y * y); }
+
 // A target in the disc of radius 0.2, at rest.
 void place_target(const MujocoTask&, Random& random, double* qpos, double* qvel) {
   do {
     qpos[2] = 0.2 * (2.0 * random.uniform() - 1);
     qpos[3] = 0.2 * (2.0 * random.uniform() - 1);
-  } while (!(std::hypot(qpos[2], qpos[3]) < 0.2));
+  } while (!(distance_from_origin(qpos[2], qpos[3]) < 0.2));
   qvel[2] = qvel[3] = 0;
 }
 
@@ -113,7 +117,7 @@ void place_object(const MujocoTask&, Random& random, double* qpos, double* qvel)
   do {
     qpos[7] = -0.3 * random.uniform();
     qpos[8] = 0.2 * (2.0 * random.uniform() - 1);
-  } while (!(std::hypot(qpos[7], qpos[8]) > 0.17));
+  } while (!(distance_from_origin(qpos[7], qpos[8]) > 0.17));
   qpos[9] = qpos[10] = 0;
   std::fill(qvel + 7, qvel + 11, 0.0);
 }
