@@ -10,6 +10,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv /opt/edgedst
 COPY CMakeLists.txt LICENSE README.md pyproject.toml /source/
+COPY tools/compile_jobs.sh /source/tools/
 COPY devices /source/devices
 COPY export /source/export
 COPY edgedst /source/edgedst
