@@ -78,7 +78,7 @@ class UnknownDevice(EdgedstError, LookupError):
 
 
 class BoardFileError(EdgedstError, ValueError):
-    """A board.toml in devices/ is not as devices/README.md says."""
+    """A board.toml or what was measured, in devices/, is not as devices/README.md says."""
 
 
 class EnergyUnavailable(EdgedstError, LookupError):

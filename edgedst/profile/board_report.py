@@ -1,12 +1,13 @@
 """One file that whoever has a board can send: what the board is, what meters it has, a profile, and what held it back.
 
-It is text, to be read before it is sent. Nothing in it names a person, a host or a network: the command and paths that
-were typed are left out, and the kernel's log is cut down to the lines about heat and power.
+It is text, to be read before it is sent. Nothing in it names a person, a host or a network: the command that was
+typed is left out, home folders are written as `~`, and the kernel's log is cut down to the lines about heat and power.
 """
 
 from __future__ import annotations
 
 import os
+import pwd
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from edgedst import parse
 from edgedst.boards import devices_folder
+from edgedst.errors import BoardFileError
 from edgedst.profile.contenders import DENSE, SPARSE
 from edgedst.report.numbers import JOULES, MILLISECONDS_EACH, RATIO, SIZE
 
@@ -43,18 +45,29 @@ def board_report(profile: Mapping[str, Any], here: Mapping[str, Any], log: Path 
         "kernel_log_unread": unread,
         "profile": {name: value for name, value in profile.items() if name != "command"} | {"run": run},
     }
-    home = str(Path.home())
-    hidden: dict[str, Any] = _without(report, home) if len(home) > 1 else report
+    hidden: dict[str, Any] = _without(report, _homes())
     return hidden
 
 
-def _without(value: Any, home: str) -> Any:
-    """The same with `~` for the home folder, whose name may be a person's."""
+def _homes() -> re.Pattern[str]:
+    """Home folders, whose names may be a person's: this user's, and that of whoever became root with sudo."""
+    told = {os.environ.get("HOME", "")}
+    for number in (os.getuid(), os.environ.get("SUDO_UID", "")):
+        try:
+            told.add(pwd.getpwuid(int(number)).pw_dir)
+        except (KeyError, ValueError, OverflowError):  # a container's user may be in no list
+            pass
+    ours = sorted((home.rstrip("/") for home in told if re.match("/+[^/]", home)), key=len, reverse=True)
+    return re.compile("|".join([*(rf"{re.escape(home)}(?![\w.-])" for home in ours), r"/home/[^/\s:;,'\"`()]+"]))
+
+
+def _without(value: Any, homes: re.Pattern[str]) -> Any:
+    """The same with `~` for home folders."""
     if isinstance(value, str):
-        return value.replace(home, "~")
+        return homes.sub("~", value)
     if isinstance(value, dict):
-        return {name: _without(each, home) for name, each in value.items()}
-    return [_without(each, home) for each in value] if isinstance(value, list) else value
+        return {name: _without(each, homes) for name, each in value.items()}
+    return [_without(each, homes) for each in value] if isinstance(value, list) else value
 
 
 def kernel_log(path: Path = Path("/dev/kmsg")) -> tuple[list[str] | None, str]:
@@ -62,12 +75,19 @@ def kernel_log(path: Path = Path("/dev/kmsg")) -> tuple[list[str] | None, str]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        return None, f"{path}: {error.strerror}. As root it can be read."
+        return None, _unread(path, error)
     try:
         lines = [line for record in _records(descriptor) if (line := _line(record))]
+    except OSError as error:
+        return None, _unread(path, error)
     finally:
         os.close(descriptor)
     return lines[-MOST_LINES:], ""
+
+
+def _unread(path: Path, error: OSError) -> str:
+    helps = " As root it can be read." if isinstance(error, PermissionError) and os.geteuid() != 0 else ""
+    return f"{path}: {error.strerror}.{helps}"
 
 
 def _records(descriptor: int) -> Iterator[str]:
@@ -76,7 +96,7 @@ def _records(descriptor: int) -> Iterator[str]:
             record = os.read(descriptor, _RECORD)
         except BlockingIOError:  # all of it was read
             return
-        except OSError:  # the oldest was overwritten meanwhile: the next one is there
+        except BrokenPipeError:  # the oldest was overwritten meanwhile: the next one is there
             continue
         if not record:  # a file that stands in
             return
@@ -96,13 +116,20 @@ def measured(board: str) -> list[tuple[str, dict[str, Any]]]:
     """The files that were sent of a board, devices/BOARD/measured/*.json: (name, content), by name.
 
     Raises:
-        ValueError: one of them is no such file.
+        BoardFileError: one of them is no such file.
     """
     found = []
     for path in sorted((devices_folder() / board / "measured").glob("*.json")):
         content = parse.json_object(parse.read(path))
-        if content.get("format") != FORMAT or not isinstance(content.get("profile"), dict):
-            raise ValueError(f"`{path}` is no file of `edgedst profile --report`, format {FORMAT}.")
+        try:
+            whole = content.get("format") == FORMAT and bool(summary(content))
+        except (AttributeError, LookupError, StopIteration, TypeError, ValueError):
+            whole = False
+        if not whole:
+            raise BoardFileError(
+                f"`{path}` is no file of `edgedst profile --report`, format {FORMAT}, or was cut. Copy it again, or "
+                "take it away."
+            )
         found.append((path.name, content))
     return found
 

@@ -1,6 +1,8 @@
 """What whoever has a board sends: complete, readable, and without a trace of who they are."""
 
 import json
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from profile_documents import measured, modelled, without_energy
 
 from edgedst import boards
 from edgedst.cli.devices import board_text
+from edgedst.errors import BoardFileError
 from edgedst.profile import board_report
 from edgedst.profile.board_report import kernel_log, summary
 
@@ -44,17 +47,71 @@ def test_the_newest_lines_are_kept(tmp_path):
 def test_a_log_that_may_not_be_read_is_told(tmp_path):
     lines, unread = kernel_log(tmp_path / "none")
     assert lines is None
-    assert unread == f"{tmp_path}/none: No such file or directory. As root it can be read."
+    assert unread == f"{tmp_path}/none: No such file or directory."
 
 
-def test_nobody_s_command_path_or_home_is_in_it(log):
-    home = str(Path.home())
+@pytest.mark.parametrize(("user", "advice"), [(1000, " As root it can be read."), (0, "")])
+def test_root_is_advised_only_where_it_would_help(tmp_path, monkeypatch, user, advice):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    assert kernel_log(tmp_path / "kmsg") == (None, f"{tmp_path}/kmsg: Operation not permitted.{advice}")
+
+
+def test_a_log_that_opens_and_cannot_be_read_is_told(tmp_path):
+    assert kernel_log(tmp_path) == (None, f"{tmp_path}: Is a directory.")
+
+
+def test_what_the_kernel_overwrote_meanwhile_is_passed_over(tmp_path, log, monkeypatch):
+    answers = iter([BrokenPipeError(), b"4,1,5000000,-;throttled\n", BlockingIOError()])
+
+    def read(*_):
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(os, "read", read)
+    assert kernel_log(log) == (["5 s: throttled"], "")
+
+
+def test_nobody_s_command_path_or_home_is_in_it(log, monkeypatch):
+    home = "/srv/people/ada"
+    monkeypatch.setenv("HOME", home)
     told = {**measured(), "command": f"edgedst profile --config {home}/secret.toml", "energy_note": f"csv:{home}/m.csv"}
     told["run"] = {**(told["run"] or {"curve": []}), "path": "runs/of/ada"}
     text = json.dumps(board_report.board_report(told, {"board": "generic-x86-64"}, log), indent=2)
     for word in ("secret.toml", home, "of/ada", "Ada's"):
         assert word not in text
     assert "~/m.csv" in text
+
+
+def note(path):
+    """As the report has it."""
+    return board_report.board_report({**measured(), "energy_note": path}, {}, Path("none"))["profile"]["energy_note"]
+
+
+def test_the_home_of_whoever_became_root_is_not_in_it(monkeypatch):
+    entry = pwd.getpwuid(0)
+    by_number = {0: entry, 4321: pwd.struct_passwd((*entry[:5], "/data/ada", entry[6]))}
+    monkeypatch.setattr(pwd, "getpwuid", by_number.__getitem__)
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    monkeypatch.setenv("HOME", "/root")
+    monkeypatch.setenv("SUDO_UID", "4321")
+    assert note("csv:/data/ada/m.csv, /root/m.csv, /home/grace/m.csv") == "csv:~/m.csv, ~/m.csv, ~/m.csv"
+    assert note("/data/adam/m.csv and /roots") == "/data/adam/m.csv and /roots"
+
+
+def test_a_user_without_a_home_changes_no_path(monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 9)  # of a container: in no list
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    for home in ("/", "", "m"):
+        monkeypatch.setenv("HOME", home)
+        assert note("csv:/mnt/m.csv") == "csv:/mnt/m.csv"
+    monkeypatch.delenv("HOME")
+    assert note("csv:/mnt/m.csv") == "csv:/mnt/m.csv"
 
 
 @pytest.mark.parametrize("profile", [measured(), modelled(), without_energy()])
@@ -78,9 +135,11 @@ def test_what_was_sent_of_a_board_is_shown_with_it(tmp_path, monkeypatch, log):
     board = boards.load("generic-x86-64")
     monkeypatch.setattr(board_report, "devices_folder", lambda: tmp_path)
     assert "Measured there (ada.json)" in board_text(board)
-    (folder / "measured" / "other.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"other\.json` is no file of `edgedst profile --report`, format 1"):
-        board_report.measured("generic-x86-64")
+    cut = {**report, "profile": {**report["profile"], "contenders": []}}
+    for content in ({}, cut, {**report, "format": 2}, {**report, "profile": None}):
+        (folder / "measured" / "other.json").write_text(json.dumps(content), encoding="utf-8")
+        with pytest.raises(BoardFileError, match=r"other\.json` is no file of `edgedst profile --report`, format 1"):
+            board_report.measured("generic-x86-64")
 
 
 def test_every_file_that_was_sent_stands_in_the_table_of_the_docs():
