@@ -25,7 +25,7 @@ from edgedst.config import METHODS
 from edgedst.density import family
 from edgedst.errors import CheckpointError, ConfigError, ExportError
 from edgedst.runs import state as states
-from edgedst.runs.find import newest_first
+from edgedst.runs.find import runs_within
 from edgedst.runs.inputs import Bounds, Units, read_inputs
 from edgedst.runs.reading import environment_id, finite, read_regular, reading, reason, version, whole
 
@@ -212,7 +212,7 @@ def read_state(run: Path) -> dict[str, Any]:
         if not path.is_file():
             what = "The run may have stopped before its first one; name another run, or train this one further."
             if not (run / "config.toml").is_file():
-                below = newest_first(path.parent for path in run.glob("**/s*-*/config.toml"))
+                below = runs_within(run)
                 what = "It is no run folder, which has a config.toml. " + (
                     f"It holds some: the newest is `{below[0]}`."
                     if below

@@ -166,6 +166,13 @@ def newest_run(run_dir: Path) -> Path:
     )
 
 
+def runs_within(folder: Path) -> list[Path]:
+    """The runs in a folder of runs, of a task, or of a method, the newest one first; those with a checkpoint only."""
+    # No deeper: it may be the user's whole home.
+    found = (path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}s*-*/checkpoint/state.json"))
+    return newest_first(run for path in found if _RUN_NAME.fullmatch((run := path.parent.parent).name))
+
+
 def newest_first(folders: Iterable[Path]) -> list[Path]:
     """Run folders by the order in which they began (RUN_DIR/order), which no clock can turn.
 

@@ -246,8 +246,12 @@ def test_what_is_not_there_or_no_run_is_told_without_options_that_evaluate_has_n
 def test_a_folder_of_runs_names_the_newest_of_them(tmp_path):
     for name in ("s0-20260101-000000", "s1-20260301-000000", "s2-20260201-000000"):
         run = tmp_path / "runs" / "Ant-v4" / "ds-td3" / name
-        run.mkdir(parents=True)
-        (run / "config.toml").touch()
+        (run / "checkpoint").mkdir(parents=True)
+        (run / "checkpoint" / "state.json").touch()
+    (run.parent / "s9-20260401-000000" / "checkpoint").mkdir(parents=True)  # stopped before its first checkpoint
+    foreign = tmp_path / "runs" / "src-main" / "checkpoint"
+    foreign.mkdir(parents=True)
+    (foreign / "state.json").touch()
     for folder in (run.parents[2], run.parents[1], run.parent):
         with pytest.raises(CheckpointError, match=r"It holds some: the newest is `.*/s1-20260301-000000`\.$"):
             evaluate(folder)
