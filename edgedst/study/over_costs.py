@@ -58,8 +58,10 @@ def cost_sections(results: Results) -> tuple[list[Block], dict[str, bytes]]:
                 pictures[f"{name}.svg"] = figures.draw_curves(panels, across_label=label)
                 blocks.append(Picture(f"{name}.svg", f"Learning curves over {label}", caption))
     for (source, scope), curves in _metered(results).items():
+        if not (panels := _panels(results, curves)):
+            continue
         name = f"energy-{folder_name(source)[:60]}-{folder_name(scope)[:60]}.svg"
-        pictures[name] = figures.draw_curves(_panels(results, curves), across_label="joules")
+        pictures[name] = figures.draw_curves(panels, across_label="joules")
         meter = literal(f"{source} ({scope})")
         caption = (
             f"Evaluation returns over the energy since a run's first step, measured by {meter}: all that this meter "
@@ -106,20 +108,22 @@ def _panels(results: Results, curves: Mapping[Point, Curve]) -> list[tuple[str, 
     panels = []
     for task in results.tasks:
         own = {point: curve for point, curve in curves.items() if point.config.env == task and curve}
-        if not own:
-            continue
         drawn = []
         for number, variant in enumerate(results.variants):
             seeds = [own[result.point] for result in results.of(task, variant) if result.point in own]
-            if seeds:
-                drawn.append(figures.Curve(variant.name, number, _at_equal_cost(seeds), len(seeds)))
-        panels.append((task, drawn))
+            if seeds and (together := _at_equal_cost(seeds)):
+                drawn.append(figures.Curve(variant.name, number, together, len(seeds)))
+        if drawn:
+            panels.append((task, drawn))
     return panels
 
 
 def _at_equal_cost(seeds: list[Curve]) -> list[Curve]:
-    """The curves at costs that all of them have come to."""
+    """The curves at costs that all of them have come to; none where one seed began beyond the end of another."""
     columns = [tuple(zip(*seed, strict=True)) for seed in seeds]
-    places = np.linspace(max(costs[0] for costs, _ in columns), min(costs[-1] for costs, _ in columns), PLACES)
+    first, last = max(costs[0] for costs, _ in columns), min(costs[-1] for costs, _ in columns)
+    if first >= last:
+        return []
+    places = np.linspace(first, last, PLACES)
     at_places = [np.interp(places, costs, returns) for costs, returns in columns]
     return [list(zip(places.tolist(), values.tolist(), strict=True)) for values in at_places]

@@ -52,6 +52,16 @@ def test_returns_are_averaged_over_seeds_at_equal_joules(study, monkeypatch):
     assert max(slow) == max(fast) == 100  # no mean goes further than one of its seeds
 
 
+def test_seeds_without_a_cost_in_common_have_no_mean(study, monkeypatch):
+    out, metered = study
+    metered("td3", 0, [0, 10, 20])
+    metered("td3", 1, [30, 40, 50])
+    assert drawn(out, monkeypatch) == {}
+    metered("ds-td3", 0, [0, 10, 20])
+    ((_, (curve,)),) = drawn(out, monkeypatch)["energy-rapl-CPU-package.svg"]
+    assert curve.name == "ds-td3"
+
+
 def test_joules_of_two_sources_or_scopes_never_share_a_picture(study, monkeypatch):
     out, metered = study
     metered("td3", 0, [0, 10, 20])
