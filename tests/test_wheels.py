@@ -172,6 +172,15 @@ def test_the_bill_of_materials_names_what_is_compiled_in_and_what_pip_adds(built
     ]
 
 
+def test_what_else_is_in_the_folder_is_no_part_of_a_release(built, tmp_path):
+    (tmp_path / "edgedst-0.1.0.tar.gz").write_bytes(b"sdist")
+    (tmp_path / "edgedst-notes").mkdir()
+    build_wheels.write_checksums(tmp_path)
+    lines = (tmp_path / "SHA256SUMS").read_text().splitlines()
+    assert [line.split("  ")[1] for line in lines] == [built.name, "edgedst-0.1.0.tar.gz"]
+    assert lines[1].startswith(hashlib.sha256(b"sdist").hexdigest())
+
+
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="on AArch64 the label is right")
 def test_a_toolchain_file_alone_is_refused_since_the_wheel_s_label_would_be_wrong(tmp_path):
     cmake, compiler = require_tool("cmake"), require_tool("aarch64-linux-gnu-g++")

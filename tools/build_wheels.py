@@ -45,7 +45,7 @@ def main() -> None:
     os.environ |= {"SOURCE_DATE_EPOCH": seconds, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
     options.output.mkdir(parents=True, exist_ok=True)
-    for old in options.output.glob("edgedst-*"):
+    for old in released(options.output):
         old.unlink()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -308,9 +308,14 @@ def less_than_promised(found: str, machine: str, glibc: str) -> str | None:
     )
 
 
+def released(output: Path) -> list[Path]:
+    """A release's files; whatever else is in the folder is not ours to delete or to sign."""
+    return sorted([*output.glob("edgedst-*.whl"), *output.glob("edgedst-*.tar.gz")])
+
+
 def write_checksums(output: Path) -> None:
     """SHA256SUMS, for `sha256sum --check`; shows each file's size."""
-    files = sorted(output.glob("edgedst-*"))
+    files = released(output)
     sums = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
     (output / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
     for file in files:
