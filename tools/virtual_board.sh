@@ -122,11 +122,12 @@ run() { # JOB
         -drive "file=$BOARD/disk.img,format=raw,if=virtio,cache=writeback" \
         -virtfs "local,path=$host,mount_tag=host,security_model=none" </dev/null &
     emulator=$!
-    trap 'kill -9 $emulator 2>/dev/null || true' INT TERM EXIT
+    # The emulator is a child of `timeout`, which passes no SIGKILL on.
+    trap 'pkill -9 -P $emulator || true; kill -9 $emulator 2>/dev/null || true' INT TERM EXIT
     if [ -n "${PLUG:-}" ]; then
         while kill -0 $emulator 2>/dev/null && [ ! -e "$host/begun" ]; do sleep 0.2; done
         sleep "$PLUG"
-        pkill -9 -P $emulator
+        pkill -9 -P $emulator || true # it may have ended before
     fi
     wait $emulator && code=0 || code=$?
     trap - INT TERM EXIT
