@@ -71,11 +71,7 @@ def main(kind: "type[Training] | None" = None) -> int:
     log that was read; see `prefill.fill`).
     """
     job = loads(sys.argv[-1])
-    if job["spec"]["host"] == "mujoco":
-        from edgedst.envs import mujoco  # noqa: F401  # the last module that a lean run needs
-    if compiled_since_start() and "EDGEDST_COMPILED" not in os.environ:
-        os.environ["EDGEDST_COMPILED"] = "1"  # once: a clock may go backwards
-        os.execv(sys.executable, sys.orig_argv)  # counts what every later start will count
+    start_again_if_compiled(job)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # closed before Python began
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may have any bytes
@@ -115,6 +111,15 @@ def main(kind: "type[Training] | None" = None) -> int:
         flush_output()
         for number in STOPPING:  # another one must not change how this ends
             signal(number, SIG_IGN)
+
+
+def start_again_if_compiled(job: "dict[str, Any]") -> None:
+    """Start this process once more where Python has just compiled modules: it then counts what every later one will."""
+    if job["spec"]["host"] == "mujoco":
+        from edgedst.envs import mujoco  # noqa: F401  # the last module that a lean run needs
+    if compiled_since_start() and "EDGEDST_COMPILED" not in os.environ:
+        os.environ["EDGEDST_COMPILED"] = "1"  # once: a clock may go backwards
+        os.execv(sys.executable, sys.orig_argv)
 
 
 class Terminated(KeyboardInterrupt):
