@@ -4,7 +4,7 @@ set -e
 for options in "" "--preset board"; do
     smallest=$(edgedst plan --env HalfCheetah-v4 $options --json | python3 -c "import json, sys; print(json.load(sys.stdin)['smallest_budget_mb'])")
     group=/sys/fs/cgroup/floor && mkdir -p $group
-    python3 -c "print(round($smallest * 1e6))" >$group/memory.max
+    echo "$(python3 -c "print(round($smallest * 1e6))")" >$group/memory.max # in one write
     echo 0 >$group/memory.swap.max 2>/dev/null || true
     sync && echo 3 >/proc/sys/vm/drop_caches
     echo "HalfCheetah-v4 $options in $smallest MB, in a cgroup of $(cat $group/memory.max) bytes"
