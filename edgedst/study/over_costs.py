@@ -31,8 +31,7 @@ def cost_sections(results: Results) -> tuple[list[Block], dict[str, bytes]]:
     Returns:
         the blocks, and the SVGs by name.
     """
-    blocks: list[Block] = []
-    pictures: dict[str, bytes] = {}
+    drawn: list[tuple[str, str, Mapping[Point, Curve], str]] = []  # name of the picture, label, curves, caption
     a_step = _gflops_a_step(results)
     if any(len({cost for point, cost in a_step.items() if point.config.env == task}) > 1 for task in results.tasks):
         finished = {result.point: result for result in results.all if result.finished}
@@ -50,24 +49,20 @@ def cost_sections(results: Results) -> tuple[list[Block], dict[str, bytes]]:
             "Evaluation returns over the seconds that a run's processes took, evaluations included. They tell of this "
             "machine, and of whatever else it did. " + _MEAN.format("seconds")
         )
-        for name, label, curves, caption in (
-            ("flops", "GFLOPs", computed, counted),
-            ("seconds", "seconds", timed, clocked),
-        ):
-            if panels := _panels(results, curves):
-                pictures[f"{name}.svg"] = figures.draw_curves(panels, across_label=label)
-                blocks.append(Picture(f"{name}.svg", f"Learning curves over {label}", caption))
-    for (source, scope), curves in _metered(results).items():
-        if not (panels := _panels(results, curves)):
-            continue
-        name = f"energy-{folder_name(source)[:60]}-{folder_name(scope)[:60]}.svg"
-        pictures[name] = figures.draw_curves(panels, across_label="joules")
+        drawn += [("flops", "GFLOPs", computed, counted), ("seconds", "seconds", timed, clocked)]
+    for (source, scope), metered in _metered(results).items():
         meter = literal(f"{source} ({scope})")
         caption = (
-            f"Evaluation returns over the energy since a run's first step, measured by {meter}: all that this meter "
-            "counts, idle and evaluations included. " + _MEAN.format("joules")
+            f"Evaluation returns over the energy since a run's first step, measured by {meter}: "
+            "all that this meter counts, idle and evaluations included. " + _MEAN.format("joules")
         )
-        blocks.append(Picture(name, "Learning curves over joules", caption))
+        drawn.append((f"energy-{folder_name(source)[:60]}-{folder_name(scope)[:60]}", "joules", metered, caption))
+    blocks: list[Block] = []
+    pictures: dict[str, bytes] = {}
+    for name, label, curves, caption in drawn:
+        if panels := _panels(results, curves):
+            pictures[f"{name}.svg"] = figures.draw_curves(panels, across_label=label)
+            blocks.append(Picture(f"{name}.svg", f"Learning curves over {label}", caption))
     return ([Heading("Learning curves over what they cost"), *blocks] if blocks else []), pictures
 
 
