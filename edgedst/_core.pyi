@@ -48,7 +48,7 @@ class Arena:
 
     def __init__(self, capacity_bytes: int | None = None, file: int = -1) -> None: ...
     def regions(self) -> list[tuple[str, int]]:
-        """(name, bytes) in order of allocation; bytes include the rounding to 64."""
+        """(name, bytes) in order of allocation: what each added to `used_bytes`, with the rounding to 64."""
     @property
     def used_bytes(self) -> int: ...
     @property
@@ -97,9 +97,16 @@ class Gradients:
         """Format 'f'. Per layer: the weights in packed order (see Network.positions), then the biases."""
 
 class TopologyWorkspace:
-    """Scratch for evolution, packing and checkpoints: big enough for `nnz` weights of a layer of these sizes."""
+    """Scratch for evolution, packing and checkpoints: big enough for `nnz` weights of a layer of these sizes.
 
-    def __init__(self, arena: Arena, name: str, nnz: int, rows: int, columns: int) -> None: ...
+    With `over`, what the arena had used before other regions were taken, all but `values` lies over those: whoever
+    gives it has nothing in them when a network is initialised, packed, copied, evolved, averaged or read out.
+
+    Raises:
+        ValueError: `over` is more than the arena has used.
+    """
+
+    def __init__(self, arena: Arena, name: str, nnz: int, rows: int, columns: int, over: int | None = None) -> None: ...
     @property
     def indices(self) -> memoryview[int]:
         """Format 'I': flat positions row * in_features + column, ascending (row-major)."""

@@ -59,6 +59,28 @@ def test_an_arena_gives_its_last_byte_and_not_one_more():
     assert arena.used_bytes == 192
 
 
+@pytest.mark.parametrize("columns", [16, 640])  # the rows below are more, and fewer, than the scratch over them
+def test_scratch_may_lie_over_what_is_not_needed_meanwhile(columns):
+    taken = []
+    for arena in (core.Arena(), core.Arena(1 << 20)):
+        core.Batch(arena, "kept", 1, 16)
+        over = arena.used_bytes
+        below = core.Batch(arena, "below", 10, columns)
+        scratch = core.TopologyWorkspace(arena, "scratch", 1000, 4, 4, over=over)
+        after = core.Batch(arena, "after", 1, 16)
+        taken.append((arena.used_bytes, arena.regions()))
+    assert taken[0] == taken[1]
+    assert sum(size for _, size in arena.regions()) == arena.used_bytes
+    for over_it in (scratch.indices, scratch.adam_m, scratch.adam_v):
+        over_it.cast("B")[:] = b"\1" * over_it.nbytes
+    assert any(below.memory)  # it is the same memory
+    scratch.values.cast("B")[:] = b"\2" * scratch.values.nbytes
+    assert set(after.memory) == {0.0}  # and no other one is
+    assert set(scratch.adam_v.cast("B")) == {1}
+    with pytest.raises(ValueError, match="no region begins at 1048640; "):
+        core.TopologyWorkspace(arena, "scratch", 1000, 4, 4, over=(1 << 20) + 64)
+
+
 def test_sizes_that_overflow_are_refused():
     with pytest.raises(MemoryError, match="does not give"):
         core.Arena(2**63)

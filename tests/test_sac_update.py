@@ -16,6 +16,7 @@ from updates import (
     check_gradients,
     check_model,
     check_networks,
+    check_scratch_leaves_no_trace,
     fill_batch,
     layers_of,
     masks_of,
@@ -127,6 +128,13 @@ def golden(case):
 @pytest.mark.parametrize("case", CASES)
 def test_updates_equal_pytorchs_golden_ones(isa, case):
     check_updates(case, golden(case), golden(case))
+
+
+@pytest.mark.parametrize("evolve_every", [1, 1000])
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_topology_s_scratch_holds_reaches_no_update(isa, case, evolve_every):
+    arrays = golden(case)
+    check_scratch_leaves_no_trace(lambda: agent_of(case, arrays, evolve_every=evolve_every), arrays, UPDATES)
 
 
 @pytest.mark.parametrize("case", CASES)

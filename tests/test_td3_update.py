@@ -11,7 +11,17 @@ import models
 import numpy as np
 import packed
 import pytest
-from updates import BATCH_ROWS, check_gradients, check_model, check_networks, layers_of, masks_of, run, write_networks
+from updates import (
+    BATCH_ROWS,
+    check_gradients,
+    check_model,
+    check_networks,
+    check_scratch_leaves_no_trace,
+    layers_of,
+    masks_of,
+    run,
+    write_networks,
+)
 
 from edgedst import core
 from edgedst.agents.actor_critic import NETWORKS
@@ -74,6 +84,11 @@ def check_updates(agent, arrays, expected):
 def golden(request):
     with np.load(GOLDEN / f"td3_update_{request.param}.npz") as file:
         return dict(file)
+
+
+@pytest.mark.parametrize("evolve_every", [1, 1000])
+def test_what_a_topology_s_scratch_holds_reaches_no_update(isa, golden, evolve_every):
+    check_scratch_leaves_no_trace(lambda: agent_of(golden, evolve_every=evolve_every), golden, UPDATES)
 
 
 def test_updates_equal_pytorchs_golden_ones(isa, golden):

@@ -4,7 +4,8 @@
 #   tools/virtual_board.sh make WHEEL      make the disk: Debian, Python, and edgedst as `pip install WHEEL` puts it there
 #   tools/virtual_board.sh run JOB.sh      boot it, run JOB.sh as root, print what it prints, end with its exit code
 #
-# JOB.sh finds this checkout's tests/board as /host/jobs; what it leaves in /host/results stands in $BOARD/results then.
+# JOB.sh finds this checkout's README.md, devices/ and tests/board as /host/README.md, /host/devices and /host/jobs, and
+# the kernel's device trees of real boards as /host/device-trees; what it leaves in /host/results stands in $BOARD/results.
 # A run writes to nothing else, unless KEEP=1.
 #
 #   BOARD=DIR      where all of it stands (build/board)
@@ -75,7 +76,9 @@ make_kernel() { # 4k or 16k
     done
     cp tests/board/init "$i/init" && chmod +x "$i/init"
     (cd "$i" && find . | cpio -o -H newc 2>/dev/null | gzip -1) >"$kernel/initrd.new"
-    cp -r "$of" "$BOARD/modules-$version" 2>/dev/null || true # for a job that loads some
+    mkdir "$kernel/device-trees"
+    cp "$kernel/root/usr/lib/linux-image-$version"/broadcom/bcm2[78]*-rpi-*.dtb \
+        "$kernel/root/usr/lib/linux-image-$version"/nvidia/tegra*.dtb "$kernel/device-trees/"
     rm -rf "$kernel/root" "$i" && mv "$kernel/initrd.new" "$kernel/initrd"
 }
 
@@ -110,13 +113,14 @@ run() { # JOB
     [ -s "$BOARD/disk.img" ] || fail "There is no disk in \`$BOARD\` yet: \`tools/virtual_board.sh make WHEEL\`."
     make_kernel "$PAGES"
     host=$BOARD/host
-    rm -rf "$host/jobs" "$host/results" "$host/exit" "$host/begun"
+    rm -rf "$host/jobs" "$host/devices" "$host/device-trees" "$host/results" "$host/exit" "$host/begun"
     mkdir -p "$host/results"
+    cp -r README.md devices tests/board_trees.py "$BOARD/kernel-$PAGES/device-trees" "$host/"
     cp -r tests/board "$host/jobs" && cp "$1" "$host/job.sh"
     printf 'LIMIT=%s\nQUOTA=%s\nINIT=%s\n' "${LIMIT:-}" "${QUOTA:-}" "${INIT:-}" >"$host/settings"
     snapshot=-snapshot && [ -z "${KEEP:-}" ] || snapshot=
     # shellcheck disable=SC2086
-    nice timeout --foreground $((${MINUTES:-30} * 60)) qemu-system-aarch64 -M virt -cpu "$CPU" -smp "${CORES:-4}" \
+    timeout --foreground $((${MINUTES:-30} * 60)) qemu-system-aarch64 -M virt -cpu "$CPU" -smp "${CORES:-4}" \
         -m "${MEMORY:-512}" -nographic -no-reboot -nic none $snapshot -kernel "$BOARD/kernel-$PAGES/vmlinuz" \
         -initrd "$BOARD/kernel-$PAGES/initrd" -append "console=ttyAMA0 quiet loglevel=3 panic=-1" \
         -drive "file=$BOARD/disk.img,format=raw,if=virtio,cache=writeback" \

@@ -125,8 +125,6 @@ class ActorCritic:
         size = config.batch_size
         self.batch = Transitions(arena, features, action_size, size)
         self.demonstrations = round(config.demo_share * size)  # of a mini-batch
-        self.actor_pass = core.Activations(arena, "activations.actor", actor_sizes, size)
-        self.critic_pass = core.Activations(arena, "activations.critic", critic_sizes, size)
         self.random = core.Random(config.seed)
         self.policy = self.POLICY(arena, config, self.actor, action_size, self.random)
         self.normalizer = None
@@ -141,9 +139,15 @@ class ActorCritic:
         self.q_1, self.q_2 = core.Batch(arena, "batch.q_1", 1, size), core.Batch(arena, "batch.q_2", 1, size)
         self.y, self.dq = core.Batch(arena, "batch.y", 1, size), core.Batch(arena, "batch.dq", 1, size)
         self.d_action = core.Batch(arena, "batch.d_action", action_size, size)
+        # A forward and a backward pass write all of what follows before they read it. Topologies change and are saved
+        # between passes, so their scratch lies over it.
+        passes = arena.used_bytes
+        self.actor_pass = core.Activations(arena, "activations.actor", actor_sizes, size)
+        self.critic_pass = core.Activations(arena, "activations.critic", critic_sizes, size)
         parameters = max(self.actor.parameter_count, self.critic_1.parameter_count)
         self.gradients = core.Gradients(arena, "gradients", parameters)
-        self.workspace = workspace_for(arena, [(actor_sizes, actor_nnz), (critic_sizes, critic_nnz)], averaged)
+        shapes = [(actor_sizes, actor_nnz), (critic_sizes, critic_nnz)]
+        self.workspace = workspace_for(arena, shapes, averaged, passes)
 
         self.iteration = 0  # gradient steps taken
         self.actor_iteration = 0  # of the actor: Adam corrects the bias of its moments by their own age

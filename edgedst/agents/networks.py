@@ -13,9 +13,9 @@ def evolves(config: "TrainConfig") -> bool:
 
 
 def workspace_for(
-    arena: core.Arena, networks: list[tuple[list[int], list[int]]], averaged: bool
+    arena: core.Arena, networks: list[tuple[list[int], list[int]]], averaged: bool, over: int
 ) -> core.TopologyWorkspace:
-    """Scratch for the largest layer of any of the (sizes, nnz).
+    """Scratch for the largest layer of any of the (sizes, nnz), over the regions from `over` on.
 
     With `averaged` targets for their unions, too: one may hold twice its network's connections.
     """
@@ -24,4 +24,4 @@ def workspace_for(
         features = max(features, *sizes)
         for n_in, n_out, count in zip(sizes[:-1], sizes[1:], nnz, strict=True):
             weights = max(weights, min(n_in * n_out, 2 * count if averaged else count))
-    return core.TopologyWorkspace(arena, "topology workspace", weights, features, features)
+    return core.TopologyWorkspace(arena, "topology workspace", weights, features, features, over)

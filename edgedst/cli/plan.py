@@ -13,7 +13,7 @@ from edgedst.cli.options import Debug, Device, training_options
 from edgedst.config import ROBOT, TrainConfig
 from edgedst.density import family
 from edgedst.files import is_robot_file
-from edgedst.launch.board import asked_board, planning_note, usual_settings
+from edgedst.launch.board import asked_board, emulator_note, planning_note, usual_settings
 from edgedst.launch.job import make_plan, preset_note
 from edgedst.launch.settings import configured
 from edgedst.progress import duration
@@ -37,8 +37,9 @@ def plan(
     """
     board = asked_board(device).board
     settings = configured(typed, config, usual_settings(board))
-    if device and (note := planning_note(board)):
-        print(note, file=sys.stderr)
+    for note in (device and planning_note(board), emulator_note()):
+        if note:
+            print(note, file=sys.stderr)
     ledger = make_plan(settings, debug)
     if as_json:
         typer.echo(json.dumps(ledger))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from edgedst.boards import Board, Recognised, detect, load
@@ -57,6 +58,25 @@ def planning_note(board: Board) -> str:
     )
     isa = board.train.isa
     return note + (f" Its `{isa}` kernels cannot run here." if isa and isa not in _available() else "")
+
+
+def emulator_note(proc: Path = Path("/proc")) -> str:
+    """Why what is counted here is no board's, where a user-mode emulator runs this interpreter; "" elsewhere.
+
+    Such an emulator (qemu-user) answers for /proc/self/exe with the program that it emulates; by its other name the
+    kernel answers.
+    """
+    try:
+        told, running = (proc / "self/exe").readlink(), (proc / "thread-self/exe").readlink()
+    except OSError:
+        return ""
+    if told == running:
+        return ""
+    return (
+        f"{running.name} runs this interpreter, and its own memory and translated code count as `interpreter and "
+        "libraries`: some 40 MB that no board takes. `--budget-mb 100` is enough here; what a board needs, a board "
+        "tells, or a whole virtual one (`tools/virtual_board.sh` in edgedst's repository). Times are the emulator's."
+    )
 
 
 def _available() -> tuple[str, ...]:

@@ -182,6 +182,18 @@ def test_plan_for_this_very_board_needs_no_such_words(on_a_board):
     assert board_of.planning_note(on_a_board) == ""
 
 
+@pytest.mark.parametrize(("running", "told"), [("/usr/bin/qemu-aarch64-static", True), ("/usr/bin/python3.13", False)])
+def test_a_plan_under_a_user_mode_emulator_says_why_it_counts_more(tmp_path, running, told):
+    for process, program in (("self", "/usr/bin/python3.13"), ("thread-self", running)):
+        (tmp_path / process).mkdir()
+        (tmp_path / process / "exe").symlink_to(program)
+    note = board_of.emulator_note(tmp_path)
+    assert note.startswith("qemu-aarch64-static runs this interpreter") == told
+    assert (note == "") != told
+    assert board_of.emulator_note() == ""  # this machine's own
+    assert board_of.emulator_note(tmp_path / "none") == ""
+
+
 def test_the_trainer_runs_the_board_s_kernels(tmp_path):
     """The whole way, exec included: the process that trains is pinned, and host.json says so."""
     program = (

@@ -1,5 +1,6 @@
 // Python's view of what a network works in: activations, gradients, the topology workspace.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -38,8 +39,9 @@ void bind_workspace(nb::module_& m) {
         return view(self, gradients.data, gradients.count);
       });
   auto workspace = nb::class_<TopologyWorkspace>(m, "TopologyWorkspace");
-  workspace.def(nb::init<Arena&, const std::string&, uint32_t, int, int>(), "arena"_a, "name"_a,
-                "nnz"_a, "rows"_a, "columns"_a, nb::keep_alive<1, 2>());
+  workspace.def(nb::init<Arena&, const std::string&, uint32_t, int, int, std::optional<size_t>>(),
+                "arena"_a, "name"_a, "nnz"_a, "rows"_a, "columns"_a, "over"_a.none() = nb::none(),
+                nb::keep_alive<1, 2>());
   def_scratch(workspace, "indices", [](TopologyWorkspace& w) { return w.indices; });
   def_scratch(workspace, "values", [](TopologyWorkspace& w) { return w.values; });
   def_scratch(workspace, "adam_m", [](TopologyWorkspace& w) { return w.adam_m; });

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <cstdint>
+#include <stdexcept>
 
 namespace edgedst {
 
@@ -30,19 +31,28 @@ Arena::~Arena() {
   if (base_) munmap(base_, capacity_bytes_);
 }
 
+Arena::Over::Over(Arena& arena, size_t offset) : arena_(arena) {
+  if (offset > arena.used_bytes_ || offset % kAlignment != 0)
+    throw std::invalid_argument("Arena: no region begins at " + std::to_string(offset) + "; " +
+                                std::to_string(arena.used_bytes_) + " bytes are in use");
+  arena_.place_ = offset;
+}
+
 void* Arena::take_bytes(const std::string& name, size_t count, size_t element_bytes) {
-  const size_t most = SIZE_MAX - used_bytes_;
+  const size_t most = SIZE_MAX - place_;
   if (count > (most - (kAlignment - 1)) / element_bytes)
     throw ArenaFull("Arena: `" + name + "` of " + std::to_string(count) + " elements of " +
                     std::to_string(element_bytes) + " bytes is more than can be addressed");
   const size_t bytes = (count * element_bytes + kAlignment - 1) / kAlignment * kAlignment;
-  if (!measuring_ && bytes > capacity_bytes_ - used_bytes_)
+  if (!measuring_ && bytes > capacity_bytes_ - place_)
     throw ArenaFull("Arena: `" + name + "` takes " + std::to_string(bytes) + " bytes and " +
-                    std::to_string(capacity_bytes_ - used_bytes_) + " of " +
+                    std::to_string(capacity_bytes_ - place_) + " of " +
                     std::to_string(capacity_bytes_) + " are left");
-  regions_.emplace_back(name, bytes);
-  char* region = measuring_ ? nullptr : base_ + used_bytes_;
-  used_bytes_ += bytes;
+  char* region = measuring_ ? nullptr : base_ + place_;
+  place_ += bytes;
+  const size_t added = place_ > used_bytes_ ? place_ - used_bytes_ : 0;
+  regions_.emplace_back(name, added);
+  used_bytes_ += added;
   return region;
 }
 

@@ -39,7 +39,21 @@ class Arena {
     return static_cast<T*>(take_bytes(name, count, sizeof(T)));
   }
 
-  // (name, bytes rounded up to 64) in order of allocation.
+  // While it lives, regions begin at `offset`, what was used before others were taken: they lie
+  // over those, for what is never in use at the same time.
+  class Over {
+   public:
+    Over(Arena& arena, size_t offset);
+    ~Over() { arena_.place_ = arena_.used_bytes_; }
+    Over(const Over&) = delete;
+    Over& operator=(const Over&) = delete;
+
+   private:
+    Arena& arena_;
+  };
+
+  // (name, bytes rounded up to 64) in order of allocation: those that a region added to
+  // `used_bytes`, fewer than it has where it lies over others.
   const std::vector<std::pair<std::string, size_t>>& regions() const { return regions_; }
   size_t used_bytes() const { return used_bytes_; }
   size_t capacity_bytes() const { return capacity_bytes_; }
@@ -53,6 +67,7 @@ class Arena {
   char* base_ = nullptr;
   size_t capacity_bytes_;
   size_t used_bytes_ = 0;
+  size_t place_ = 0;  // where the next region begins
   bool measuring_;
   std::vector<std::pair<std::string, size_t>> regions_;
 };

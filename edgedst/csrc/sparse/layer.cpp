@@ -154,10 +154,10 @@ Groups Layer::transposed_view() const {
 }
 
 TopologyWorkspace::TopologyWorkspace(Arena& arena, const std::string& name, uint32_t nnz, int rows,
-                                     int columns)
+                                     int columns, std::optional<size_t> over)
     : capacity(nnz), width(std::max(rows, columns)) {
+  std::optional<Arena::Over> place(std::in_place, arena, over.value_or(arena.used_bytes()));
   indices = arena.take<uint32_t>(name + ".indices", nnz);
-  values = arena.take<float>(name + ".values", nnz);
   adam_m = arena.take<float>(name + ".adam_m", nnz);
   adam_v = arena.take<float>(name + ".adam_v", nnz);
   for (Table* t : {&table, &other_table}) {
@@ -166,6 +166,8 @@ TopologyWorkspace::TopologyWorkspace(Arena& arena, const std::string& name, uint
   }
   unread =
       arena.take<uint32_t>(name + ".unread", static_cast<size_t>(group_count(width)) * kPatterns);
+  place.reset();
+  values = arena.take<float>(name + ".values", nnz);
 }
 
 void read_group(const Layer& layer, int g, TopologyWorkspace& workspace,

@@ -2,6 +2,7 @@
 // view of slots into them.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "kernels/table.h"
@@ -45,10 +46,12 @@ struct Layer {
 };
 
 // Scratch for changes of topology, for checkpoints and for a backward pass. The four arrays hold
-// one layer, row-major.
+// one layer, row-major. With `over`, an offset in the arena, all but `values` lie over the regions
+// from there on, which nobody needs while a topology changes or is saved.
 class TopologyWorkspace {
  public:
-  TopologyWorkspace(Arena& arena, const std::string& name, uint32_t nnz, int rows, int columns);
+  TopologyWorkspace(Arena& arena, const std::string& name, uint32_t nnz, int rows, int columns,
+                    std::optional<size_t> over = {});
 
   // Which of a group's four lanes use an index, and where the weight of (lane, index) lies.
   struct Table {

@@ -1,0 +1,40 @@
+# What a reader of README.md and of every bringup.md types, on the board, from the installed wheel: each line there that
+# begins with `edgedst`. Options that shorten a command are put after what is typed, and every command is shown as it ran.
+# The commands for a robot.py come last: until then the newest run is a simulator's. `make` needs a network: left out.
+set -e
+
+typed() { # FILES: their commands, without comments
+    sed -n 's/^    \(\.venv\/bin\/\)\{0,1\}\(edgedst [^#]*[^# ]\) *\(#.*\)\{0,1\}$/\2/p' "$@"
+}
+
+newest() { sed -n '$p' runs/order | sed 's/^/runs\//'; }
+
+run() { # COMMAND
+    echo "\$ $1"
+    code=0
+    timeout -s INT 600 sh -c "$1" >output 2>&1 </dev/null || code=$?
+    tail -3 output | cut -c1-200 | sed 's/^/    /'
+    [ $code = "${2:-0}" ] || { echo "FAILED with $code"; tail -30 output; failed=$((failed + 1)); }
+}
+
+failed=0
+typed /host/README.md | grep -v robot >commands
+for page in /host/devices/*/bringup.md; do typed "$page"; done | sort -u >>commands
+typed /host/README.md | grep robot >>commands
+while read -r command; do
+    case $command in
+        *robot.py*--init-from\ RUN*) run "edgedst train --env robot.py --init-from $(newest) --steps 200 --no-progress" ;;
+        *"train --env robot.py"*) run "$command --steps 200 --no-progress" ;;
+        *"check robot.py"*) run "$command --yes --seconds 5" ;;
+        *--resume\ RUN*) run "edgedst train --resume $(newest) --steps 1400 --no-progress" ;;
+        edgedst\ train*) run "$command --steps 1300 --start-steps 1100 --eval-every 1300 --eval-episodes 1 --no-progress" ;;
+        *"import model.zip"*) run "edgedst export model.onnx && edgedst import model.onnx --env HalfCheetah-v4 --sparsity 0.9" ;;
+        edgedst\ profile) run "$command --seconds 5 --repeats 1 --start-steps 200" ;;
+        *"study run"*) run "timeout -s INT 60 $command --jobs 1" 130 ;; # ended by Ctrl-C, as a reader may
+        edgedst\ evaluate*.onnx*) run "edgedst evaluate actor.onnx --episodes 2" ;;
+        edgedst\ evaluate*) run "$command --episodes 2" ;;
+        *) run "$command" ;;
+    esac
+done <commands
+echo "$(wc -l <commands) commands, $failed failed"
+[ $failed = 0 ]
