@@ -443,6 +443,9 @@ class MujocoHost:
     def observation(self) -> memoryview[float]:
         """(n,) float64, format 'd': the host's own buffer, overwritten by reset and step."""
     @property
+    def position(self) -> memoryview[float]:
+        """(qpos_size,) float64, format 'd': where the joints are, likewise."""
+    @property
     def constants(self) -> list[tuple[int, float]]:
         """(index, value) of the observations that never move in this task, whatever is done."""
     @property

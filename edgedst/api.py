@@ -116,7 +116,8 @@ def evaluate(target: str | Path, **options: Any) -> Evaluation:
     Args:
         target: a run folder, an .onnx file or a bundle.
         options: episodes, seed, checkpoint, env, max_episode_steps, env_kwargs; action_delay, observation_noise and
-            randomize, in the place of those of a run's settings.
+            randomize, in the place of those of a run's settings; `video="walk.mp4"` or `render=True`, with camera and
+            size, to see the episodes.
     """
     from edgedst.deploy.evaluate import evaluate as play
 

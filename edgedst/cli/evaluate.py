@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -69,6 +69,27 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    render: Annotated[bool, typer.Option("--render", help="Show the episodes in a window, in real time.")] = False,
+    video: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Film the episodes, one after the other; the ending decides: .mp4, .gif or .webp.",
+            show_default=False,
+        ),
+    ] = None,
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of a MuJoCo task: name or number of the camera. [default: the task's own view]",
+            show_default=False,
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", help="Of the pictures, 640x480. [default: the task's own]", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -89,7 +110,8 @@ def evaluate(
     kwargs = None if env_kwargs is None else arguments(env_kwargs, "The command line")
     options = {"action_delay": action_delay, "observation_noise": observation_noise, "randomize": randomize}
     typed = read_typed({name: text for name, text in options.items() if text is not None})
-    result = play(chosen, episodes, seed, checkpoint, env, max_episode_steps, kwargs, **typed)
+    seen: dict[str, Any] = {"render": render, "video": video, "camera": camera, "size": size}
+    result = play(chosen, episodes, seed, checkpoint, env, max_episode_steps, kwargs, **typed, **seen)
     for note in result.notes:
         print(note, file=sys.stderr)
     if as_json:

@@ -14,7 +14,8 @@ from _signal import SIGINT, default_int_handler, getsignal, signal  # type: igno
 EXTRAS = {
     **{"onnx": "export", "onnxruntime": "export", "distributed": "dask"},
     **{"pyarrow": "logs", "minari": "minari", "h5py": "minari"},
-    **{"jinja2": "profile", "psutil": "profile", "rich": "profile", "torch": "torch", "imageio": "torch"},
+    **{"jinja2": "profile", "psutil": "profile", "rich": "profile", "torch": "torch"},
+    **{"imageio": "video", "imageio_ffmpeg": "video", "PIL": "video"},
 }
 INTERRUPTED = 130  # exit code after Ctrl-C, as a shell says it
 

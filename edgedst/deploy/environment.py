@@ -154,16 +154,20 @@ def open_environment(
     max_episode_steps: int | None = None,
     kwargs: dict[str, Any] | None = None,
     disturbances: dict[str, Any] | None = None,
+    render_mode: str | None = None,
 ) -> Iterator[Environment]:
     """An environment that is closed at the end of the block: also after an error, Ctrl-C, SIGTERM or a lost terminal.
 
-    No further signal interrupts the closing of hardware, which brings it to rest.
+    No further signal interrupts the closing of hardware, which brings it to rest. `render_mode` is for an environment
+    that Gymnasium makes; another one cannot draw itself.
 
     Raises:
         What `registry.locate` and `registry.make` raise.
         SystemExit: after SIGTERM or SIGHUP, with the exit code that a shell gives them.
     """
     spec = registry.locate(env_id, max_episode_steps=max_episode_steps, kwargs=kwargs, disturbances=disturbances)
+    if render_mode and spec["host"] == "gymnasium":
+        spec["kwargs"] = {**spec.get("kwargs", {}), "render_mode": render_mode}
     try:
         with _Signals() as signals:
             host = registry.make(spec)

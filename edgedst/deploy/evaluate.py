@@ -19,6 +19,7 @@ from edgedst.deploy.environment import (
     open_environment,
     trained_environment,
 )
+from edgedst.deploy.film import Film, showing, wanted
 from edgedst.envs import EPISODE_STEPS
 from edgedst.errors import CheckpointError, ConfigError
 from edgedst.files import is_robot_file
@@ -59,6 +60,10 @@ def evaluate(
     action_delay: str | int | None = None,
     observation_noise: float | Sequence[float] | None = None,
     randomize: str | None = None,
+    render: bool = False,
+    video: str | Path | None = None,
+    camera: str | int | None = None,
+    size: str | None = None,
 ) -> Evaluation:
     """Play `episodes` episodes with the actor of a run folder, an .onnx file or a bundle.
 
@@ -75,22 +80,33 @@ def evaluate(
         action_delay: as the setting; None: that of a run, and none for a file. So are the next two.
         observation_noise: as the setting; 0 is none.
         randomize: as the setting; "none" is none.
+        render: show the episodes in a window, in real time. The returns are the same.
+        video: a file to film them to; its ending decides: .mp4, .gif or .webp. The returns are the same.
+        camera: of a film or window, where the task is MuJoCo's: one of its model's, by name or number.
+        size: of a film or window, "640x480"; None: the task's own.
 
     Raises:
         ConfigError: when `checkpoint` is neither, or given for a file; or the target names a module or a robot.py, see
-            `chosen_environment`.
+            `chosen_environment`; or a film is not to be had, see `edgedst.deploy.film.wanted` and `showing`.
+        ExportError: when the film cannot be written.
         CheckpointError: when the target is missing, damaged, foreign, or does not fit its environment.
         UnknownEnvironment: when its environment is not installed here.
         EnvironmentFault: when the environment fails.
     """
+    film = wanted(render, video, camera, size)
     actor = Actor.load(target, checkpoint)
     run = target if actor.source == "native" else None
     recorded = trained_environment(run, actor.environment) if run else _of_kit(target, actor.environment)
+    if film and is_robot_file(env or recorded):
+        raise ConfigError(
+            f"`{env or recorded}` is a machine, which nobody can draw: leave `--video` and `--render` out. "
+            "`edgedst log --transitions log.csv` writes down what it did in training."
+        )
     environment = chosen_environment(recorded, env, of_run=run is not None)
     kwargs = chosen_arguments(run, environment, env_kwargs)
     typed = {"action_delay": action_delay, "observation_noise": observation_noise, "randomize": randomize}
     disturbed, notes = chosen_disturbances(run, environment, typed)
-    played = play(f"`{target}`", actor, environment, episodes, seed, max_episode_steps, kwargs, disturbed)
+    played = play(f"`{target}`", actor, environment, episodes, seed, max_episode_steps, kwargs, disturbed, film)
     return replace(played, notes=(*notes, *played.notes))
 
 
@@ -126,6 +142,7 @@ def play(
     max_episode_steps: int | None,
     kwargs: dict[str, Any] | None,
     disturbances: dict[str, Any] | None = None,
+    film: Film | None = None,
 ) -> Evaluation:
     """`evaluate` of any actor; `named` is where it comes from, for sentences.
 
@@ -142,7 +159,11 @@ def play(
         raise ConfigError(f"`--max-episode-steps` is {max_episode_steps}. Expected 1 to {LARGEST_SEED}.")
     sizes = (actor.observation_size, actor.action_size)
     returns, lengths, unfinished = [], [], 0
-    with open_environment(environment, max_episode_steps, kwargs, disturbances) as host:
+    mode = film.render_mode if film else None
+    with (
+        open_environment(environment, max_episode_steps, kwargs, disturbances, mode) as host,
+        showing(film, host, episodes) as show,
+    ):
         if (host.observation_size, host.action_size) != sizes:
             raise CheckpointError(
                 f"The actor in {named} takes {sizes[0]} observations and gives {sizes[1]} actions; `{environment}` has "
@@ -157,6 +178,7 @@ def play(
             host.reset(seed + episode)
             actor.reset()
             episode_return, steps, over = 0.0, 0, False
+            show(episode, 0, 0.0)
             while not over and steps < most_steps:
                 action_values[:] = actor.act(host.observation)
                 reward, terminated, truncated = host.step(action_view)
@@ -164,6 +186,7 @@ def play(
                     actor.applied(host.applied)
                 episode_return += reward
                 steps += 1
+                show(episode, steps, episode_return)
                 over = terminated or truncated
             unfinished += not over
             returns.append(episode_return)

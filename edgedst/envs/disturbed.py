@@ -48,7 +48,7 @@ class DisturbedEnvironment(Environment):
                 f"`observation_noise` has {len(sigmas)} numbers, and {inner.name} has {n} observations: give one "
                 "number for all, or one for each."
             )
-        self._inner = inner
+        self.inner = inner
         for name in (
             *("name", "native", "observation_size", "action_size", "action_low", "action_high", "max_episode_steps"),
             *("step_seconds", "largest_observation", "observation_low", "observation_high", "growth_beside"),
@@ -71,7 +71,7 @@ class DisturbedEnvironment(Environment):
 
     def reset(self, seed: int) -> None:
         """Begin an episode; its delay and its noise come from the same seed."""
-        self._inner.reset(seed)
+        self.inner.reset(seed)
         self._seed, self._step = seed, 0
         self._random = core.Random(seed, STREAM)
         self._delay = self._low + self._random.integer() % (self._high - self._low + 1)
@@ -86,18 +86,18 @@ class DisturbedEnvironment(Environment):
         size = self._delay + 1
         places[self._step % size][:] = action
         self._step += 1
-        result = self._inner.step(places[self._step % size])  # the oldest of them
+        result = self.inner.step(places[self._step % size])  # the oldest of them
         self._observe()
         return result
 
     def _observe(self) -> None:
         if self._noisy:
-            self.observation[:] = self._inner.observation
+            self.observation[:] = self.inner.observation
             self._random.disturb(self.observation, self._sigmas)
 
     def state(self) -> "bytes | None":
         """What was drawn, the actions on their way, the noisy observation, then the inner state."""
-        inner = self._inner.state()
+        inner = self.inner.state()
         if inner is None:
             return None
         drawn = _STATE.pack(_MAGIC, self._step, self._delay, self._seed, self._random.counter)
@@ -118,7 +118,7 @@ class DisturbedEnvironment(Environment):
                 f"The saved simulation state of {self.name} has a delay of {self._delay} steps, and this run's is "
                 f"{self._low} to {self._high}. Take the run's folder from a backup, or train anew."
             )
-        self._inner.set_state(state[behind:])
+        self.inner.set_state(state[behind:])
         self._random = core.Random(self._seed, STREAM)
         self._random.counter = counter
         self._ring.cast("B")[:] = state[_STATE.size : actions]
@@ -126,12 +126,12 @@ class DisturbedEnvironment(Environment):
 
     def take_warnings(self) -> list[str]:
         """The simulator's."""
-        return self._inner.take_warnings()
+        return self.inner.take_warnings()
 
     def memory_beside(self) -> int:
         """The simulator's."""
-        return self._inner.memory_beside()
+        return self.inner.memory_beside()
 
     def close(self) -> None:
         """Close the simulator."""
-        self._inner.close()
+        self.inner.close()

@@ -102,6 +102,25 @@ class GymnasiumEnvironment(Environment):
             finally:
                 GymnasiumEnvironment._drawing = None
 
+    @property
+    def env(self) -> "gymnasium.Env[Any, Any]":
+        """What Gymnasium made, for who draws it; not to be stepped beside this host."""
+        assert self._env is not None, "it is closed"
+        return self._env
+
+    def render(self) -> Any:
+        """What the environment draws, in the `render_mode` that it was made with; an episode goes on as without it.
+
+        Raises:
+            EnvironmentFault: it cannot.
+        """
+        drawn = np.random.get_state(), random.getstate()
+        try:
+            return self._call("render", self.env.render)
+        finally:
+            np.random.set_state(drawn[0])
+            random.setstate(drawn[1])
+
     def _find(self) -> "gymnasium.envs.registration.EnvSpec":
         """What is registered under this id, once its module is imported."""
         module, _, name = self.name.rpartition(":")
@@ -282,6 +301,8 @@ def _told(env_id: str, where: str, error: BaseException) -> EdgedstError:
         advice = (
             " Gymnasium's reset is `def reset(self, *, seed=None, options=None)`; the old package gym's had no seed."
         )
+    elif isinstance(error, TypeError) and where == _CONSTRUCTION and "argument 'render_mode'" in words:
+        advice = " So it cannot be drawn: leave `--video` and `--render` out, or give its class Gymnasium's render()."
     elif isinstance(error, TypeError) and where == _CONSTRUCTION and "required" in words:
         names = re.findall(r"'(\w+)'", words.partition(" was raised from ")[0])
         shown = ", ".join(f'"{name}": ...' for name in names) or "..."

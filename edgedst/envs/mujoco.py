@@ -53,6 +53,7 @@ class MujocoEnvironment(Environment):
         self.max_episode_steps = self._time_limit = max_episode_steps or task.max_episode_steps
         self.step_seconds = self._host.step_seconds
         self.observation = self._host.observation
+        self.position = self._host.position  # of each joint, for who draws it; overwritten as `observation` is
         self.constants = self._host.constants
         self._largest_action = max(task.action_high)
         self._episode_step = 0

@@ -10,6 +10,7 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgedst.report.html import render
 from edgedst.report.text import literal, one_line, paragraph
@@ -77,13 +78,22 @@ class Table:
         return groups
 
 
+# Of a film or still, by its name's ending.
+FILMS = {".webp": "image/webp", ".gif": "image/gif", ".png": "image/png", ".mp4": "video/mp4"}
+
+
 @dataclass(frozen=True)
 class Picture:
-    """An SVG that lies beside the page."""
+    """An SVG that lies beside the page, or one of `FILMS`."""
 
     file: str
     alt: str
     caption: str
+
+    @property
+    def media(self) -> str:
+        """Its media type."""
+        return FILMS.get(Path(self.file).suffix, "image/svg+xml")
 
 
 Block = Heading | Text | Items | Table | Picture
@@ -105,12 +115,13 @@ def markdown(blocks: Sequence[Block]) -> str:
             rows = [map(literal, titles), marks, *(map(literal, row) for row in block.rows)]
             parts += ["\n".join(f"| {' | '.join(row)} |" for row in rows), block.caption]
         else:
-            parts += [f"![{literal(block.alt)}]({block.file})", block.caption]
+            shown = "" if block.media.startswith("video") else "!"
+            parts += [f"{shown}[{literal(block.alt)}]({block.file})", block.caption]
     return "\n\n".join(parts) + "\n"
 
 
 def page(title: str, blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> str:
-    """The page as HTML that needs no other file: styles and pictures, SVGs by their names in blocks, are inside."""
+    """The page as HTML that needs no other file: styles and pictures, by their names in blocks, are inside."""
     return render(
         "blocks.html",
         title=one_line(title),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
 from edgedst.config import TrainConfig
-from edgedst.report.blocks import NOTHING, Block, Column, Heading, Picture, Table, Text
+from edgedst.report.blocks import FILMS, NOTHING, Block, Column, Heading, Picture, Table, Text
 from edgedst.report.numbers import fixed, with_sd
+from edgedst.report.text import code
+from edgedst.runs.folder import folder_name
 from edgedst.spread import mean_and_sd
 from edgedst.study import figures
 from edgedst.study.over_tasks import beside_dense, over_tasks
@@ -34,6 +37,7 @@ class BesidePaper:
         """All sections, in the page's order."""
         return [
             *self._curves(),
+            *self._films(),
             *self._metric("R"),
             *self._metric("LCA"),
             *self._sweep(0, SCHEDULE),
@@ -87,6 +91,18 @@ class BesidePaper:
                 "deviation at 1,000,000 steps.",
             ),
         ]
+
+    def _films(self) -> list[Block]:
+        """What somebody has put into the study's folder `films`, by the task's name."""
+        blocks: list[Block] = []
+        for task in self.results.tasks:
+            for ending in FILMS:
+                path = self.results.folder / "films" / f"{folder_name(task)}{ending}"
+                if os.path.isfile(path):  # noqa: PTH113  # false, too, where it may not be looked for
+                    name = f"film-{path.name}"
+                    self.pictures[name] = path.read_bytes()
+                    blocks.append(Picture(name, f"An episode of {task}", code(f"films/{path.name}")))
+        return blocks
 
     def _metric(self, metric: str) -> list[Block]:
         blocks: list[Block] = [Heading(METRICS[metric])]

@@ -113,7 +113,7 @@ class Results:
     """All results of a study, from its folder."""
 
     def __init__(self, study: Study, out: Path) -> None:
-        self.study = study
+        self.study, self.folder = study, out
         index = RunIndex(out)
         self.all = [_result(point, index.find(point), out) for point in study.points]
         self.strangers = [folder.relative_to(out) for folder in index.strangers(study.points)]

@@ -13,6 +13,7 @@ from edgedst.cli.main import EXTRAS
 PROJECT = parse.toml((Path(__file__).parents[2] / "pyproject.toml").read_bytes())["project"]
 # rich comes with typer, and imageio only to Gymnasium's own MuJoCo tasks.
 HIDDEN = [package for package in EXTRAS if package not in ("rich", "imageio")]
+PACKAGES = {"imageio_ffmpeg": "imageio-ffmpeg", "PIL": "pillow"}  # of modules that are called otherwise
 WITHOUT = "import sys; sys.modules.update(dict.fromkeys({})); from edgedst.cli.main import main; main()"
 
 
@@ -52,6 +53,8 @@ def test_what_a_board_does_needs_no_extra(line, folder):
         ("export a.onnx", "onnx", "export"),
         ("export a.onnx", "onnxruntime", "export"),
         ("evaluate actor.onnx", "onnxruntime", "export"),
+        ("evaluate --video a.onnx.mp4", "imageio_ffmpeg", "video"),
+        ("evaluate --video a.onnx.mp4", "PIL", "video"),
         ("profile --seconds 0.1", "rich", "profile"),
         ("profile --seconds 0.1", "psutil", "profile"),
         ("profile --seconds 0.1 --html page.html", "jinja2", "profile"),
@@ -74,9 +77,10 @@ def test_another_missing_module_is_a_bug_and_keeps_its_traceback(folder):
 def test_every_package_of_an_extra_is_known_by_its_extra():
     extras = PROJECT["optional-dependencies"]
     assert {*EXTRAS.values(), "study"} == set(extras) - {"all", "test"}  # study has nothing of its own
-    for package, extra in EXTRAS.items():
+    for module, extra in EXTRAS.items():
+        package = PACKAGES.get(module, module)
         assert any(line.startswith(package + ">=") for line in extras[extra]), package
         assert not any(line.startswith(package + ">=") for line in PROJECT["dependencies"]), package
     named = {line.partition(">=")[0] for extra in set(EXTRAS.values()) for line in extras[extra]}
-    assert named == set(EXTRAS)
-    assert extras["all"] == ["edgedst[export,study,profile,torch,dask,logs,minari]"]
+    assert named == {PACKAGES.get(module, module) for module in EXTRAS}
+    assert extras["all"] == ["edgedst[export,study,profile,torch,dask,logs,minari,video]"]

@@ -1,5 +1,6 @@
 """Reports of studies whose runs are written by hand, so that every number can be worked out on paper."""
 
+import base64
 import json
 import re
 import subprocess
@@ -8,11 +9,14 @@ import xml.etree.ElementTree as ElementTree
 from html import escape
 
 import pytest
+from chromium import NAMES, Browser
+from PIL import Image
 from study_folder import write_run
 
 from edgedst.errors import RunFolderError, StudyError
 from edgedst.study.grid import read_study
 from edgedst.study.report import write_report
+from tools import require_tool
 
 SIZES = {"actor": [17, 256, 256, 6], "critic_1": [23, 256, 256, 1]}
 HOPPER = {"actor": [11, 256, 256, 3], "critic_1": [14, 256, 256, 1]}
@@ -352,6 +356,35 @@ def test_the_page_needs_no_other_file_and_shows_what_the_markdown_shows(study):
     for number in ("6,200.0", "11,459.88", "1.8947", "106,169"):
         assert number in page
         assert number in markdown
+
+
+def test_films_of_a_study_s_tasks_are_shown_in_the_page_and_named_in_the_markdown(study, tmp_path):
+    out, _ = study('[grid]\nenv = ["Hopper-v4", "my_robot:Arm-v0"]\nseed = 0\n')
+    films = out / "films"
+    films.mkdir()
+    for name in ("Hopper-v4.mp4", "my_robot-Arm-v0.webp", "Hopper-v4.avi", "Other-v0.gif"):
+        (films / name).write_bytes(b"\0" + name.encode())
+    picture = Image.new("RGB", (8, 6), "red")
+    picture.save(films / "my_robot-Arm-v0.webp")
+    picture.save(films / "Hopper-v4.png")
+    paths = write_report(out, out / "report")
+    shown = {path.name: path.read_bytes() for path in paths if path.name.startswith("film-")}
+    assert shown == {
+        f"film-{name}": (films / name).read_bytes()
+        for name in ("Hopper-v4.mp4", "Hopper-v4.png", "my_robot-Arm-v0.webp")
+    }
+    markdown = paths[1].read_text(encoding="utf-8")
+    assert "[An episode of Hopper-v4](film-Hopper-v4.mp4)\n\n`films/Hopper-v4.mp4`" in markdown
+    assert "![An episode of Hopper-v4](film-Hopper-v4.png)" in markdown
+    assert "Other-v0" not in markdown
+    browser = Browser(require_tool(*NAMES), tmp_path)
+    try:
+        assert not [told for told in browser.show(paths[0]) if not told.startswith("fetches data:")]
+        assert browser.run("[...document.images].filter(i => i.naturalWidth == 8 && i.naturalHeight == 6).length") == 2
+        source = browser.run("document.querySelector('video[controls]').src")
+    finally:
+        browser.close()
+    assert base64.b64decode(source.removeprefix("data:video/mp4;base64,")) == shown["film-Hopper-v4.mp4"]
 
 
 def test_text_of_a_study_is_text_in_the_page(study):

@@ -50,6 +50,11 @@ void bind_mujoco(nb::module_& module) {
                      auto& host = nb::cast<MujocoHost&>(self);
                      return view(self, host.observation(), host.task().observation_size);
                    })
+      .def_prop_ro("position",
+                   [](nb::handle_t<MujocoHost> self) {
+                     auto& host = nb::cast<MujocoHost&>(self);
+                     return view(self, host.position(), host.task().qpos_size);
+                   })
       .def_prop_ro("constants", &MujocoHost::constants)
       .def_prop_ro("idle_factors", &MujocoHost::idle_factors)
       .def(

@@ -33,6 +33,7 @@ class MujocoHost {
 
   const MujocoTask& task() const { return task_; }
   double* observation() { return observation_.data(); }
+  double* position() { return qpos_.data(); }  // of each joint, after the last step or reset
   // The task's constant observations, before anything else happens to the host.
   std::vector<std::pair<int, double>> constants() const;
   size_t factor_count() const { return factor_count_; }
