@@ -84,9 +84,23 @@ class Batch:
         """The rows * stride floats themselves (format 'f')."""
 
 class Activations:
-    """Hidden activations of one pass through a network of these sizes; `Network.backward` turns them into gradients."""
+    """Hidden activations of one pass through a network of these sizes; `Network.backward` turns them into gradients.
 
-    def __init__(self, arena: Arena, name: str, sizes: Sequence[int], columns: int) -> None: ...
+    Args:
+        batch_statistics: batch normalisation takes each mini-batch's own statistics; needs twice the memory.
+        over: what the arena had used before other regions were taken, which these may lie over: nothing in those is
+            needed from this pass's forward to its backward.
+    """
+
+    def __init__(
+        self,
+        arena: Arena,
+        name: str,
+        sizes: Sequence[int],
+        columns: int,
+        batch_statistics: bool = False,
+        over: int | None = None,
+    ) -> None: ...
 
 class Gradients:
     """Gradients at the stored positions of one network; shared by networks that are updated in turn."""
@@ -128,6 +142,8 @@ class Network:
         target: True for a target network: no moments, no transposed view.
         averaged: False for a target that is only ever copied to; else it has room for the union of both topologies,
             which `polyak_update` needs.
+        batch_norm: hidden layers are y = relu(normalised(W x) + bias), normalised over a mini-batch (Ioffe & Szegedy
+            2015; there is no scale). Such a network cannot `act`.
     """
 
     def __init__(
@@ -139,12 +155,15 @@ class Network:
         output: str,
         target: bool = False,
         averaged: bool = True,
+        batch_norm: bool = False,
     ) -> None: ...
     name: str
     sizes: tuple[int, ...]
     @property
     def nnz(self) -> tuple[int, ...]:
         """Stored weights per layer now (a target's may exceed its budget: the union holds explicit zeros)."""
+    @property
+    def batch_norm(self) -> bool: ...
     @property
     def parameter_count(self) -> int:
         """Weights and biases: what Gradients has to hold."""
@@ -153,7 +172,11 @@ class Network:
     def copy_from(self, source: Network, workspace: TopologyWorkspace) -> None:
         """Make this target network equal to `source`: topology, weights, biases."""
     def forward(self, x: Batch, activations: Activations, y: Batch) -> None:
-        """Compute y = network(x). `x` (in, B), `y` (out, B)."""
+        """Compute y = network(x). `x` (in, B), `y` (out, B).
+
+        With batch normalisation: activations with `batch_statistics` normalise by the mean and variance of this very
+        mini-batch, and move the running ones by 0.01; others normalise by the running ones.
+        """
     def backward(
         self,
         x: Batch,
@@ -168,7 +191,7 @@ class Network:
         """Gradients at the stored positions, and of the input rows from `dx_first_row` on where `dx` is given.
 
         Consumes `activations` and `dy` (both are overwritten); `workspace` is scratch meanwhile. With `gradients=None`
-        only `dx` is computed.
+        only `dx` is computed, which takes activations without `batch_statistics`.
         """
     def adam_step(
         self,
@@ -196,6 +219,9 @@ class Network:
     def bias(self, layer: int) -> memoryview[float]: ...
     def bias_adam_m(self, layer: int) -> memoryview[float]: ...
     def bias_adam_v(self, layer: int) -> memoryview[float]: ...
+    def running_mean(self, layer: int) -> memoryview[float]:
+        """Of what a hidden layer normalises, (out,), format 'f'; `running_variance` alike. Needs `batch_norm`."""
+    def running_variance(self, layer: int) -> memoryview[float]: ...
     def unpack(self, layer: int, workspace: TopologyWorkspace) -> int:
         """Write the layer's indices, values and moments into the workspace, row-major; returns nnz."""
     def pack(self, layer: int, workspace: TopologyWorkspace, nnz: int) -> None:
@@ -249,6 +275,12 @@ def mean_action(head: Buffer, action: Buffer) -> None:
 
 def sample_action(head: Buffer, random: Random, action: Buffer) -> None:
     """One sample: action (m,) drawn from the policy of `head` (2 m,), float32."""
+
+def join(first: Batch, second: Batch, joint: Batch) -> None:
+    """The columns of two batches of equal rows, side by side in a third one."""
+
+def split(joint: Batch, first: Batch, second: Batch) -> None:
+    """The reverse of `join`."""
 
 def mse_loss(q: Batch, y: Batch, dq: Batch) -> float:
     """mean((q - y)^2) over the real columns, and its gradient in `dq`."""

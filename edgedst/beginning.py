@@ -139,8 +139,14 @@ class Source:
                 f"{sizes[-1] // heads} actions, and {environment.name} has {n} and {m}: its networks do not fit. Name "
                 "a run of a task of these sizes."
             )
-        self.names = [name for name in kind.NAMES if f"{name}.0.indices" in self.header]
+        self.names = [name for name in kind.names(config) if f"{name}.0.indices" in self.header]
         self.has_critics = {"critic_1", "critic_2"} <= {*self.names}
+        if self.has_critics and ("critic_1.0.running_mean" in self.header) != config.batch_norm:
+            there, here, switch = ("without", "with", "no-") if config.batch_norm else ("with", "without", "")
+            raise ConfigError(
+                f"The critics of `{self.path}` were trained {there} batch normalisation, and these settings are "
+                f"{here}. Give `--{switch}batch-norm`."
+            )
         if not self.has_critics:
             self.names = ["actor"]
         for name in self.names:
@@ -275,14 +281,16 @@ def _change_units(run: "Training", source: Source) -> str:
         seen = n * max(1, run.config.history)
         for name in source.names:
             network, scratch = agent.networks[name], agent.workspace
-            nnz, features, bias = network.nnz[0], network.sizes[0], network.bias(0)
+            nnz, features = network.nnz[0], network.sizes[0]
+            # What batch normalisation takes away before the bias comes.
+            bias, sign = (network.running_mean(0), -1) if network.batch_norm else (network.bias(0), 1)
             network.unpack(0, scratch)
             indices, values = scratch.indices, scratch.values
             for k in range(nnz):
                 row, column = divmod(indices[k], features)
                 if column < seen:
                     a, b = factors[column % n]
-                    bias[row] += values[k] * b
+                    bias[row] += sign * values[k] * b
                     values[k] *= a
             for moment in (scratch.adam_m, scratch.adam_v):
                 moment[:nnz].cast("B")[:] = bytes(4 * nnz)
@@ -312,7 +320,8 @@ def _told_networks(run: "Training", source: Source) -> str:
     else:
         told += f"{sum(agent.actor.nnz):,} connections of the actor alone, the critics are random"
     missing = [name for name in agent.targets if name not in source.names]
-    told += f", {_listed(missing)} copied from their networks" if missing else ", their targets"
+    if agent.targets:
+        told += f", {_listed(missing)} copied from their networks" if missing else ", their targets"
     if source.has_moments:
         told += f", Adam's moments after {agent.iteration:,} updates."
     else:

@@ -202,6 +202,8 @@ class TrainConfig:
         also="lr")
     weight_decay: float = setting(
         "L2 penalty of all parameters, added to the gradient.", at_least=0, at_most=1e3, td3=2e-4, sac=0.0)
+    batch_norm: bool = setting(
+        "Critics normalise their hidden layers over each mini-batch, and need no targets (CrossQ).", False)
     policy_delay: int = setting(
         "Critic updates for one of the actor and the targets.", unit="updates", at_least=1, at_most=10**6, td3=2,
         also="policy_freq policy_frequency")

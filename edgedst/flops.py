@@ -42,6 +42,9 @@ class Workload:
     policy_delay: int = 2  # updates for one of the actor
     actor_critics: int = 1  # critics that the actor's update asks: TD3 one, SAC both
     averaged: int = 3  # targets of each averaging: TD3 three, SAC two, none where they are copied (hard updates)
+    halves: int = (
+        1  # of the mini-batch that critics learn from: 2 in CrossQ, where both states pass through them at once
+    )
     evaluation_steps: int = 0  # environment steps of all evaluations together
     evolve_every: int = 0  # updates between two evolutions of the hidden layers' topology; 0: it stays as it is
     eta: float = 0.0  # share of their weights that an evolution drops and grows anew
@@ -74,7 +77,8 @@ class Workload:
             batch_size=config.batch_size,
             policy_delay=1 if of_sac else config.policy_delay,
             actor_critics=2 if of_sac else 1,
-            averaged=(0 if config.target_update == "hard" else 2) if of_sac else 3,
+            averaged=0 if config.batch_norm or config.target_update == "hard" else 2 if of_sac else 3,
+            halves=2 if config.batch_norm else 1,
             evolve_every=config.evolve_every if config.method.startswith("ds-") else 0,
             eta=config.eta,
             **rest,
@@ -128,7 +132,7 @@ def work_done(work: Workload) -> dict[str, int]:
         "acting": MULTIPLY_ADD_FLOPS * learning_steps * actor,
         "evaluation": MULTIPLY_ADD_FLOPS * work.evaluation_steps * actor,
         "targets": MULTIPLY_ADD_FLOPS * samples * (actor + 2 * critic),
-        "critics": MULTIPLY_ADD_FLOPS * samples * 2 * (critic + critic + critic_behind_first),
+        "critics": MULTIPLY_ADD_FLOPS * samples * 2 * (critic + work.halves * (critic + critic_behind_first)),
         "actor": MULTIPLY_ADD_FLOPS * actor_samples * (actor + actor + actor_behind_first),
         "critic in the actor's update": MULTIPLY_ADD_FLOPS
         * actor_samples

@@ -42,6 +42,11 @@ def source(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def crossq_source(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("crossq"), "--batch-norm")
+
+
+@pytest.fixture(scope="module")
 def soft_source(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("soft"), *SAC, "--target-update", "soft")
 
@@ -76,7 +81,7 @@ def rows_of(run):
 
 @pytest.mark.parametrize(
     ("which", "arguments"),
-    [("source", ()), ("source", ("--method", "static-td3", "--gamma", "0.9")),
+    [("source", ()), ("crossq_source", ()), ("source", ("--method", "static-td3", "--gamma", "0.9")),
      ("soft_source", (*SAC, "--target-update", "soft")), ("hard_source", SAC),
      ("hard_source", (*SAC, "--target-update", "soft"))],
 )  # fmt: skip
@@ -95,7 +100,8 @@ def test_a_run_begins_with_the_networks_moments_and_counts_of_another_and_nothin
     assert state_of(run)["replay"]["rows_closed"] == 1
     scored = state_of(source)["evaluations"]["last"][-1][1]
     told = f"Begins with `{source}`, step 600, return {scored:,.1f}: {summary(run)['connections']:,} connections"
-    assert f"{told} of actor and critics, their targets, Adam's moments after 400 updates." in out
+    targets = "" if which == "crossq_source" else " their targets,"
+    assert f"{told} of actor and critics,{targets} Adam's moments after 400 updates." in out
     if "log_alpha" in theirs:
         assert f"alpha is {np.exp(theirs['log_alpha'][0]):.3g}." in out
 
@@ -151,15 +157,47 @@ def test_statistics_are_in_the_units_of_the_run_that_takes_them(rng):
     np.testing.assert_allclose(ours.scale, x.std(axis=0))
 
 
+def test_critics_that_normalise_their_batches_are_the_same_in_other_units(rng):
+    """x = a x' + b: what their first layer takes away before the bias comes moves, not the bias."""
+    arena = core.Arena(1 << 20)
+    network = core.Network(arena, "critic_1", [3, 4, 1], [12, 4], "linear", batch_norm=True)
+    scratch = core.TopologyWorkspace(arena, "scratch", 12, 4, 4)
+    network.initialise(core.Random(1), scratch)
+    network.running_mean(0)[:] = array("f", rng.normal(size=4))
+    passed, q = core.Activations(arena, "pass", network.sizes, 7), core.Batch(arena, "q", 1, 7)
+
+    def values(x):
+        batch = core.Batch(arena, "x", 3, 7)
+        for row in range(3):
+            batch.memory[row * batch.stride : row * batch.stride + 7] = array("f", x[row])
+        network.forward(batch, passed, q)
+        return list(q.memory[:7])
+
+    x = rng.normal(size=(3, 7))
+    before = values(x)
+    agent = SimpleNamespace(normalizer=None, networks={"critic_1": network}, workspace=scratch)
+    run = SimpleNamespace(
+        agent=agent, config=SimpleNamespace(history=0),
+        environment=SimpleNamespace(observation_size=2, observation_low=[-1, 2], observation_high=[3, 4]),
+    )  # fmt: skip
+    source = SimpleNamespace(names=["critic_1"], about={"observation_low": [-2, -1], "observation_high": [1, 3]})
+    _change_units(run, source)
+    units = x[:2] * [[1.5], [2.0]] + [[-0.5], [1.0]]  # theirs were these, less middle, over half
+    x[:2] = (units - [[1.0], [3.0]]) / [[2.0], [1.0]]
+    np.testing.assert_allclose(values(x), before, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("which", "arguments", "words"),
     [
         ("source", ("--normalize-observations",), "see observations as they are.*--no-normalize-observations"),
         ("seeing_source", ("--no-normalize-observations",), "see observations normalised, and here they are not"),
         ("seeing_source", ("--history", "3"), "see a history of 2 steps and `history` is 3"),
+        ("source", ("--batch-norm",), r"trained without batch .* are with\. Give `--no-batch-norm`\.$"),
+        ("crossq_source", ("--no-batch-norm",), r"trained with batch .* are without\. Give `--batch-norm`\.$"),
     ],
 )
-def test_networks_that_saw_otherwise_are_refused(which, arguments, words, request, tmp_path):
+def test_networks_that_were_other_ones_are_refused(which, arguments, words, request, tmp_path):
     source = request.getfixturevalue(which)
     _, err = train(tmp_path, *SHAPES, "--init-from", str(source), *arguments, code=1)
     assert re.search(words, err)

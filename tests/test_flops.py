@@ -54,6 +54,16 @@ def test_work_of_a_run_small_enough_to_count_by_hand():
     }
 
 
+def test_critics_that_normalise_their_batches_learn_from_both_halves_and_have_no_targets():
+    run = Workload(3, 3, [3, 5], [4, 1], critic_biases=1, steps=2, start_steps=0, batch_size=1, averaged=0, halves=2)
+    parts = work_done(run)
+    assert parts["targets"] == 2 * 2 * (8 + 5 + 5)  # the other half's forward pass
+    assert parts["critics"] == 2 * 2 * 2 * (5 + 2 * (5 + 1))
+    assert parts["polyak"] == 0
+    config = TrainConfig(batch_norm=True, start_steps=0, steps=2, batch_size=1).resolved()
+    assert (Workload.of(config, 17, 6).averaged, Workload.of(config, 17, 6).halves) == (0, 2)
+
+
 def test_a_rate_of_updates_scales_their_work_and_neither_acting_nor_an_update_s():
     def parts(rate):
         run = Workload(3, 3, [3, 5], [4, 1], steps=3_600, start_steps=2_400, updates_per_step=rate, evolve_every=10)

@@ -38,6 +38,7 @@ CASES = {
     "automatic_alpha": {"tau": 0.005, "target_update_every": 1, "alpha_tuning": "automatic"},
     "dense": {"method": "sac"},
     "tails": {},
+    "batch_norm": {"alpha_tuning": "automatic", "batch_norm": True},
 }
 UPDATES = 3
 
@@ -55,7 +56,7 @@ def config(**settings):
         "alpha_tuning": "fixed", "eta": 0.1, "evolve_every": 1000, "seed": 0, "steps": 1_000_000,
         "start_steps": 10_000, "topology_stop_steps": 50_000, "updates_per_step": 1,
         "sparsity": None, "actor_sparsity": None, "critic_sparsity": None,
-        "history": 0, "normalize_observations": False, "demo_share": 0.0, "critic_warmup": 0,
+        "batch_norm": False, "history": 0, "normalize_observations": False, "demo_share": 0.0, "critic_warmup": 0,
     }  # fmt: skip
     return SimpleNamespace(**{**values, **settings})
 
@@ -151,7 +152,7 @@ def test_updates_equal_pytorchs_live(isa, case):
     check_updates(case, arrays, make_sac_update.train(case, arrays))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if case != "batch_norm"])
 def test_numpy_model_equals_pytorchs_golden_updates(case):
     arrays, model = golden(case), model_of(case, golden(case))
     for update in range(UPDATES):

@@ -28,7 +28,8 @@ from edgedst.agents.actor_critic import NETWORKS
 from edgedst.agents.td3 import NAMES, TD3
 
 GOLDEN = Path(__file__).parent / "golden"
-CASES = ("first", "midway", "after_evolution", "dense")
+OF_TARGETS = ("first", "midway", "after_evolution", "dense")
+CASES = (*OF_TARGETS, "batch_norm")
 UPDATES = 3
 # Adam divides the error of m by sqrt(v): 1e-4 of a step of 1e-3, three times, and a rounding of a weight below 1.
 WEIGHT_ERROR = 3 * 1e-4 * 1e-3 + 6e-8
@@ -42,7 +43,7 @@ def config(**settings):
         "target_policy_noise": 0.0, "target_noise_clip": 0.5, "eta": 0.05, "evolve_every": 1000, "seed": 0,
         "steps": 1_000_000, "start_steps": 25_000, "topology_stop_steps": 50_000, "updates_per_step": 1,
         "sparsity": None, "actor_sparsity": None, "critic_sparsity": None,
-        "history": 0, "normalize_observations": False, "demo_share": 0.0, "critic_warmup": 0,
+        "batch_norm": False, "history": 0, "normalize_observations": False, "demo_share": 0.0, "critic_warmup": 0,
     }  # fmt: skip
     return SimpleNamespace(**{**values, **settings})
 
@@ -50,7 +51,7 @@ def config(**settings):
 def agent_of(arrays, **settings):
     """The agent, in the state that the file starts from."""
     dense = all(len(arrays[f"actor.{number}.indices"]) == size for number, size in enumerate((120, 480, 40)))
-    settings = {"method": "td3" if dense else "ds-td3", **settings}
+    settings = {"method": "td3" if dense else "ds-td3", "batch_norm": "critic_1.0.running_mean" in arrays, **settings}
     agent = packed.on_arena(lambda arena: TD3(arena, config(**settings), 5, 2))
     write_networks(agent, arrays)
     agent.iteration, agent.actor_iteration = int(arrays["steps"]), int(arrays["actor_steps"])
@@ -95,6 +96,7 @@ def test_updates_equal_pytorchs_golden_ones(isa, golden):
     check_updates(agent_of(golden), golden, golden)
 
 
+@pytest.mark.parametrize("golden", OF_TARGETS, indirect=True)
 def test_numpy_model_equals_pytorchs_golden_updates(golden):
     model = model_of(golden)
     for update in range(UPDATES):
@@ -118,6 +120,7 @@ def test_updates_equal_pytorchs_live(case):
     check_updates(agent_of(arrays), arrays, make_td3_update.train(arrays))
 
 
+@pytest.mark.parametrize("golden", OF_TARGETS, indirect=True)
 def test_target_policy_noise_is_clipped_and_added(golden):
     """The core draws the noise; drawn again from the same counter it goes into the model."""
     agent, model = agent_of(golden, target_policy_noise=0.2, target_noise_clip=0.3), model_of(golden)

@@ -518,9 +518,12 @@ def test_the_smallest_budget_that_is_named_works(tmp_path):
     assert max(told["peak_rss_bytes"], told["front_end_peak_bytes"]) <= float(smallest) * 1_000_000
 
 
-@pytest.mark.parametrize(("method", "threads"), [("ds-td3", "2"), ("ds-td3", "3"), ("ds-sac", "2"), ("ds-sac", "3")])
+@pytest.mark.parametrize(
+    ("method", "threads"),
+    [("ds-td3", "2"), ("ds-td3", "3"), ("ds-sac", "2"), ("ds-sac", "3"), ("ds-td3 --batch-norm", "2")],
+)
 def test_threads_do_not_change_a_run(method, threads, tmp_path):
-    arguments = ("--method", method, "--steps", "600", "--replay-rows", "10000", *SMALL)
+    arguments = ("--method", *method.split(), "--steps", "600", "--replay-rows", "10000", *SMALL)
     for folder, count in (("one", "1"), ("many", threads)):
         (tmp_path / folder).mkdir()
         train(tmp_path / folder, *arguments, "--threads", count)

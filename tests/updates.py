@@ -47,6 +47,9 @@ def write_networks(agent, arrays):
     for name, network in agent.networks.items():
         layers = layers_of(arrays, name, network.sizes, np.float32)
         packed.write(network, layers, agent.workspace, moments=name in NETWORKS)
+        for number, statistic in statistics_of(network):
+            memory = getattr(network, statistic)(number)
+            memory[:] = memoryview(np.asarray(arrays[f"{name}.{number}.{statistic}"], np.float32))
     for name, target in agent.targets.items():
         source = name.removesuffix("_target")
         same = all(
@@ -54,6 +57,12 @@ def write_networks(agent, arrays):
             for number in range(len(target.nnz))
         )
         target.link(agent.networks[source], same, agent.workspace)
+
+
+def statistics_of(network):
+    """(layer, name) of each array of running statistics."""
+    hidden = range(len(network.nnz) - 1) if network.batch_norm else ()
+    return [(number, statistic) for number in hidden for statistic in ("running_mean", "running_variance")]
 
 
 def fill_batch(agent, arrays, update):
@@ -110,6 +119,9 @@ def check_gradients(arrays, expected, update, gradients):
 def check_networks(agent, arrays, expected, weight_error):
     """Compare weights, moments, and the targets' topologies with the file's, after the last update."""
     for name, network in agent.networks.items():
+        for number, statistic in statistics_of(network):
+            found, wanted = getattr(network, statistic)(number), expected[f"after.{name}.{number}.{statistic}"]
+            np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
         for number, layer in enumerate(packed.read(network, agent.workspace, moments=name in NETWORKS)):
             prefix = f"after.{name}.{number}"
             np.testing.assert_allclose(layer.bias, expected[f"{prefix}.bias"], rtol=0, atol=weight_error)

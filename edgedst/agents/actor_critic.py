@@ -6,6 +6,7 @@ An agent is a subclass that fills in `learn` in its paper's order, and a Policy 
 from math import isfinite
 
 from edgedst import core
+from edgedst.agents.joint import BETA_1, JointPasses
 from edgedst.agents.networks import evolves, workspace_for
 from edgedst.density import input_size, nnz_per_layer
 from edgedst.errors import TrainingDiverged
@@ -106,20 +107,20 @@ class ActorCritic:
         actor_nnz = nnz_per_layer("actor", actor_sizes, config)
         critic_nnz = nnz_per_layer("critic", critic_sizes, config)
 
-        averaged = self.averages_targets(config)
+        names, averaged = self.names(config), self.averages_targets(config)
         made: dict[str, core.Network] = {}
         for name in NETWORKS:
             shape = (
                 (actor_sizes, actor_nnz, self.POLICY.HEAD) if name == "actor" else (critic_sizes, critic_nnz, "linear")
             )
-            made[name] = core.Network(arena, name, *shape)
+            made[name] = core.Network(arena, name, *shape, batch_norm=config.batch_norm and name != "actor")
             target = f"{name}_target"
-            if target in self.NAMES:
+            if target in names:
                 made[target] = core.Network(arena, target, *shape, target=True, averaged=averaged)
-        self.networks = {name: made[name] for name in self.NAMES}
+        self.networks = {name: made[name] for name in names}
         self.actor, self.critic_1, self.critic_2 = (made[name] for name in NETWORKS)
-        self.critic_1_target, self.critic_2_target = made["critic_1_target"], made["critic_2_target"]
-        self.targets = {name: made[name] for name in self.NAMES if name not in NETWORKS}
+        self.critics = (self.critic_1, self.critic_2)
+        self.targets = {name: made[name] for name in names if name not in NETWORKS}
         self.connections = sum(actor_nnz) + 2 * sum(critic_nnz)
 
         size = config.batch_size
@@ -144,6 +145,7 @@ class ActorCritic:
         passes = arena.used_bytes
         self.actor_pass = core.Activations(arena, "activations.actor", actor_sizes, size)
         self.critic_pass = core.Activations(arena, "activations.critic", critic_sizes, size)
+        self.joint = JointPasses(arena, critic_sizes, size, passes) if config.batch_norm else None
         parameters = max(self.actor.parameter_count, self.critic_1.parameter_count)
         self.gradients = core.Gradients(arena, "gradients", parameters)
         shapes = [(actor_sizes, actor_nnz), (critic_sizes, critic_nnz)]
@@ -156,10 +158,15 @@ class ActorCritic:
         self.critic_loss = self.actor_loss = self.mean_q = 0.0
         self.connections_moved = 0  # by the last evolution
 
+    @classmethod
+    def names(cls, config: "TrainConfig") -> tuple[str, ...]:
+        """Of its networks, in the order of a checkpoint; with batch normalisation there are no targets."""
+        return NETWORKS if config.batch_norm else cls.NAMES
+
     @staticmethod
     def averages_targets(config: "TrainConfig") -> bool:
         """Whether targets are averages of their networks, which takes the room of both topologies; else copies."""
-        return True
+        return not config.batch_norm
 
     def initialise(self) -> None:
         """Sparse topologies and weights; targets equal their networks."""
@@ -233,22 +240,37 @@ class ActorCritic:
         """One gradient step on what the batch holds."""
         raise NotImplementedError
 
+    def next_values(self) -> tuple[core.Batch, core.Batch]:
+        """Q(s', a') of both critics' targets, (1, B) each; of the critics in CrossQ, whose pass gives Q(s, a), too."""
+        batch, q_1, q_2 = self.batch, self.q_1, self.q_2
+        if self.joint is not None:
+            return self.joint.forward(self.critics, batch, (q_1, q_2))
+        self.targets["critic_1_target"].forward(batch.next_critic_input, self.critic_pass, q_1)
+        self.targets["critic_2_target"].forward(batch.next_critic_input, self.critic_pass, q_2)
+        return q_1, q_2
+
     def update_critics(self) -> None:
         """A step of each critic on mean((y - Q(s, a))^2)."""
-        losses = [self.update_critic(*pair) for pair in ((self.critic_1, self.q_1), (self.critic_2, self.q_2))]
+        losses = [self.update_critic(number, q) for number, q in enumerate((self.q_1, self.q_2))]
         self.critic_loss = 0.5 * sum(losses)
 
-    def update_critic(self, critic: core.Network, q: core.Batch) -> float:
-        """A step on the critic's loss, which it returns; `q` then holds Q(s, a) from before the step."""
-        critic.forward(self.batch.critic_input, self.critic_pass, q)
-        loss = core.mse_loss(q, self.y, self.dq)
-        critic.backward(self.batch.critic_input, self.critic_pass, q, self.dq, self.workspace, self.gradients)
+    def update_critic(self, number: int, q: core.Batch) -> float:
+        """A step on the loss of critic 0 or 1, which it returns; `q` then holds Q(s, a) from before the step."""
+        critic = self.critics[number]
+        if self.joint is not None:
+            loss = core.mse_loss(q, self.y, self.dq)
+            self.joint.backward(number, critic, self.dq, self.workspace, self.gradients)
+        else:
+            critic.forward(self.batch.critic_input, self.critic_pass, q)
+            loss = core.mse_loss(q, self.y, self.dq)
+            critic.backward(self.batch.critic_input, self.critic_pass, q, self.dq, self.workspace, self.gradients)
         self.step(critic, self.iteration)
         return loss
 
     def step(self, network: core.Network, step: int) -> None:
         """Adam on the network's gradients."""
-        network.adam_step(self.gradients, step, self.config.learning_rate, self.config.weight_decay)
+        config, beta_1 = self.config, BETA_1 if network.batch_norm else 0.9
+        network.adam_step(self.gradients, step, config.learning_rate, config.weight_decay, beta_1)
 
     def at_step(self, step: int) -> None:
         """What the updates of this step of the run leave alone: the first ones the actor, the last ones topologies."""

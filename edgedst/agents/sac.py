@@ -77,7 +77,7 @@ class SAC(ActorCritic):
     @staticmethod
     def averages_targets(config: "TrainConfig") -> bool:
         """With tau = 1, the hard update, a target is its critic's copy and has the very same topology."""
-        return config.tau < 1
+        return config.tau < 1 and not config.batch_norm
 
     def learn(self) -> None:
         """Lines 13-22 on what the batch holds."""
@@ -100,13 +100,12 @@ class SAC(ActorCritic):
         """The target of J_Q: y = r + gamma (1 - terminated) (min_i Q'_i(s', a') - alpha log pi(a'|s')), a' ~ pi.
 
         With `n_steps` r is the sum of n rewards, discounted, and s' the state behind them, with gamma^n; the entropies
-        of the states between are left out.
+        of the states between are left out. With `batch_norm` the critics themselves stand for their targets (CrossQ).
         """
         batch = self.batch
         self.sample_actions(batch.next_observation, batch.next_action)
-        self.critic_1_target.forward(batch.next_critic_input, self.critic_pass, self.q_1)
-        self.critic_2_target.forward(batch.next_critic_input, self.critic_pass, self.q_2)
-        core.soft_td_target(batch.reward, batch.discount, self.q_1, self.q_2, self.log_prob, self.alpha, self.y)
+        q_1, q_2 = self.next_values()
+        core.soft_td_target(batch.reward, batch.discount, q_1, q_2, self.log_prob, self.alpha, self.y)
 
     def sample_actions(self, observation: core.Batch, action: core.Batch) -> None:
         """a ~ pi(.|s), reparameterised: head, noise and log_prob say how."""

@@ -54,7 +54,7 @@ class TD3(ActorCritic):
 
     def __init__(self, arena: core.Arena, config: "TrainConfig", observation_size: int, action_size: int) -> None:
         super().__init__(arena, config, observation_size, action_size)
-        self.actor_target = self.networks["actor_target"]
+        self.actor_of_targets = self.networks.get("actor_target", self.actor)
 
     def learn(self) -> None:
         """Lines 12-29 on what the batch holds."""
@@ -75,13 +75,13 @@ class TD3(ActorCritic):
         """Lines 12-13: y = r + gamma (1 - terminated) min_i Q'_i(s', pi'(s') + clipped noise).
 
         With `n_steps` r is the sum of n rewards, discounted, and s' the state behind them, with gamma^n (Sutton 1988).
+        With `batch_norm` the networks themselves stand for their targets (CrossQ).
         """
         config, batch = self.config, self.batch
-        self.actor_target.forward(batch.next_observation, self.actor_pass, batch.next_action)
+        self.actor_of_targets.forward(batch.next_observation, self.actor_pass, batch.next_action)
         core.smooth_actions(batch.next_action, self.random, config.target_policy_noise, config.target_noise_clip)
-        self.critic_1_target.forward(batch.next_critic_input, self.critic_pass, self.q_1)
-        self.critic_2_target.forward(batch.next_critic_input, self.critic_pass, self.q_2)
-        core.td_target(batch.reward, batch.discount, self.q_1, self.q_2, self.y)
+        q_1, q_2 = self.next_values()
+        core.td_target(batch.reward, batch.discount, q_1, q_2, self.y)
 
     def update_actor(self) -> None:
         """Lines 19-20: a step up the deterministic policy gradient, through critic 1."""

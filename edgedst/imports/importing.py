@@ -185,7 +185,7 @@ def _fitted(model: Model, place: Place, config: TrainConfig) -> tuple[dict[str, 
     if len(model.networks) == 1 and model.engine == "onnxruntime":
         notes.append("An ONNX file has the actor alone: the critics begin random.")
     networks = {**model.networks, "actor": actor}
-    names = agent_class(config.method).NAMES
+    names = agent_class(config.method).names(config)
     return {name: place.normalised(networks[name]) for name in names if name in networks}, notes
 
 

@@ -188,7 +188,7 @@ def _replaced(given: dict[str, Any], others: dict[str, Any]) -> list[str]:
 # Settings that decide what networks take, and how many connections each layer has.
 _SHAPES = (
     *("method", "hidden", "lambda1", "lambda2", "sparsity", *OWN_SPARSITIES),
-    *("history", "normalize_observations"),
+    *("history", "normalize_observations", "batch_norm"),
 )
 
 

@@ -64,7 +64,12 @@ class Contender:
 
 
 _OF_A_BEGINNING = ("init_from", "prefill", "critic_warmup")
-_NOT_OF_PYTORCH = {"normalize_observations": False, "history": 0, "n_steps": 1}  # and what they are without
+_NOT_OF_PYTORCH = {
+    "normalize_observations": False,
+    "history": 0,
+    "n_steps": 1,
+    "batch_norm": False,
+}  # and what they are without
 
 
 def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tuple[list[Contender], list[str]]:

@@ -26,6 +26,7 @@ CHUNK_BYTES = 32_768  # of the replay or of a file, in memory at a time
 
 LAYOUT = ("dtype", "row_bytes", "constants")  # of state.json's record of a replay: what its rows are
 _MOMENTS = ("adam_m", "adam_v")
+_STATISTICS = ("running_mean", "running_variance")  # of hidden layers with batch normalisation
 
 
 class Checkpoints:
@@ -162,6 +163,7 @@ class Checkpoints:
                 tensors += [(moment, "F32", nnz) for moment in _MOMENTS if online]
                 tensors += [("bias", "F32", out)]
                 tensors += [("bias_" + moment, "F32", out) for moment in _MOMENTS if online]
+                tensors += [(statistic, "F32", out) for statistic in _statistics(network, layer)]
                 yield name, layer, tensors
 
     def _write_networks(self, path: str, about: "dict[str, Any]", only: str = "") -> "dict[str, int]":
@@ -199,7 +201,7 @@ class Checkpoints:
         return {"bytes": written, "crc32": checksum}
 
     def _memory(self, network: "core.Network", layer: int, tensor: str) -> memoryview:
-        if tensor.startswith("bias"):
+        if tensor.startswith(("bias", "running")):
             memory: memoryview = getattr(network, tensor)(layer)
         else:
             memory = getattr(self.workspace, tensor)
@@ -261,6 +263,7 @@ class Checkpoints:
         names += [
             (prefix + moment, count) for prefix, count in (("", nnz), ("bias_", bias)) for moment in _MOMENTS if online
         ]
+        names += [(statistic, bias) for statistic in _statistics(network, layer)]
         for tensor, count in names:
             memory = self._memory(network, layer, tensor)
             if len(memory) < count:
@@ -407,3 +410,8 @@ def _read_into(file: "Any", view: memoryview) -> None:
         if not count:
             raise ValueError("a file of it ends too early")
         view = view[count:]
+
+
+def _statistics(network: "core.Network", layer: int) -> tuple[str, ...]:
+    """What batch normalisation keeps of a layer; nothing of the last one, or without it."""
+    return _STATISTICS if network.batch_norm and layer + 1 < len(network.nnz) else ()

@@ -43,7 +43,7 @@ FREE_SETTINGS = ("threads", "checkpoint_every", "energy")
 _LATER = (
     *("env_kwargs", "hardware", "updates_per_step", "max_updates_per_step"),
     *("max_missed", "max_temperature", "max_watts", "max_cpu"),
-    *("init_from", "with_replay", "prefill", "demo_share", "n_steps", "critic_warmup"),
+    *("init_from", "with_replay", "prefill", "demo_share", "n_steps", "batch_norm", "critic_warmup"),
     *("sparsity", *OWN_SPARSITIES),
     *("normalize_observations", "history", "action_delay", "observation_noise", "randomize"),
 )

@@ -232,6 +232,69 @@ void check_normals(const Kernels& table) {
   }
 }
 
+// Batch normalisation (Ioffe & Szegedy 2015) in double: rows of every length, of two, with padding
+// whose content does not matter. Tolerances are of sums of up to kLongest float products.
+void check_batch_norm(const Kernels& table, Random& random) {
+  constexpr int kRows = 2;
+  for (int batch = 1; batch <= static_cast<int>(kLongest); ++batch) {
+    const size_t stride = (batch + 15) / 16 * 16 + 16;
+    for (const bool own : {true, false}) {
+      const std::vector<float> z = draw(random, kRows * stride, -2, 3);
+      std::vector<float> gradient = draw(random, kRows * stride, -1, 1);
+      for (size_t i = 0; i < gradient.size(); ++i)
+        if (i % stride >= static_cast<size_t>(batch)) gradient[i] = 0;  // as everywhere
+      const std::vector<float> bias = draw(random, kRows, -1, 1);
+      const std::vector<float> mean = draw(random, kRows, -1, 1),
+                               variance = draw(random, kRows, 0.5, 2);
+      Guarded x(z), d(gradient), normal(kRows * stride);
+      std::vector<float> new_mean = mean, new_variance = variance, inverse(kRows), sums(kRows);
+      table.batch_norm(x.data(), own ? normal.data() : nullptr, stride, batch, bias.data(),
+                       new_mean.data(), new_variance.data(), inverse.data(), 0, kRows);
+      table.row_sums(d.data(), stride, batch, 0, kRows, sums.data());
+      table.batch_norm_back(d.data(), own ? normal.data() : nullptr, stride, batch, inverse.data(),
+                            own ? sums.data() : nullptr, 0, kRows);
+      double error = 0;
+      bool clean = x.guards_intact() && d.guards_intact() && normal.guards_intact();
+      for (int row = 0; row < kRows; ++row) {
+        const float *zs = &z[row * stride], *gs = &gradient[row * stride];
+        double center = mean[row], spread = variance[row];
+        if (own) {
+          center = std::accumulate(zs, zs + batch, 0.0) / batch;
+          spread = 0;
+          for (int b = 0; b < batch; ++b) spread += (zs[b] - center) * (zs[b] - center) / batch;
+          error = std::max(error, std::fabs(new_mean[row] - (0.99 * mean[row] + 0.01 * center)));
+          error = std::max(error,
+                           std::fabs(new_variance[row] - (0.99 * variance[row] + 0.01 * spread)));
+        } else {
+          clean &= new_mean[row] == mean[row] && new_variance[row] == variance[row];
+        }
+        const double scale = 1 / std::sqrt(spread + 1e-5);
+        double sum = 0, dot = 0;
+        for (int b = 0; b < batch; ++b) {
+          sum += gs[b] / batch;
+          dot += gs[b] * (zs[b] - center) * scale / batch;
+        }
+        for (int b = 0; b < batch; ++b) {
+          const double n = (zs[b] - center) * scale;
+          const double back = own ? scale * (gs[b] - sum - n * dot) : scale * gs[b];
+          // A lone sample has no variance: its scale is 316, and so is a rounding's.
+          const double share = std::max(1.0, scale);
+          error = std::max(error,
+                           std::fabs(x[row * stride + b] - std::max(0.0, n + bias[row])) / share);
+          error = std::max(error, std::fabs(d[row * stride + b] - back) / share);
+          if (own) error = std::max(error, std::fabs(normal[row * stride + b] - n) / share);
+        }
+        for (size_t b = batch; b < stride; ++b) {
+          clean &= x[row * stride + b] == 0 && d[row * stride + b] == gs[b];
+          if (own) clean &= normal[row * stride + b] == 0;
+        }
+      }
+      expect(error < 4e-6 && clean, "%s batch_norm of %d samples, %s statistics: off by %.2g",
+             table.name, batch, own ? "own" : "running", error);
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -244,6 +307,7 @@ int main() {
     check_select_band(*table, random);
     check_zero_below(*table, random);
     check_normals(*table);
+    check_batch_norm(*table, random);
   }
   return report();
 }

@@ -18,7 +18,7 @@ from torch.distributions import Normal, TanhTransform
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parent))
-from make_td3_update import Masked, networks_after, optimiser, write
+from make_td3_update import Masked, networks_after, optimiser, values, write
 
 FOLDER = Path(__file__).parent
 OBSERVATION, ACTION, HIDDEN, BATCH, UPDATES = 5, 2, (24, 20), 10, 3
@@ -39,6 +39,7 @@ class Case:
     target_update_every: int = 1000
     automatic: bool = False
     sparse: bool = True
+    batch_norm: bool = False  # CrossQ: its targets are not used
     tails: bool = False  # large means, and log sigma on both sides of its clamp
 
 
@@ -49,6 +50,7 @@ CASES = {
     "automatic_alpha": Case(24, steps=5, targets="same", tau=0.005, target_update_every=1, automatic=True),
     "dense": Case(25, steps=5, targets="same", sparse=False),
     "tails": Case(26, steps=5, targets="same", tails=True),
+    "batch_norm": Case(27, steps=5, targets="same", automatic=True, batch_norm=True),
 }
 
 
@@ -85,6 +87,9 @@ def inputs(name: str) -> dict[str, np.ndarray]:
                 )
             if network == "actor":
                 continue
+            if case.batch_norm and number < len(HIDDEN):
+                arrays[f"{own}.running_mean"] = rng.normal(size=rows)
+                arrays[f"{own}.running_variance"] = rng.uniform(0.5, 2, rows)
             for key in ("indices", "values", "bias"):
                 arrays[f"{target}.{key}"] = arrays[f"{own}.{key}"]
             if case.targets != "equal":
@@ -136,7 +141,9 @@ def train(name: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     case = CASES[name]
     networks = {network: Masked(arrays, network, sizes_of(network), "linear") for network in (*NETWORKS, *TARGETS)}
     actor, critic_1, critic_2 = (networks[network] for network in NETWORKS)
-    critic_adam = optimiser(arrays, {"critic_1": critic_1, "critic_2": critic_2}, case.steps, LEARNING_RATE, 0.0)
+    beta_1 = 0.5 if case.batch_norm else 0.9
+    both_critics = {"critic_1": critic_1, "critic_2": critic_2}
+    critic_adam = optimiser(arrays, both_critics, case.steps, LEARNING_RATE, 0.0, beta_1)
     actor_adam = optimiser(arrays, {"actor": actor}, case.steps, LEARNING_RATE, 0.0)
     log_alpha = torch.tensor(arrays["log_alpha"][0], dtype=torch.float64, requires_grad=True)
     alpha_adam = torch.optim.Adam([log_alpha], lr=LEARNING_RATE)
@@ -162,12 +169,11 @@ def train(name: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         with torch.no_grad():
             next_action, next_log_prob = sample(actor, next_observation, next_noise)
             next_input = torch.cat([next_observation, next_action], dim=1)
-            q = torch.min(*(networks[target](next_input) for target in TARGETS))
-            y = reward + GAMMA * (1 - terminated) * (q - alpha * next_log_prob)
-
         critic_input = torch.cat([observation, action], dim=1)
-        loss_1 = functional.mse_loss(critic_1(critic_input), y)
-        loss_2 = functional.mse_loss(critic_2(critic_input), y)
+        (q_1, next_1), (q_2, next_2) = values(networks, critic_input, next_input)
+        y = reward + GAMMA * (1 - terminated) * (torch.min(next_1, next_2) - alpha * next_log_prob)
+
+        loss_1, loss_2 = functional.mse_loss(q_1, y), functional.mse_loss(q_2, y)
         critic_adam.zero_grad()
         (loss_1 + loss_2).backward()
         keep_gradients(update, "critic_1")

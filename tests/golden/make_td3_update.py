@@ -27,15 +27,27 @@ CASES = {
     "midway": (12, True, 5, "same"),  # moments and targets of a run under way
     "after_evolution": (13, True, 6, "other"),  # the targets still have another topology
     "dense": (14, False, 5, "same"),
+    "batch_norm": (15, True, 5, "same"),  # CrossQ: its targets are not used
 }
 
 
 class Masked(nn.Module):
-    """A multilayer perceptron of full matrices whose gradients are masked."""
+    """A multilayer perceptron of full matrices whose gradients are masked.
+
+    Where the arrays have running statistics of its hidden layers, these have batch normalisation (Ioffe & Szegedy 2015)
+    with a bias and no scale. The running variance is that of the batch as it is (biased), as in Flax.
+    """
 
     def __init__(self, arrays: dict[str, np.ndarray], prefix: str, sizes: list[int], output: str) -> None:
         super().__init__()
         self.output, self.masks = output, []
+        self.running = {
+            number: [
+                torch.from_numpy(arrays[f"{prefix}.{number}.running_{name}"]).double() for name in ("mean", "variance")
+            ]
+            for number in range(len(sizes) - 2)
+            if f"{prefix}.{number}.running_mean" in arrays
+        }
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for number, (columns, rows) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
             indices = torch.from_numpy(arrays[f"{prefix}.{number}.indices"].astype(np.int64))
@@ -48,9 +60,19 @@ class Masked(nn.Module):
             self.biases.append(nn.Parameter(torch.from_numpy(arrays[f"{prefix}.{number}.bias"]).double()))
             self.masks.append(mask)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, own_statistics: bool = False) -> torch.Tensor:
         for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = functional.linear(x, weight, bias)
+            if number in self.running:
+                x = functional.linear(x, weight)
+                if own_statistics:
+                    mean, variance = x.mean(dim=0), x.var(dim=0, unbiased=False)
+                    for running, now in zip(self.running[number], (mean, variance), strict=True):
+                        running.mul_(0.99).add_(0.01 * now.detach())
+                else:
+                    mean, variance = self.running[number]
+                x = (x - mean) / (variance + 1e-5).sqrt() + bias
+            else:
+                x = functional.linear(x, weight, bias)
             if number < len(self.weights) - 1:
                 x = torch.relu(x)
         return torch.tanh(x) if self.output == "tanh" else x
@@ -92,6 +114,9 @@ def inputs(case: str) -> dict[str, np.ndarray]:
             for name, length in (("", count), ("bias_", rows)):
                 arrays[f"{own}.{name}adam_m"] = scale * rng.normal(size=length)
                 arrays[f"{own}.{name}adam_v"] = scale**2 * rng.uniform(0.1, 1, length) * (1 - 0.999 ** max(steps, 1))
+            if case == "batch_norm" and network != "actor" and number < len(HIDDEN):
+                arrays[f"{own}.running_mean"] = rng.normal(size=rows)
+                arrays[f"{own}.running_variance"] = rng.uniform(0.5, 2, rows)
     for update in range(UPDATES):
         arrays[f"batch.{update}.observation"] = rng.normal(size=(OBSERVATION, BATCH))
         arrays[f"batch.{update}.next_observation"] = rng.normal(size=(OBSERVATION, BATCH))
@@ -109,10 +134,11 @@ def optimiser(
     steps: int,
     learning_rate: float = LEARNING_RATE,
     weight_decay: float = WEIGHT_DECAY,
+    beta_1: float = 0.9,
 ) -> torch.optim.Adam:
     """Adam over these networks, its moments as given."""
     parameters = [p for network in networks.values() for p in network.parameters()]
-    adam = torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay)
+    adam = torch.optim.Adam(parameters, lr=learning_rate, betas=(beta_1, 0.999), weight_decay=weight_decay)
     if steps == 0:
         return adam
     for name, network in networks.items():
@@ -153,7 +179,9 @@ def train(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
     actor, critic_1, critic_2 = (networks[name] for name in NETWORKS)
     steps, actor_steps = int(arrays["steps"]), int(arrays["actor_steps"])
-    critic_adam = optimiser(arrays, {"critic_1": critic_1, "critic_2": critic_2}, steps)
+    crossq = bool(critic_1.running)
+    beta_1 = 0.5 if crossq else 0.9
+    critic_adam = optimiser(arrays, {"critic_1": critic_1, "critic_2": critic_2}, steps, beta_1=beta_1)
     actor_adam = optimiser(arrays, {"actor": actor}, actor_steps)
     found: dict[str, np.ndarray] = {}
 
@@ -171,14 +199,13 @@ def train(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             for name in ("observation", "action", "reward", "next_observation", "terminated", "noise")
         )
         with torch.no_grad():
-            next_action = (networks["actor_target"](next_observation) + noise).clamp(-1, 1)
+            next_action = ((actor if crossq else networks["actor_target"])(next_observation) + noise).clamp(-1, 1)
             next_input = torch.cat([next_observation, next_action], dim=1)
-            q = torch.min(networks["critic_1_target"](next_input), networks["critic_2_target"](next_input))
-            y = reward + GAMMA * (1 - terminated) * q
-
         critic_input = torch.cat([observation, action], dim=1)
-        loss_1 = functional.mse_loss(critic_1(critic_input), y)
-        loss_2 = functional.mse_loss(critic_2(critic_input), y)
+        (q_1, next_1), (q_2, next_2) = values(networks, critic_input, next_input)
+        y = reward + GAMMA * (1 - terminated) * torch.min(next_1, next_2)
+
+        loss_1, loss_2 = functional.mse_loss(q_1, y), functional.mse_loss(q_2, y)
         critic_adam.zero_grad()
         (loss_1 + loss_2).backward()
         keep_gradients(update, "critic_1")
@@ -193,11 +220,25 @@ def train(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             keep_gradients(update, "actor")
             actor_adam.step()
             found[f"loss.{update}.actor"] = actor_loss.item()
-            for name in NETWORKS:
+            for name in NETWORKS if not crossq else ():
                 update_target(networks[name], networks[f"{name}_target"])
 
     found |= networks_after(arrays, networks, actor_adam, critic_adam)
     return {name: np.asarray(a, dtype=np.float64) for name, a in found.items()}
+
+
+def values(
+    networks: dict[str, Masked], critic_input: torch.Tensor, next_input: torch.Tensor
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Of each critic Q(s, a), and Q(s', a') without gradient: its target's, or its own in one joint pass (CrossQ)."""
+    found = []
+    for name in NETWORKS[1:]:
+        if networks[name].running:
+            q, next_q = networks[name](torch.cat([critic_input, next_input]), own_statistics=True).chunk(2)
+        else:
+            q, next_q = networks[name](critic_input), networks[f"{name}_target"](next_input)
+        found.append((q, next_q.detach()))
+    return found
 
 
 def networks_after(
@@ -213,6 +254,8 @@ def networks_after(
         for number, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
             prefix = f"after.{name}.{number}"
             found[f"{prefix}.bias"] = bias.detach().numpy()
+            for statistic, running in zip(("mean", "variance"), network.running.get(number, ()), strict=False):
+                found[f"{prefix}.running_{statistic}"] = running.numpy()
             if name.endswith("_target"):
                 found[f"{prefix}.weight"] = weight.detach().numpy()
                 continue

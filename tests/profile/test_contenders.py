@@ -70,6 +70,7 @@ def test_contenders_that_make_no_comparison_are_refused(method, against, words):
         ({"updates_per_step": 0.25}, "`updates_per_step` is 1/4: most steps have none. Give `--updates-per-step 1`"),
         ({"action_delay": "1"}, "`action_delay` is edgedst's own"),
         ({"n_steps": 3}, "`n_steps` is edgedst's own"),
+        ({"batch_norm": True}, "`batch_norm` is edgedst's own"),
         ({"history": 2}, "`history` is edgedst's own.*`--against dense`"),
         ({"normalize_observations": True}, "`normalize_observations` is edgedst's own"),
     ],

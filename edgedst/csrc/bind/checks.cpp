@@ -56,6 +56,8 @@ void check_pass(const Network& network, const Batch& x, const Activations& activ
                 const Batch& y) {
   EDGEDST_CHECK(activations.sizes == network.sizes,
                 "activations were made for other layer sizes than those of " + network.name + ".");
+  EDGEDST_CHECK(network.batch_norm() || activations.normal.empty(),
+                network.name + " has no batch normalisation: activations must be without.");
   check_rows("x", x, network.sizes.front(), network);
   check_rows("y", y, network.sizes.back(), network);
   const int columns = activations.hidden.empty() ? x.columns : activations.hidden.front().columns;

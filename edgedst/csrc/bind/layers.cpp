@@ -87,4 +87,10 @@ void bind_layers(nb::class_<Network>& network) {
   def_array(network, "bias", outputs, [](Layer& l) { return l.bias; });
   def_array(network, "bias_adam_m", outputs, [](Layer& l) { return l.bias_adam_m; });
   def_array(network, "bias_adam_v", outputs, [](Layer& l) { return l.bias_adam_v; });
+  const auto normalised = [](const Layer& l) {
+    EDGEDST_CHECK(l.running_mean, "the layer has no batch normalisation.");
+    return static_cast<size_t>(l.out);
+  };
+  def_array(network, "running_mean", normalised, [](Layer& l) { return l.running_mean; });
+  def_array(network, "running_variance", normalised, [](Layer& l) { return l.running_variance; });
 }

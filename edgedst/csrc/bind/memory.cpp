@@ -119,11 +119,34 @@ void bind_batch(nb::module_& m) {
       });
 }
 
+// The columns of one batch, then those of the other.
+void join(const Batch& first, const Batch& second, const Batch& joint) {
+  require_shape("join", "second", second, first.rows, second.columns);
+  require_shape("join", "joint", joint, first.rows, first.columns + second.columns);
+  for (int r = 0; r < joint.rows; ++r)
+    std::copy_n(second.row(r), second.columns,
+                std::copy_n(first.row(r), first.columns, joint.row(r)));
+  clear_padding(joint);
+}
+
+void split(const Batch& joint, const Batch& first, const Batch& second) {
+  require_shape("split", "second", second, first.rows, second.columns);
+  require_shape("split", "joint", joint, first.rows, first.columns + second.columns);
+  for (int r = 0; r < joint.rows; ++r) {
+    std::copy_n(joint.row(r), first.columns, first.row(r));
+    std::copy_n(joint.row(r) + first.columns, second.columns, second.row(r));
+  }
+  clear_padding(first);
+  clear_padding(second);
+}
+
 }  // namespace
 }  // namespace edgedst
 
 void bind_memory(nb::module_& m) {
   using namespace edgedst;
+  m.def("join", join, "first"_a, "second"_a, "joint"_a);
+  m.def("split", split, "joint"_a, "first"_a, "second"_a);
   nb::class_<Region>(m, "_Region", nb::type_slots(region_slots));
   bind_arena(m);
   bind_batch(m);

@@ -17,12 +17,14 @@ namespace {
 
 void construct(Network* self, Arena& arena, const std::string& name, const std::vector<int>& sizes,
                const std::vector<int64_t>& nnz, const std::string& output, bool target,
-               bool averaged) {
+               bool averaged, bool batch_norm) {
   check_layers(name, sizes, nnz);
   EDGEDST_CHECK(output == "linear" || output == "tanh",
                 name + ": output must be \"linear\" or \"tanh\", got \"" + output + "\".");
+  EDGEDST_CHECK(!batch_norm || !target, name + ": a target has no batch normalisation.");
   const Role role = !target ? Role::kLearner : averaged ? Role::kAveraged : Role::kCopied;
-  new (self) Network(arena, name, sizes, {nnz.begin(), nnz.end()}, output == "tanh", role);
+  new (self)
+      Network(arena, name, sizes, {nnz.begin(), nnz.end()}, output == "tanh", role, batch_norm);
 }
 
 void backward(Network& network, const Batch& x, Activations& activations, const Batch& y,
@@ -33,6 +35,8 @@ void backward(Network& network, const Batch& x, Activations& activations, const 
   check_pass(network, x, activations, y);
   check_rows("dy", dy, network.sizes.back(), network);
   EDGEDST_CHECK(dy.columns == y.columns, network.name + ": dy must have the columns of y.");
+  EDGEDST_CHECK(gradients || activations.normal.empty(),
+                network.name + ": a pass with statistics of its own needs gradients.");
   if (gradients) check_gradients(network, *gradients);
   if (dx) {
     EDGEDST_CHECK(dx_first_row >= 0 && dx_first_row < x.rows,
@@ -48,6 +52,7 @@ void act(const Network& network, nb::handle observation, nb::handle action,
          Activations& activations) {
   EDGEDST_CHECK(activations.sizes == network.sizes && activations.sample,
                 "act: activations must have the sizes of " + network.name + " and columns=1.");
+  EDGEDST_CHECK(!network.batch_norm(), "act: " + network.name + " has batch normalisation.");
   const BufferView<const double> seen(observation, "act", "observation", network.sizes.front());
   const BufferView<float> done(action, "act", "action", network.sizes.back());
   network.act(seen.data(), done.data(), activations);
@@ -57,6 +62,7 @@ void act_on(const Network& network, const History& history, const Normalizer* no
             nb::handle action, Activations& activations) {
   EDGEDST_CHECK(activations.sizes == network.sizes && activations.sample,
                 "act_on: activations must have the sizes of " + network.name + " and columns=1.");
+  EDGEDST_CHECK(!network.batch_norm(), "act_on: " + network.name + " has batch normalisation.");
   EDGEDST_CHECK(history.size() == network.sizes.front() && history.state(),
                 "act_on: the history must have the " + std::to_string(network.sizes.front()) +
                     " features that " + network.name + " takes, and memory.");
@@ -80,7 +86,7 @@ void bind_network(nb::module_& m) {
   auto network = nb::class_<Network>(m, "Network");
   network
       .def("__init__", construct, "arena"_a, "name"_a, "sizes"_a, "nnz"_a, "output"_a,
-           "target"_a = false, "averaged"_a = true, nb::keep_alive<1, 2>())
+           "target"_a = false, "averaged"_a = true, "batch_norm"_a = false, nb::keep_alive<1, 2>())
       .def_ro("name", &Network::name)
       .def_prop_ro("sizes", [](const Network& n) { return nb::tuple(nb::cast(n.sizes)); })
       .def_prop_ro("nnz",
@@ -91,9 +97,10 @@ void bind_network(nb::module_& m) {
                    })
       .def_prop_ro("parameter_count", &Network::parameter_count)
       .def_prop_ro("linked", &Network::linked)
+      .def_prop_ro("batch_norm", &Network::batch_norm)
       .def(
           "forward",
-          [](const Network& n, const Batch& x, Activations& activations, const Batch& y) {
+          [](Network& n, const Batch& x, Activations& activations, const Batch& y) {
             check_pass(n, x, activations, y);
             n.forward(x, activations, y);
           },

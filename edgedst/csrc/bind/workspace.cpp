@@ -29,8 +29,10 @@ using namespace edgedst;
 
 void bind_workspace(nb::module_& m) {
   nb::class_<Activations>(m, "Activations")
-      .def(nb::init<Arena&, const std::string&, const std::vector<int>&, int>(), "arena"_a,
-           "name"_a, "sizes"_a, "columns"_a, nb::keep_alive<1, 2>());
+      .def(nb::init<Arena&, const std::string&, const std::vector<int>&, int, bool,
+                    std::optional<size_t>>(),
+           "arena"_a, "name"_a, "sizes"_a, "columns"_a, "batch_statistics"_a = false,
+           "over"_a.none() = nb::none(), nb::keep_alive<1, 2>());
   nb::class_<Gradients>(m, "Gradients")
       .def(nb::init<Arena&, const std::string&, size_t>(), "arena"_a, "name"_a, "count"_a,
            nb::keep_alive<1, 2>())

@@ -65,8 +65,43 @@ void sddmm(const Groups& groups, const float* x, size_t x_stride, const float* d
       for (int b = 0; b < batch; ++b) sum += dy[row * dy_stride + b] * x[column * x_stride + b];
       gradient[weight] = sum;
     });
-    row_sums(dy, dy_stride, batch, g * kGroupRows, std::min((g + 1) * kGroupRows, groups.rows),
-             bias_gradient);
+    if (bias_gradient)
+      row_sums(dy, dy_stride, batch, g * kGroupRows, std::min((g + 1) * kGroupRows, groups.rows),
+               bias_gradient);
+  }
+}
+
+void batch_norm(float* x, float* normal, size_t stride, int batch, const float* bias, float* mean,
+                float* variance, float* inverse, int first, int last) {
+  for (int row = first; row < last; ++row) {
+    float* const z = x + row * stride;
+    float center = mean[row], spread = variance[row];
+    if (normal) {
+      center = spread = 0;
+      for (int b = 0; b < batch; ++b) center += z[b] / batch;
+      for (int b = 0; b < batch; ++b) spread += (z[b] - center) * (z[b] - center) / batch;
+      mean[row] += kBatchNormShare * (center - mean[row]);
+      variance[row] += kBatchNormShare * (spread - variance[row]);
+    }
+    inverse[row] = 1 / std::sqrt(spread + kBatchNormEpsilon);
+    for (size_t b = 0; b < stride; ++b) {
+      const float n = b < static_cast<size_t>(batch) ? (z[b] - center) * inverse[row] : 0;
+      if (normal) normal[row * stride + b] = n;
+      z[b] = b < static_cast<size_t>(batch) ? std::max(0.0f, n + bias[row]) : 0;
+    }
+  }
+}
+
+void batch_norm_back(float* d, const float* normal, size_t stride, int batch, const float* inverse,
+                     const float* sums, int first, int last) {
+  for (int row = first; row < last; ++row) {
+    float* const g = d + row * stride;
+    float dot = 0;
+    for (int b = 0; normal && b < batch; ++b) dot += g[b] * normal[row * stride + b];
+    for (int b = 0; b < batch; ++b) {
+      if (normal) g[b] -= (sums[row] + normal[row * stride + b] * dot) / batch;
+      g[b] *= inverse[row];
+    }
   }
 }
 
@@ -157,7 +192,8 @@ void normals(uint64_t seed, uint32_t stream, uint64_t counter, size_t count, flo
 }  // namespace
 
 extern const Kernels kernels_scalar;
-const Kernels kernels_scalar = {"scalar", spmm, sddmm,  spmm_t_sddmm, row_sums,   spmv,   gather,
-                                tanh,     adam, polyak, select_band,  zero_below, normals};
+const Kernels kernels_scalar = {
+    "scalar", spmm, sddmm, spmm_t_sddmm, row_sums,    batch_norm, batch_norm_back, spmv,
+    gather,   tanh, adam,  polyak,       select_band, zero_below, normals};
 
 }  // namespace edgedst

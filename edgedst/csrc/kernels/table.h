@@ -46,8 +46,8 @@ struct Kernels {
   void (*spmm)(const Groups&, const float* weights, const float* bias, const float* x,
                size_t x_stride, float* y, size_t y_stride, int batch, Epilogue, int first, int last,
                int first_row);
-  // gradient[k] = sum over the batch of dy[row] * x[column] at the stored positions; bias_gradient
-  // = row sums of dy.
+  // gradient[k] = sum over the batch of dy[row] * x[column] at the stored positions; bias_gradient,
+  // unless it is null, = row sums of dy.
   void (*sddmm)(const Groups&, const float* x, size_t x_stride, const float* dy, size_t dy_stride,
                 int batch, float* gradient, float* bias_gradient, int first, int last);
   // Both backward products of a layer whose transposed view is of plain rows, for its groups
@@ -59,6 +59,17 @@ struct Kernels {
                        float* gradient, float* dx_sums, int first, int last);
   // sums[row] = sum over the batch of rows[row], for rows [first, last).
   void (*row_sums)(const float* rows, size_t stride, int batch, int first, int last, float* sums);
+  // Batch normalisation (Ioffe & Szegedy 2015) of rows [first, last), a feature each, in place: x
+  // becomes relu(n + bias), n = (x - mean) * inverse, inverse = 1 / sqrt(variance + epsilon). With
+  // `normal`, which gets n, mean and variance are the batch's, and move the running ones by
+  // kBatchNormShare; else they are the running ones. `mean` and `variance` hold those, `inverse` is
+  // written. Padded samples become 0.
+  void (*batch_norm)(float* x, float* normal, size_t stride, int batch, const float* bias,
+                     float* mean, float* variance, float* inverse, int first, int last);
+  // The way back, in place: d, the gradient of n + bias, becomes x's. `sums` are d's over the
+  // batch; they matter with `normal` only, as the forward pass left it.
+  void (*batch_norm_back)(float* d, const float* normal, size_t stride, int batch,
+                          const float* inverse, const float* sums, int first, int last);
   // One sample: y = epilogue(W x + bias), x and y contiguous.
   void (*spmv)(const Groups&, const float* weights, const float* bias, const float* x, float* y,
                Epilogue);
@@ -79,6 +90,9 @@ struct Kernels {
   // out[i]: what Random(seed, stream) gives as normal() at counter + 2 i, but for the last places.
   void (*normals)(uint64_t seed, uint32_t stream, uint64_t counter, size_t count, float* out);
 };
+
+constexpr float kBatchNormEpsilon = 1e-5f;
+constexpr float kBatchNormShare = 0.01f;  // of the newest batch in running statistics (CrossQ)
 
 // Kernel tables that this CPU can run, best last; the scalar reference is first.
 const Kernels* const* available_kernels(int* count);

@@ -1,6 +1,7 @@
 // Every kernel for one instruction set: the compiler's flags choose the vector width, EDGEDST_ISA
 // names the table.
 #include "kernels/backward.h"
+#include "kernels/batch_norm.h"
 #include "kernels/elementwise.h"
 #include "kernels/normals.h"
 #include "kernels/product.h"
@@ -21,6 +22,8 @@ const Kernels EDGEDST_TABLE(EDGEDST_ISA) = {EDGEDST_NAME(EDGEDST_ISA),
                                             sddmm,
                                             spmm_t_sddmm,
                                             row_sums,
+                                            batch_norm,
+                                            batch_norm_back,
                                             spmv,
                                             gather,
                                             tanh,

@@ -79,7 +79,8 @@ void sddmm(const Groups& groups, const float* x, size_t x_stride, const float* d
     else
       group_gradient(w, groups, g, gradient, EveryPattern());
     const int row = g * kGroupRows, end = row + kGroupRows;
-    row_sums(dy, dy_stride, batch, row, end < groups.rows ? end : groups.rows, bias_gradient);
+    if (bias_gradient)
+      row_sums(dy, dy_stride, batch, row, end < groups.rows ? end : groups.rows, bias_gradient);
   }
 }
 

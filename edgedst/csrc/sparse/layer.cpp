@@ -114,7 +114,8 @@ void build_transposed_view(Layer& layer, const TopologyWorkspace& workspace) {
 
 void pin_form(Form form) { pinned = form; }
 
-Layer::Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nnz, Role role)
+Layer::Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nnz, Role role,
+             bool batch_norm)
     : in(in), out(out), role(role), budget(nnz) {
   const uint64_t all = static_cast<uint64_t>(in) * out;
   // An average lags its network: at worst the two topologies share nothing.
@@ -130,6 +131,11 @@ Layer::Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nn
     adam_v = arena.take<float>(name + ".adam_v", capacity);
     bias_adam_m = arena.take<float>(name + ".bias_adam_m", out);
     bias_adam_v = arena.take<float>(name + ".bias_adam_v", out);
+  }
+  if (batch_norm) {
+    running_mean = arena.take<float>(name + ".running_mean", out);
+    running_variance = arena.take<float>(name + ".running_variance", out);
+    inverse = arena.take<float>(name + ".inverse", out);
   }
   column_start = arena.take<uint32_t>(name + ".buckets", group_count(out) * kPatterns + 1);
   weight_start = arena.take<uint32_t>(name + ".groups", group_count(out) + 1);

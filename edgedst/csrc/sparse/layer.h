@@ -22,7 +22,8 @@ void pin_form(Form form);
 enum class Role { kLearner, kAveraged, kCopied };
 
 struct Layer {
-  Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nnz, Role role);
+  Layer(Arena& arena, const std::string& name, int in, int out, uint32_t nnz, Role role,
+        bool batch_norm = false);
 
   Groups forward_view() const;     // rows are outputs
   Groups transposed_view() const;  // rows are inputs; weight i is values[slots[i]]
@@ -35,6 +36,9 @@ struct Layer {
   uint32_t nnz = 0;   // connections stored now
   float *values, *adam_m = nullptr, *adam_v = nullptr;  // [capacity]; values[nnz] = 0: see `source`
   float *bias, *bias_adam_m = nullptr, *bias_adam_v = nullptr;
+  // Batch normalisation, [out]; null without. The last: of the newest forward pass, for the way
+  // back.
+  float *running_mean = nullptr, *running_variance = nullptr, *inverse = nullptr;
   uint32_t *column_start, *weight_start;
   uint16_t* columns;
   uint32_t *row_start_t = nullptr, *weight_start_t = nullptr, *slots = nullptr;

@@ -22,13 +22,17 @@ void parallel_for_lines(uint32_t count, const Body& body) {
 }  // namespace
 
 Activations::Activations(Arena& arena, const std::string& name, const std::vector<int>& sizes,
-                         int columns)
+                         int columns, bool batch_statistics, std::optional<size_t> over)
     : sizes(sizes) {
   const int stride = row_stride(columns);
+  const Arena::Over place(arena, over.value_or(arena.used_bytes()));
   if (columns == 1) sample = arena.take<float>(name + ".observation", sizes.front());
   for (size_t l = 1; l + 1 < sizes.size(); ++l) {
     float* data = arena.take<float>(name + "." + std::to_string(l), size_t(sizes[l]) * stride);
     hidden.push_back({data, sizes[l], columns, stride});
+    if (!batch_statistics) continue;
+    data = arena.take<float>(name + ".normal." + std::to_string(l), size_t(sizes[l]) * stride);
+    normal.push_back({data, sizes[l], columns, stride});
   }
 }
 
@@ -36,12 +40,12 @@ Gradients::Gradients(Arena& arena, const std::string& name, size_t count)
     : data(arena.take<float>(name, count)), count(count) {}
 
 Network::Network(Arena& arena, const std::string& name, const std::vector<int>& sizes,
-                 const std::vector<uint32_t>& nnz, bool tanh_output, Role role)
+                 const std::vector<uint32_t>& nnz, bool tanh_output, Role role, bool batch_norm)
     : name(name), sizes(sizes), tanh_output_(tanh_output), version_(std::make_shared<uint64_t>(0)) {
   layers.reserve(nnz.size());
   for (size_t l = 0; l < nnz.size(); ++l)
-    layers.emplace_back(arena, name + "." + std::to_string(l), sizes[l], sizes[l + 1], nnz[l],
-                        role);
+    layers.emplace_back(arena, name + "." + std::to_string(l), sizes[l], sizes[l + 1], nnz[l], role,
+                        batch_norm && l + 1 < nnz.size());
 }
 
 void Network::initialise(Random& random, TopologyWorkspace& workspace) {
@@ -70,18 +74,26 @@ void Network::link(const Network& source, bool linked, TopologyWorkspace& worksp
   for (size_t l = 0; l < layers.size(); ++l) edgedst::link(source.layers[l], layers[l], workspace);
 }
 
-void Network::forward(const Batch& x, Activations& activations, const Batch& y) const {
+void Network::forward(const Batch& x, Activations& activations, const Batch& y) {
   const Batch* input = &x;
   for (size_t l = 0; l < layers.size(); ++l) {
     const Layer& layer = layers[l];
-    const bool last = l + 1 == layers.size();
+    const bool last = l + 1 == layers.size(), linear = last || layer.running_mean;
     const Batch& output = last ? y : activations.hidden[l];
+    const float* bias = layer.running_mean ? nullptr : layer.bias;  // else it comes behind
     const Groups groups = layer.forward_view();
     parallel_for(groups.count, [&](int begin, int end) {
-      kernels().spmm(groups, layer.values, layer.bias, input->data, input->stride, output.data,
-                     output.stride, output.columns, last ? Epilogue::kLinear : Epilogue::kRelu,
+      kernels().spmm(groups, layer.values, bias, input->data, input->stride, output.data,
+                     output.stride, output.columns, linear ? Epilogue::kLinear : Epilogue::kRelu,
                      begin, end, 0);
     });
+    if (layer.running_mean) {
+      float* normal = activations.normal.empty() ? nullptr : activations.normal[l].data;
+      parallel_for(layer.out, [&](int begin, int end) {
+        kernels().batch_norm(output.data, normal, output.stride, output.columns, layer.bias,
+                             layer.running_mean, layer.running_variance, layer.inverse, begin, end);
+      });
+    }
     input = &output;
   }
   if (!tanh_output_) return;
@@ -116,6 +128,17 @@ void Network::backward(const Batch& x, Activations& activations, const Batch& y,
     const Layer& layer = layers[l];
     const Batch& input = l == 0 ? x : activations.hidden[l - 1];
     if (gradients) gradient -= layer.nnz + layer.out;
+    if (layer.running_mean) {
+      float* sums = gradients ? gradient + layer.nnz : nullptr;
+      if (sums && !have_bias_gradient)
+        kernels().row_sums(d_output->data, d_output->stride, d_output->columns, 0, layer.out, sums);
+      have_bias_gradient = true;
+      const float* normal = activations.normal.empty() ? nullptr : activations.normal[l].data;
+      parallel_for(layer.out, [&](int begin, int end) {
+        kernels().batch_norm_back(d_output->data, normal, d_output->stride, d_output->columns,
+                                  layer.inverse, sums, begin, end);
+      });
+    }
     if (gradients && layer.plain_t && (l > 0 || !dx)) {
       if (!have_bias_gradient)
         kernels().row_sums(d_output->data, d_output->stride, d_output->columns, 0, layer.out,
@@ -127,14 +150,15 @@ void Network::backward(const Batch& x, Activations& activations, const Batch& y,
       d_output = &input;
       continue;
     }
-    have_bias_gradient = false;
     if (gradients) {
+      float* bias_gradient = have_bias_gradient ? nullptr : gradient + layer.nnz;
       const Groups groups = layer.forward_view();
       parallel_for(groups.count, [&](int begin, int end) {
         kernels().sddmm(groups, input.data, input.stride, d_output->data, d_output->stride,
-                        d_output->columns, gradient, gradient + layer.nnz, begin, end);
+                        d_output->columns, gradient, bias_gradient, begin, end);
       });
     }
+    have_bias_gradient = false;
     if (l == 0 && !dx) break;
     const Groups groups = layer.transposed_view();
     // A hidden layer's activations are read for the last time here, as the ReLU's mask, and become

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,12 +12,15 @@
 
 namespace edgedst {
 
-// Hidden activations of one pass. `backward` turns them into gradients in place.
+// Hidden activations of one pass. `backward` turns them into gradients in place. With `over`, an
+// offset in the arena, they lie over the regions from there on, which nobody needs meanwhile.
 struct Activations {
-  Activations(Arena& arena, const std::string& name, const std::vector<int>& sizes, int columns);
+  Activations(Arena& arena, const std::string& name, const std::vector<int>& sizes, int columns,
+              bool batch_statistics = false, std::optional<size_t> over = {});
   std::vector<int> sizes;
   std::vector<Batch> hidden;
-  float* sample = nullptr;  // columns = 1: the observation as float32
+  std::vector<Batch> normal;  // with batch_statistics: what batch normalisation makes of each batch
+  float* sample = nullptr;    // columns = 1: the observation as float32
 };
 
 struct Gradients {
@@ -28,11 +32,13 @@ struct Gradients {
 class Network {
  public:
   Network(Arena& arena, const std::string& name, const std::vector<int>& sizes,
-          const std::vector<uint32_t>& nnz, bool tanh_output, Role role);
+          const std::vector<uint32_t>& nnz, bool tanh_output, Role role, bool batch_norm = false);
 
   void initialise(Random& random, TopologyWorkspace& workspace);
   void copy_from(const Network& source, TopologyWorkspace& workspace);
-  void forward(const Batch& x, Activations& activations, const Batch& y) const;
+  // A network with batch normalisation takes a mini-batch's own statistics where the activations
+  // have room for what comes of them, and moves the running ones; else it takes those.
+  void forward(const Batch& x, Activations& activations, const Batch& y);
   // `gradients` null: only dx. `dx` null: only the gradients. dx holds the input rows from
   // dx_first_row on. Of the workspace it uses `transposed_weights`.
   void backward(const Batch& x, Activations& activations, const Batch& y, const Batch& dy,
@@ -50,6 +56,7 @@ class Network {
   // A target: no evolution of its source has come since the union of both was made.
   bool linked() const { return source_version_ && *source_version_ == linked_version_; }
   size_t parameter_count() const;
+  bool batch_norm() const { return layers.front().running_mean; }
 
   std::string name;
   std::vector<int> sizes;

@@ -72,6 +72,10 @@ void initialise(Layer& layer, Random& random, TopologyWorkspace& workspace) {
     layer.bias[row] = bound * (2 * random.uniform() - 1);
     if (layer.bias_adam_m) layer.bias_adam_m[row] = layer.bias_adam_v[row] = 0;
   }
+  if (layer.running_mean) {
+    std::fill_n(layer.running_mean, layer.out, 0.0f);
+    std::fill_n(layer.running_variance, layer.out, 1.0f);
+  }
   pack(layer, workspace, layer.budget);
 }
 
