@@ -20,6 +20,12 @@ def set_isa(name: str) -> None:
 def set_threads(count: int) -> None:
     """Size the thread pool (1: no pool). Results are bitwise the same for every count."""
 
+def forbid_huge_pages() -> bool:
+    """Have the kernel give this process, and all that come of it by fork and exec, no huge pages.
+
+    A few bytes in one count as 2 MB. Returns whether it could have had some before.
+    """
+
 def release_file_pages() -> int:
     """Take unchanged pages of files, mostly libraries' code, out of this process's resident memory.
 

@@ -24,7 +24,7 @@ from time import monotonic
 from edgedst import __version__, core, saving
 from edgedst import summary as words
 from edgedst.agents import agent_class
-from edgedst.budget.guard import Guard, compiled_since_start
+from edgedst.budget.guard import Guard, compiled_since_start, has_huge_pages
 from edgedst.budget.plan import budget_bytes_of
 from edgedst.envs import LARGEST_FLOAT32
 from edgedst.errors import BudgetBroken, BudgetExceeded, EdgedstError, EnvironmentFault, TrainingDiverged
@@ -71,7 +71,7 @@ def main(kind: "type[Training] | None" = None) -> int:
     log that was read; see `prefill.fill`).
     """
     job = loads(sys.argv[-1])
-    start_again_if_compiled(job)
+    start_again_if_larger(job)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # closed before Python began
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may have any bytes
@@ -113,11 +113,15 @@ def main(kind: "type[Training] | None" = None) -> int:
             signal(number, SIG_IGN)
 
 
-def start_again_if_compiled(job: "dict[str, Any]") -> None:
-    """Start this process once more where Python has just compiled modules: it then counts what every later one will."""
+def start_again_if_larger(job: "dict[str, Any]") -> None:
+    """Start this process once more where it takes memory that a later start would not.
+
+    That is where Python has just compiled modules, and where it may have got huge pages.
+    """
     if job["spec"]["host"] == "mujoco":
         from edgedst.envs import mujoco  # noqa: F401  # the last module that a lean run needs
-    if compiled_since_start() and "EDGEDST_COMPILED" not in os.environ:
+    compiled = compiled_since_start() and "EDGEDST_COMPILED" not in os.environ
+    if core.forbid_huge_pages() and has_huge_pages() or compiled:
         os.environ["EDGEDST_COMPILED"] = "1"  # once: a clock may go backwards
         os.execv(sys.executable, sys.orig_argv)
 

@@ -46,6 +46,15 @@ def compiled_since_start() -> bool:
     return False
 
 
+def has_huge_pages() -> bool:
+    """Whether the kernel gives huge pages to processes that did not ask for any, as Debian's does from 512 MB on."""
+    try:
+        with open("/sys/kernel/mm/transparent_hugepage/enabled", "rb") as file:
+            return b"[always]" in file.read()
+    except OSError:  # a kernel without them
+        return False
+
+
 # Nearer than this to the budget, pages of files are given back: libraries' code that ran once.
 NEAR_BYTES = 300_000
 # Beyond the budget while an environment is made: MuJoCo and OpenBLAS map up to 50 MB that they hardly touch. One that

@@ -10,7 +10,7 @@ from edgedst import core
 from edgedst.errors import EdgedstError
 from edgedst.plain_json import loads
 from edgedst.profile import window
-from edgedst.trainer import Training, start_again_if_compiled
+from edgedst.trainer import Training, start_again_if_larger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def main() -> int:
     Keys: those of the trainer (`trainer.main`), and `profile`: the goal of `window.measure`.
     """
     job = loads(sys.argv[-1])
-    start_again_if_compiled(job)
+    start_again_if_larger(job)
     try:
         run = MeasuredRun(job)
         try:

@@ -1,6 +1,7 @@
 # A run goes on in the budget that it began with, whatever the page cache does: begun cold, killed, gone on with warm,
 # with the caches dropped, and after libraries were read whole; by its own budget, and by the advice where one is refused.
 set -e
+echo always >/sys/kernel/mm/transparent_hugepage/enabled # as Debian's kernel has it from 512 MB on
 echo "pages of $(getconf PAGESIZE), $(sed -n 's/.*CPU part\t: //p;' /proc/cpuinfo | head -1), Linux $(uname -r)"
 env=${1:-HalfCheetah-v4}
 train="edgedst train --budget-mb 50 --env $env --steps 1200 --start-steps 1000 --eval-every 1200 --eval-episodes 1 --checkpoint-every 100 --no-progress"

@@ -1,6 +1,7 @@
 # What a reader of README.md and of every bringup.md types, on the board, from the installed wheel: each line there that
 # begins with `edgedst`. Options that shorten a command are put after what is typed, and every command is shown as it ran.
-# The commands for a robot.py come last: until then the newest run is a simulator's. `make` needs a network: left out.
+# The commands for a robot.py come last: until then the newest run is a simulator's. Left out: `make`, which needs a network,
+# and films, which need OpenGL.
 set -e
 
 typed() { # FILES: their commands, without comments
@@ -18,7 +19,7 @@ run() { # COMMAND
 }
 
 failed=0
-typed /host/README.md | grep -v robot >commands
+typed /host/README.md | grep -v -e robot -e --video -e --render >commands
 for page in /host/devices/*/bringup.md; do typed "$page"; done | sort -u >>commands
 typed /host/README.md | grep robot >>commands
 while read -r command; do

@@ -1,6 +1,7 @@
 # The smallest budget that `plan` names trains to its end, in a cgroup of that size, cold; a tenth of a megabyte less is
 # refused. Run with LIMIT unset: the job makes its own cgroups.
 set -e
+echo always >/sys/kernel/mm/transparent_hugepage/enabled # as Debian's kernel has it from 512 MB on
 for options in "" "--preset board"; do
     smallest=$(edgedst plan --env HalfCheetah-v4 $options --json | python3 -c "import json, sys; print(json.load(sys.stdin)['smallest_budget_mb'])")
     group=/sys/fs/cgroup/floor && mkdir -p $group

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from training import TINY, start
 
 import edgedst
 from edgedst.budget.guard import Guard, memory
@@ -73,3 +74,15 @@ def test_a_start_that_compiles_edgedst_counts_what_every_later_start_counts(tmp_
     first = resident()
     assert (package / "envs" / "__pycache__").is_dir()
     assert abs(first - resident()) < 600_000  # a run that goes on has so much to spare; compiling leaves 1.3 MB
+
+
+def test_a_run_does_without_huge_pages_whatever_the_kernel_gives_to_others(tmp_path):
+    """Debian's kernel gives them to everybody from 512 MB of memory on: 54.7 MB of 50 on an ARM board."""
+    process = start(tmp_path, *TINY, "--steps", "1000000")
+    try:
+        assert process.stdout.readline()  # it has begun
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    finally:
+        process.kill()
+        process.communicate()
+    assert "\nTHP_enabled:\t0\n" in status

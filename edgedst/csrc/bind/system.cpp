@@ -11,6 +11,7 @@ void bind_system(nb::module_& m) {
   using namespace edgedst;
   m.def("set_threads", &set_threads, "count"_a);
   m.def("release_file_pages", &release_file_pages);
+  m.def("forbid_huge_pages", &forbid_huge_pages);
   m.def("lock_memory", &lock_memory);
   m.def(
       "set_last_words",

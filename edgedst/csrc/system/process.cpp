@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -80,6 +81,11 @@ size_t release_file_pages() {
   }
   close(file);
   return released;
+}
+
+bool forbid_huge_pages() {
+  if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1) return false;
+  return prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0;
 }
 
 bool lock_memory() {

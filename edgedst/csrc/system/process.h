@@ -12,6 +12,10 @@ namespace edgedst {
 // not tell.
 size_t release_file_pages();
 
+// Have the kernel give this process, and all that come of it by fork and exec, no huge pages: a few
+// bytes in one count as 2 MB. True where it could have had some before.
+bool forbid_huge_pages();
+
 // Keep what is resident, and what becomes it, from being swapped out. False where that is not
 // allowed.
 bool lock_memory();
