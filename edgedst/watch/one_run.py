@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections import deque
 from collections.abc import Callable
@@ -140,7 +139,7 @@ class Watched:
             **self._times(saved, start, settings.steps if settings else step),
             **self._returned(summary),
             "spark": [float(f"{value:.5g}") for value in self._spark()],
-            **self._machine(settings, saved, start),
+            **self._machine(saved, settings.start_steps if settings else 0),
             **self._memory(summary),
             **self._energy(saved),
             "losses": self._losses(settings, saved),
@@ -189,18 +188,16 @@ class Watched:
         }
 
     def _spark(self) -> list[float]:
-        series, name = (
-            (self.evaluations, "evaluation_return") if self._evaluated else (self.episodes, "episode_return")
-        )
+        series, name = (self.evaluations, "evaluation_return") if self._evaluated else (self.episodes, "episode_return")
         return thinned(series.column(name), SPARK_POINTS)
 
-    def _machine(self, settings: TrainConfig | None, saved: dict[str, Any], start: int) -> dict[str, Any]:
+    def _machine(self, saved: dict[str, Any], start: int) -> dict[str, Any]:
         """How time was kept, and updates a step; of a simulator the latter alone, from its checkpoint."""
         told = {f"newest_{name}": _number(self._newest, name) for name in EPISODE[3:]}
         updates = _number(self._newest, "updates_per_step")
         iteration, step = saved.get("agent", {}).get("iteration"), _whole(saved.get("step"))
-        if updates is None and is_step(iteration) and step > (settings.start_steps if settings else start):
-            updates = iteration / (step - (settings.start_steps if settings else start))
+        if updates is None and is_step(iteration) and step > start:
+            updates = iteration / (step - start)
         return {"missed_periods": self._missed, **told, "updates_per_step": updates}
 
     def _memory(self, summary: dict[str, Any]) -> dict[str, Any]:
@@ -263,7 +260,7 @@ class Watched:
             known = self._first_topology = step, {name: layer[0] for name, layer in layers.items()}
         told = [
             {
-                "name": one_line(name),
+                "name": one_line(name.rpartition(" ")[0].replace("_", " ")),
                 "from": shape[0],
                 "to": shape[1],
                 "connections": len(positions),
@@ -280,7 +277,7 @@ class Watched:
     def _fresh(self, name: str, read: Callable[[], Any]) -> Any:
         """What `read` makes of a file, made again when the file is another one; None where there is none."""
         try:
-            about = os.stat(self.folder / name.strip())
+            about = (self.folder / name.strip()).stat()
         except OSError:
             return None
         is_now = about.st_mtime_ns, about.st_size, about.st_ino

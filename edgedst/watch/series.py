@@ -43,7 +43,7 @@ class Series:
     def _one(self, rows: Sequence[array[float]]) -> array[float]:
         if len(rows) == 1:
             return rows[0]
-        return array("d", (_joined(name, column) for name, column in zip(self.columns, zip(*rows), strict=True)))
+        return array("d", (_joined(name, [row[at] for row in rows]) for at, name in enumerate(self.columns)))
 
     def column(self, name: str) -> list[float]:
         """One column, NaN where a line did not have it."""

@@ -95,7 +95,7 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(403, "text/plain", b"Open the address that `edgedst watch` printed.\n")
         return allowed
 
-    def do_GET(self) -> None:  # noqa: N802  # the name that BaseHTTPRequestHandler calls
+    def do_GET(self) -> None:
         """The page, what has changed of all runs, or rows of one."""
         what, _, query = self.path.partition("?")
         asked = {name: values[0] for name, values in parse_qs(query).items()}
@@ -160,9 +160,13 @@ def _own_address(family: int) -> str:
 def _cannot_listen(error: Exception, host: str, port: int) -> ConfigError:
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.EADDRINUSE:
-        return ConfigError(f"Port {port} is in use, maybe by another `edgedst watch`. `--port 0` takes one that is free.")
+        return ConfigError(
+            f"Port {port} is in use, maybe by another `edgedst watch`. `--port 0` takes one that is free."
+        )
     if number == errno.EACCES:
-        return ConfigError(f"Port {port} may not be used. Choose one of 1024 or more, or `--port 0` for one that is free.")
+        return ConfigError(
+            f"Port {port} may not be used. Choose one of 1024 or more, or `--port 0` for one that is free."
+        )
     why = getattr(error, "strerror", None) or error
     return ConfigError(
         f"`--host {host}` is no address that this machine can listen on ({why}). `--host 0.0.0.0` is every address of "
