@@ -121,9 +121,9 @@ class Watched:
         step = max(metrics_step, _whole(saved.get("step")), _whole(summary.get("step")))
         if training or _whole(summary.get("step")) < metrics_step:
             summary = {}  # of an earlier process
-        if rest := self._newest.get("brought_to_rest"):
-            notes.append(f"The machine was brought to rest: {rest}")
         state, why = _state(training, summary, failure, self.folder)
+        if (rest := self._newest.get("brought_to_rest")) and not training:
+            why = f"The machine was brought to rest: {rest}. {why}"
         parent = self.folder.parent
         start = (settings.start_steps + settings.critic_warmup) if settings else 0
         return {
@@ -212,9 +212,9 @@ class Watched:
     def _energy(self, saved: dict[str, Any]) -> dict[str, Any]:
         """Watts between the last evaluations; before there are two, the mean since the first step."""
         energy = saved.get("energy") or {}
-        told = [(line["energy_joules"], line["seconds"]) for line in self._evaluated if _known(line, "energy_joules")]
-        told = [pair for pair in told if is_number(pair[1])]
-        if len(told) < 2 and _known(energy, "joules") and _known(saved, "seconds"):
+        pairs = [(line.get("energy_joules"), line.get("seconds")) for line in self._evaluated]
+        told = [(joules, seconds) for joules, seconds in pairs if is_number(joules) and is_number(seconds)]
+        if len(told) < 2 and is_number(energy.get("joules")) and is_number(saved.get("seconds")):
             told = [(0.0, 0.0), (energy["joules"], saved["seconds"])]
         seconds = told[-1][1] - told[0][1] if told else 0
         return {
@@ -311,10 +311,6 @@ def _tried(read: Callable[[], Any]) -> tuple[Any, str]:
         return read(), ""
     except EdgedstError as error:
         return None, str(error)
-
-
-def _known(line: dict[str, Any], name: str) -> bool:
-    return is_number(line.get(name))
 
 
 def _number(line: dict[str, Any], name: str) -> float | None:
