@@ -169,7 +169,8 @@ def newest_run(run_dir: Path) -> Path:
 def runs_within(folder: Path, with_file: str = "checkpoint/state.json") -> list[Path]:
     """The runs in a folder of runs, of a task, or of a method, the newest one first; those that have a file only."""
     # No deeper: it may be the user's whole home.
-    found = (run for depth in ("", "*/", "*/*/") for run in folder.glob(f"{depth}s*-*") if (run / with_file).is_file())
+    files = (path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}s*-*/{with_file}"))
+    found = (path.parents[with_file.count("/")] for path in files)
     return newest_first(run for run in found if _RUN_NAME.fullmatch(run.name))
 
 

@@ -36,7 +36,7 @@ def show(watcher: Watcher) -> None:
         if not sys.stdout.isatty():
             print(text)
             return
-        height = os.get_terminal_size(sys.stdout.fileno()).lines
+        height = os.get_terminal_size(sys.stdout.fileno()).lines or 1000  # 0: it does not tell
         shown = text.split("\n")[: max(1, height - 1)]  # what scrolled away could not be replaced
         print("\x1b[H\x1b[J" + "\n".join(shown), flush=True)
         time.sleep(REFRESH_SECONDS)

@@ -18,6 +18,7 @@ from edgedst.errors import ConfigError, EdgedstError
 from edgedst.report.text import one_line
 from edgedst.reserve import Reserve
 from edgedst.runs.find import runs_within
+from edgedst.runs.reading import reading
 from edgedst.study.found import RunIndex
 from edgedst.study.grid import Study, read_study
 from edgedst.watch.one_run import Watched
@@ -34,7 +35,8 @@ class Watcher:
         has_to_be: whether it has to be there already.
 
     Raises:
-        ConfigError: it is no folder, or may not be read.
+        ConfigError: it is no folder.
+        CheckpointError: it may not be read.
     """
 
     def __init__(self, folder: Path, has_to_be: bool = True) -> None:
@@ -42,6 +44,9 @@ class Watcher:
             raise ConfigError(
                 f"`{folder}` is not a folder. Name a run, a study or a folder of runs, such as `edgedst watch runs`."
             )
+        if folder.is_dir():
+            with reading(folder):
+                next(folder.iterdir(), None)  # glob is silent about what it may not list
         self.folder = folder
         self.began = f"{time.time_ns():x}"  # ids and counters are of this watcher: a page of another one starts anew
         self._lock = threading.Lock()
