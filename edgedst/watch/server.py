@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import errno
-import hashlib
 import hmac
 import json
 import re
 import secrets
 import socket
 import sys
-from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import TCPServer
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 from edgedst import report
 from edgedst.errors import ConfigError
@@ -24,6 +21,13 @@ from edgedst.watch.watcher import Watcher
 
 LOCAL = "127.0.0.1"
 IDLE_SECONDS = 60  # of a connection, before it is closed
+PAGE = {"watch.html": "text/html", "watch.js": "text/javascript", "watch.css": "text/css", "page.css": "text/css"}
+HEADERS = {
+    # A browser runs no script, applies no style and asks for nothing but the page's own.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    **{"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"},
+}
 
 
 class Server(ThreadingHTTPServer):
@@ -38,8 +42,6 @@ class Server(ThreadingHTTPServer):
         ConfigError: nothing can listen there.
     """
 
-    daemon_threads = True
-
     def __init__(self, watcher: Watcher, host: str, port: int) -> None:
         self.watcher = watcher
         self.token = "" if host == LOCAL else secrets.token_urlsafe(16)
@@ -48,7 +50,13 @@ class Server(ThreadingHTTPServer):
             self.address_family = found[0]
             super().__init__((str(found[4][0]), port), Handler)
         except (OSError, UnicodeError) as error:  # UnicodeError: no machine's name can be so
-            raise _cannot_listen(error, host, port) from error
+            number, why = getattr(error, "errno", None), getattr(error, "strerror", None) or error
+            raise ConfigError(
+                f"Port {port} cannot be used ({why}). `--port 0` takes one that is free."
+                if number in (errno.EADDRINUSE, errno.EACCES)
+                else f"`--host {host}` is no address that this machine can listen on ({why}). `--host 0.0.0.0` is "
+                "every address of it; without `--host` it is reached from this machine alone."
+            ) from error
 
     def server_bind(self) -> None:
         """As HTTPServer does, but for asking a name server for this machine's name: without one that takes long."""
@@ -58,8 +66,14 @@ class Server(ThreadingHTTPServer):
     def address(self) -> str:
         """To type into a browser, with the token."""
         host, port = map(str, self.server_address[:2])
-        if host in ("0.0.0.0", "::"):
-            host = _own_address(self.address_family)
+        if host in ("0.0.0.0", "::"):  # by which others reach this machine
+            somewhere = "2001:db8::1" if host == "::" else "192.0.2.1"  # of documentation: nothing is sent there
+            with socket.socket(self.address_family, socket.SOCK_DGRAM) as probe:
+                try:
+                    probe.connect((somewhere, 9))
+                    host = str(probe.getsockname()[0])
+                except OSError:  # there is no network
+                    host = socket.gethostname()
         host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{port}/{self.token + '/' if self.token else ''}"
 
@@ -84,11 +98,11 @@ class Handler(BaseHTTPRequestHandler):
         """
         if not super().parse_request():
             return False
+        self.path = self.path.removeprefix("/")
         if token := self.server.token:
-            first, _, self.path = self.path.removeprefix("/").partition("/")
+            first, _, self.path = self.path.partition("/")
             allowed = hmac.compare_digest(first.encode(), token.encode())
         else:
-            self.path = self.path.removeprefix("/")
             allowed = self.headers.get("Host", "").rpartition(":")[0] in (LOCAL, "localhost")
         if not allowed:
             self.close_connection = True
@@ -96,79 +110,27 @@ class Handler(BaseHTTPRequestHandler):
         return allowed
 
     def do_GET(self) -> None:
-        """The page, what has changed of all runs, or rows of one."""
+        """What is new, or a file of the page."""
         what, _, query = self.path.partition("?")
-        asked = {name: values[0] for name, values in parse_qs(query).items()}
-        if what == "":
-            self._answer(200, "text/html; charset=utf-8", _page()[0])
-            return
-        told: dict[str, Any] | None = None
-        if what == "runs":
-            seen = asked.get("count", "")
-            told = self.server.watcher.changes(asked.get("began", ""), int(seen) if seen.isdecimal() else -1)
-        elif what == "run":
-            told = self.server.watcher.details(asked.get("id", ""), asked.get("have", ""))
-        if told is None:
-            self._answer(404, "text/plain", b"There is no such run any more.\n")
+        file = what or "watch.html"
+        if what == "news":
+            asked = dict(parse_qsl(query, errors="replace"))
+            known = {key: int(told) for key, told in asked.items() if re.fullmatch(r"[0-9]{1,18}", told)}
+            seen, began, at = (known.get(key, 0) for key in ("seen", "began", "at"))
+            news = self.server.watcher.news(seen, asked.get("name", ""), began, at)
+            self._answer(200, "application/json", json.dumps(news, separators=(",", ":")).encode())
+        elif file in PAGE:
+            content = Path(report.__file__).with_name("templates") / file
+            self._answer(200, f"{PAGE[file]}; charset=utf-8", content.read_bytes())
         else:
-            self._answer(200, "application/json", json.dumps(told, separators=(",", ":")).encode())
+            self._answer(404, "text/plain", b"Nothing is here.\n")
 
     def _answer(self, status: int, kind: str, content: bytes) -> None:
         self.send_response(status)
-        headers = {
-            "Content-Type": kind,
-            "Content-Length": str(len(content)),
-            "Content-Security-Policy": _page()[1],
-            **{"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"},
-        }
-        for name, value in headers.items():
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **HEADERS}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
+        self.wfile.write(content)
 
     def log_message(self, *_: Any) -> None:
         """A line a request is nothing that anybody reads."""
-
-
-@cache
-def _page() -> tuple[bytes, str]:
-    """The page, and the policy under which a browser runs no script and applies no style but the page's own."""
-    templates = Path(report.__file__).with_name("templates")
-    page = (templates / "watch.html").read_text(encoding="utf-8")
-    page = page.replace("/* page.css */", (templates / "page.css").read_text(encoding="utf-8"))
-
-    def own(tag: str) -> str:
-        parts = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-        return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(p.encode()).digest()).decode()}'" for p in parts)
-
-    policy = f"default-src 'none'; script-src {own('script')}; style-src {own('style')}; connect-src 'self'; "
-    return page.encode(), policy + "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
-
-def _own_address(family: int) -> str:
-    """By which others reach this machine; its name where it has no network."""
-    somewhere = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # of documentation: nothing is sent there
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((somewhere, 9))
-        except OSError:
-            return socket.gethostname()
-        return str(probe.getsockname()[0])
-
-
-def _cannot_listen(error: Exception, host: str, port: int) -> ConfigError:
-    number = error.errno if isinstance(error, OSError) else None
-    if number == errno.EADDRINUSE:
-        return ConfigError(
-            f"Port {port} is in use, maybe by another `edgedst watch`. `--port 0` takes one that is free."
-        )
-    if number == errno.EACCES:
-        return ConfigError(
-            f"Port {port} may not be used. Choose one of 1024 or more, or `--port 0` for one that is free."
-        )
-    why = getattr(error, "strerror", None) or error
-    return ConfigError(
-        f"`--host {host}` is no address that this machine can listen on ({why}). `--host 0.0.0.0` is every address of "
-        "it; without `--host` it is reached from this machine alone."
-    )

@@ -17,8 +17,7 @@ from training import TINY, edgedst, run_in, start, train
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError
 from edgedst.study.grid import read_study
-from edgedst.watch import watcher as watchers
-from edgedst.watch.series import MOST_ROWS, Series
+from edgedst.watch import one_run
 from edgedst.watch.server import LOCAL, Server
 from edgedst.watch.text import lines
 from edgedst.watch.watcher import Watcher
@@ -32,12 +31,6 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("läuft hier")
     train(folder, *TINY)
     return folder
-
-
-@pytest.fixture
-def at_once(monkeypatch):
-    """Every question is a new look."""
-    monkeypatch.setattr(watchers, "LOOK_SECONDS", 0)
 
 
 def made_run(folder, name="s0-20260131-120000", evaluations=(), **settings):
@@ -60,13 +53,19 @@ def write(run, evaluations, begin=0, more=""):
 
 
 def only(watcher):
-    (facts,) = watcher.facts()[1]
-    return facts
+    (run,) = watcher.runs()
+    return run.facts
 
 
-def rows(answer, kind="evaluations"):
-    return [tuple(row[answer[kind]["columns"].index(name)] for name in ("step", "evaluation_return"))
-            for row in answer[kind]["rows"]]  # fmt: skip
+def evaluations(news):
+    lines = [json.loads(line) for line in news["run"]["lines"] if line]
+    return [(line["step"], line["evaluation_return"]) for line in lines]
+
+
+def more(watcher, news):
+    """What a page that has this answer asks for, and gets."""
+    (name,) = news["order"]
+    return watcher.news(news["count"], name, news["run"]["began"], news["run"]["at"])
 
 
 @contextmanager
@@ -100,18 +99,18 @@ def until(browser, condition):
         time.sleep(0.05)
 
 
-def test_a_run_is_running_then_killed_then_resumed_and_finished(tmp_path, at_once):
+def test_a_run_is_running_then_killed_then_resumed_and_finished(tmp_path):
     process = start(tmp_path, *TINY, "--steps", "100000", "--eval-every", "1000")
     watcher = Watcher(tmp_path / "runs", has_to_be=False)
     try:
         deadline = time.monotonic() + 60
-        while not watcher.facts()[1] or only(watcher)["step"] < 2000:
+        while not watcher.runs() or only(watcher)["step"] < 2000:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         facts = only(watcher)
         assert (facts["state"], facts["steps"], facts["env"]) == ("running", 100_000, "InvertedPendulum-v5")
-        assert facts["return_of"] == "evaluation"
-        assert 0 < facts["rss_bytes"] <= facts["peak_bytes"] <= facts["budget_bytes"] == 40_000_000
+        assert facts["return"] <= facts["best"]
+        assert 0 < facts["newest"]["rss_bytes"] <= facts["peak_bytes"] <= facts["budget_bytes"] == 40_000_000
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
@@ -127,66 +126,70 @@ def test_a_run_is_running_then_killed_then_resumed_and_finished(tmp_path, at_onc
 def test_a_finished_run_has_everything_that_its_files_tell(trained):
     watcher = Watcher(trained / "runs")
     facts = only(watcher)
-    assert (facts["state"], facts["step"], facts["updates_per_step"]) == ("finished", 600, 1.0)
-    assert {"critic_loss", "actor_loss", "connections_moved"} <= facts["losses"].keys()
+    assert (facts["state"], facts["step"], facts["newest"]["updates_per_step"]) == ("finished", 600, 1.0)
+    assert {"critic_loss", "actor_loss", "connections_moved"} <= facts["newest"].keys()
     told = "\n".join(lines(watcher))
     assert "replay" in told
     assert "connections (" in told
     assert facts["missed_periods"] is facts["watts"] is facts["ends_at"] is None
 
 
-def test_what_a_page_has_is_not_sent_again(tmp_path, at_once):
+def test_what_a_page_has_is_not_sent_again(tmp_path):
     run = made_run(tmp_path, evaluations=[(0, 1.0), (100, 2.0)])
     watcher = Watcher(tmp_path)
-    first = watcher.changes("", -1)
-    (name,) = first["order"]
-    rest = watcher.details(name, "")
-    assert rows(rest) == [(0, 1.0), (100, 2.0)]
-    quiet = watcher.changes(first["began"], first["count"])
-    assert (quiet["runs"], "order" in quiet, "head" in quiet) == ({}, False, False)
+    (name,) = watcher.news()["order"]
+    first = watcher.news(name=name)
+    assert evaluations(first) == [(0, 1.0), (100, 2.0)]
+    quiet = more(watcher, first)
+    assert (quiet["runs"], evaluations(quiet)) == ({}, [])
     write(run, [(200, 3.0)], more='{"step": 300, "evalu')
-    assert list(watcher.changes(first["began"], quiet["count"])["runs"]) == [name]
-    more = watcher.details(name, rest["have"])
-    assert rows(more) == [(200, 3.0)]
-    assert "ledger" not in more
-    assert "topology" not in more
-    assert "order" in watcher.changes("another watcher's", quiet["count"])
+    news = more(watcher, quiet)
+    assert (list(news["runs"]), evaluations(news)) == ([name], [(200, 3.0)])
+    write(run, [], more='ation_return": 4.0}\n')
+    assert evaluations(more(watcher, news)) == [(300, 4.0)]
+    assert list(more(Watcher(tmp_path), news)["runs"]) == [name]
+    assert evaluations(more(Watcher(tmp_path), news)) == [(0, 1.0), (100, 2.0), (200, 3.0), (300, 4.0)]
 
 
-def test_a_run_that_was_resumed_from_before_what_was_read_is_read_anew(tmp_path, at_once):
+def test_a_run_that_was_resumed_from_before_what_was_read_is_read_anew(tmp_path):
     run = made_run(tmp_path, evaluations=[(0, 1.0), (100, 2.0)])
     watcher = Watcher(tmp_path)
-    name = watcher.changes("", -1)["order"][0]
-    have = watcher.details(name, "")["have"]
+    (name,) = watcher.news()["order"]
+    first = watcher.news(name=name)
     kept = len((run / "metrics.jsonl").read_bytes().splitlines(keepends=True)[0])
     write(run, [(100, 2.5), (200, 9.0), (300, 4.0)], begin=kept)
-    again = watcher.details(name, have)
-    assert again["evaluations"]["from"] == 0
-    assert rows(again) == [(0, 1.0), (100, 2.5), (200, 9.0), (300, 4.0)]
+    again = more(watcher, first)
+    assert again["run"]["began"] != first["run"]["began"]
+    assert evaluations(again) == [(0, 1.0), (100, 2.5), (200, 9.0), (300, 4.0)]
     facts = only(watcher)
     assert (facts["best"], facts["best_step"], facts["steps_per_second"]) == (9.0, 200, 10.0)
 
 
-def test_many_lines_are_kept_in_few_rows_of_their_means(tmp_path):
-    series = Series(("step", "evaluation_return", "missed_periods"))
-    for step in range(3 * MOST_ROWS):
-        series.add({"step": step, "evaluation_return": step % 2, "missed_periods": 1})
-    assert len(series.rows) < MOST_ROWS
-    assert series.rows[10].tolist() == [10 * series.each + series.each - 1, 0.5, series.each]
-    run = made_run(tmp_path, evaluations=[(step, float(step)) for step in range(3 * MOST_ROWS)])
-    facts = only(Watcher(tmp_path))
-    assert facts["best"] == 3 * MOST_ROWS - 1
-    assert len(facts["spark"]) <= 60
-    assert run.name in facts["name"]
+def test_many_lines_come_in_several_answers_and_a_card_has_few_points(tmp_path, monkeypatch):
+    monkeypatch.setattr(one_run, "READ_BYTES", 1000)
+    told = [(step, float(step)) for step in range(500)]
+    made_run(tmp_path, evaluations=told)
+    watcher = Watcher(tmp_path)
+    (name,) = watcher.news()["order"]
+    news = watcher.news(name=name)
+    assert sum(len(line) + 1 for line in news["run"]["lines"]) <= 1000
+    found = evaluations(news)
+    while news["run"]["more"]:
+        news = more(watcher, news)
+        found += evaluations(news)
+    assert found == told
+    facts = only(watcher)
+    assert (facts["best"], facts["spark"][0], facts["spark"][-1]) == (499.0, (0, 0.0), (499, 499.0))
+    assert one_run.SPARK_POINTS / 2 <= len(facts["spark"]) <= one_run.SPARK_POINTS + 1
 
 
-def test_a_run_that_is_deleted_while_it_is_watched_is_gone(tmp_path, at_once):
+def test_a_run_that_is_deleted_while_it_is_watched_is_gone(tmp_path):
     run = made_run(tmp_path, evaluations=[(0, 1.0)])
     watcher = Watcher(tmp_path)
-    (name,) = watcher.changes("", -1)["order"]
+    (name,) = watcher.news()["order"]
     shutil.rmtree(run)
-    assert watcher.changes("", -1)["order"] == []
-    assert watcher.details(name, "") is None
+    news = watcher.news(name=name)
+    assert (news["order"], "run" in news) == ([], False)
 
 
 @pytest.mark.parametrize("name", ["config.toml", "plan.json", "metrics.jsonl"])
@@ -200,7 +203,8 @@ def test_damaged_files_end_nothing(name, content, tmp_path):
     facts = only(watcher)
     assert facts["state"] == "failed"
     assert any("state.json" in note for note in facts["notes"])
-    json.dumps(watcher.details(watcher.changes("", -1)["order"][0], ""))
+    json.dumps(watcher.news(name=facts["name"])["run"], allow_nan=False)
+    json.dumps(facts, allow_nan=False)
     assert list(lines(watcher))
 
 
@@ -211,7 +215,12 @@ def test_a_machine_tells_its_missed_periods_and_why_it_rests(tmp_path):
     lines_ = [episode, {**episode, "step": 80, "missed_periods": 1}, ended]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines_), encoding="utf-8")
     facts = only(Watcher(tmp_path))
-    assert (facts["missed_periods"], facts["newest_missed_periods"], facts["return_of"]) == (3, 1, "training")
+    assert (facts["missed_periods"], facts["newest"]["missed_periods"], facts["return"], facts["best"]) == (
+        3,
+        1,
+        3,
+        None,
+    )
     assert facts["why"].startswith("The machine was brought to rest: a \N{REPLACEMENT CHARACTER}[2J hang. ")
 
 
@@ -227,9 +236,10 @@ def test_a_study_tells_what_it_plans_and_why_a_run_failed(tmp_path):
         (out / "points" / failed.name).mkdir(parents=True)
         (out / "points" / failed.name / "failed.txt").write_text(why, encoding="utf-8")
     for folder in (out, out.parent):
-        head, (run,) = Watcher(folder).facts()
-        assert "2 runs are planned" in head["studies"][0]
-        assert "failed before it had a run: no room" in head["studies"][0]
+        watcher = Watcher(folder)
+        run = only(watcher)
+        assert "2 runs are planned" in watcher.head["studies"][0]
+        assert "failed before it had a run: no room" in watcher.head["studies"][0]
         assert (run["state"], run["why"]) == ("failed", "BudgetBroken: too much")
 
 
@@ -237,21 +247,24 @@ def test_elsewhere_every_request_needs_the_token_of_the_address(trained):
     with served(trained / "runs", "0.0.0.0") as server:
         path = "/" + server.address.split("/", 3)[3]
         assert len(path) > 20
-        assert get(server, path)[0] == get(server, path + "runs")[0] == 200
-        for wrong in ("/", "/runs", path[:-2] + "/", path[:-1] + "x/runs", "/%C3%A9/", "//"):
+        assert get(server, path)[0] == get(server, path + "news")[0] == 200
+        for wrong in ("/", "/news", path[:-2] + "/", path[:-1] + "x/news", "/%C3%A9/", "//"):
             assert get(server, wrong)[0] == 403, wrong
         assert get(server, "/", method="POST")[0] == 403
-        assert get(server, path + "etc/passwd")[0] == get(server, path + "run?id=../..")[0] == 404
+        for wrong in ("etc/passwd", "../one_run.py", "watch.js/", "profile.html"):
+            assert get(server, path + wrong)[0] == 404, wrong
+        status, news, _ = get(server, path + "news?name=../..&seen=-1&at=%FF&began=" + "9" * 5000)
+        assert (status, "run" in json.loads(news)) == (200, False)
 
 
 def test_on_this_machine_a_page_of_another_name_reads_nothing(trained):
     with served(trained / "runs") as server:
         status, page, headers = get(server, "/")
         assert status == 200
-        assert b"<script>" in page
+        assert b"watch.js" in page
         assert "'unsafe-inline'" not in headers["Content-Security-Policy"]
         assert "default-src 'none'" in headers["Content-Security-Policy"]
-        assert get(server, "/runs", host="elsewhere.example:80")[0] == 403
+        assert get(server, "/news", host="elsewhere.example:80")[0] == 403
 
 
 def test_errors_say_what_to_do(tmp_path):
@@ -295,7 +308,7 @@ def test_the_page_shows_a_run_without_a_complaint_or_a_sideways_scroll(width, da
         assert browser.complaints == []
 
 
-def test_the_page_follows_a_run_and_shows_what_files_say_as_text(tmp_path, browser, at_once):
+def test_the_page_follows_a_run_and_shows_what_files_say_as_text(tmp_path, browser):
     folder = tmp_path / "<img src=x> ä b"
     evil = "<script>document.title='gone'</script><img src=x onerror=alert(1)>"
     run = made_run(folder, evaluations=[(0, 1.0)])
@@ -313,14 +326,14 @@ def test_the_page_follows_a_run_and_shows_what_files_say_as_text(tmp_path, brows
         assert browser.complaints == []
 
 
-def test_ten_thousand_evaluations_and_fifty_runs_are_drawn_in_few_points(tmp_path, browser, at_once):
+def test_ten_thousand_evaluations_and_fifty_runs_are_drawn_in_few_points(tmp_path, browser):
     run = made_run(tmp_path, evaluations=[(10 * n, float(n * 7919 % 1000)) for n in range(10_000)], steps=200_000)
     for seed in range(1, 50):
         made_run(tmp_path, f"s{seed}-20250131-120000", evaluations=[(0, 1.0), (100, 2.0)], seed=seed)
     with served(tmp_path) as server:
         for width in (DESKTOP, PHONE):
             shown(browser, server, "document.querySelectorAll('.card').length === 50", width=width)
-            browser.run("location.hash = order[0]")
+            browser.run("document.querySelector('.card').click()")
             until(browser, "document.querySelectorAll('.charts figure').length > 1")
             points = browser.run(
                 "[...document.querySelectorAll('path')].map(p => p.getAttribute('d').split(/[ML]/).length)"
@@ -331,6 +344,7 @@ def test_ten_thousand_evaluations_and_fifty_runs_are_drawn_in_few_points(tmp_pat
         write(run, [(100_000 + 10 * n, 5.0) for n in range(8)])
         until(browser, "runs[order[0]].step === 100070")
         assert browser.complaints == []
-        asked = next(url for url in reversed(browser.requests[before:]) if "/run?" in url)
+        asked = next(url for url in reversed(browser.requests[before:]) if "/news?" in url)
         answer = json.loads(get(server, "/" + asked.split("/", 3)[3])[1])
-        assert len(answer["evaluations"]["rows"]) <= 8
+        assert len(answer["run"]["lines"]) <= 9
+        assert len(answer["runs"]) <= 1
