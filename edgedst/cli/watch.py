@@ -9,16 +9,13 @@ import typer
 
 from edgedst.cli.options import Debug
 
+RUNS = Path("runs")  # may not be there yet
+
 
 def watch(
     folder: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="RUN|STUDY|FOLDER",
-            help="A run, a study, or a folder of runs or studies. [default: runs]",
-            show_default=False,
-        ),
-    ] = None,
+        Path, typer.Argument(metavar="RUN|STUDY|FOLDER", help="A run, a study, or a folder of runs or studies.")
+    ] = RUNS,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0: any that is free.")] = 8321,
     host: Annotated[
         str,
@@ -38,7 +35,7 @@ def watch(
     from edgedst.watch.text import show
     from edgedst.watch.watcher import Watcher
 
-    watcher = Watcher(folder or Path("runs"), has_to_be=folder is not None)
+    watcher = Watcher(folder, has_to_be=folder != RUNS)
     try:
         if text:
             show(watcher)

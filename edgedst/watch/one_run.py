@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,20 +22,14 @@ from edgedst.runs.run import Run
 
 FILES = ("metrics.jsonl", "config.toml", "summary.json", "checkpoint/state.json")
 READ_BYTES = 2_000_000  # of metrics.jsonl for one answer to a page
-SPARK_POINTS = 120
+SPARK_POINTS = 60
 PACE_EVALUATIONS = 5  # a run's pace, and its watts, are those of the last so many
 LAST_EPISODES = 10  # whose mean is told where there are no evaluations
 NO_TOPOLOGY: dict[str, Any] = {"step": None, "since": None, "layers": []}
 
 
 class Watched:
-    """A run folder that is looked at again and again. `facts` has what there is to say of it.
-
-    Args:
-        folder: of the run.
-        name: as people see it.
-        count: of looks.
-    """
+    """A run folder that is looked at again and again: from look `count` on. `facts` has what there is to say of it."""
 
     def __init__(self, folder: Path, name: str, count: int) -> None:
         self.folder, self.name = folder, one_line(name)
@@ -50,18 +45,14 @@ class Watched:
         self.began, self._at, self._last = count, 0, b""  # how far metrics.jsonl was read, and the line before that
         self._newest: dict[str, Any] = {"step": 0}  # the last value of each key
         self._points: deque[tuple[int, Any, Any]] = deque(maxlen=PACE_EVALUATIONS)  # step, seconds, joules
-        self._best: tuple[Any, Any] = None, None  # evaluation, and its step
-        self._returns: deque[float] = deque(maxlen=LAST_EPISODES)  # the newest evaluation alone where there is one
-        self._spark: list[tuple[int, float]] = []  # (step, return), the older the fewer
+        self._best: tuple[float, int] | None = None  # evaluation, and its step
+        self._returns = array("d")  # of all evaluations; where there are none, of all episodes
         self._missed: float | None = None
 
     def look(self, locked: set[int], failure: str, count: int) -> None:
-        """Read what is new; `changed` becomes `count` where anything is.
+        """Read what is new; `changed` becomes `count`, the look's number, where anything is.
 
-        Args:
-            locked: inodes of the files that processes of this machine lock.
-            failure: why its study says that it failed.
-            count: of looks.
+        `locked`: inodes of the files that processes of this machine lock; `failure`: why its study says that it failed.
         """
         files = [version(self.folder / name) for name in FILES]
         training = files[0][2] in locked
@@ -91,16 +82,15 @@ class Watched:
             return
         self._newest |= line
         if is_number(value):
-            if self._best[0] is None:
-                self._returns, self._spark = deque(maxlen=1), []
-            if self._best[0] is None or value > self._best[0]:
+            if self._best is None:
+                self._returns = array("d")
+            if self._best is None or value > self._best[0]:
                 self._best = value, step
             self._points.append((step, line.get("seconds"), line.get("energy_joules")))
         elif is_number(earned) and is_number(missed := line.get("missed_periods")):
             self._missed = (self._missed or 0) + missed
-        if is_number(shown := value if self._best[0] is not None else earned):
+        if is_number(shown := value if self._best else earned):
             self._returns.append(shown)
-            self._spark = [*self._spark[:: 1 + (len(self._spark) == SPARK_POINTS)], (step, shown)]
 
     def _facts(self, training: bool, failure: str, written: float) -> dict[str, Any]:
         """Numbers in the units of their names; None where nothing tells them. `written`: metrics.jsonl, unix time."""
@@ -114,19 +104,19 @@ class Watched:
         state, why = _state(run, training, failure)
         if (rest := self._newest.get("brought_to_rest")) and not training:
             why = f"The machine was brought to rest: {rest}. {why}"
-        points, newest, start = [*self._points], {}, 0
+        points, newest = [*self._points], {}
         if saved and (not points or saved["step"] > points[-1][0]):
             points.append((saved["step"], saved["seconds"], energy.get("joules")))
         points = [point for point in points if is_number(point[1])]
-        if settings:
-            start = settings.start_steps + settings.critic_warmup
         if settings and saved:  # tells what no line does
             agent, learned = saved["agent"], saved["step"] - settings.start_steps
             newest = dict(zip(agent_class(settings.method).METRICS, agent["losses"], strict=False))
             newest["updates_per_step"] = agent["iteration"] / learned if learned > 0 else None
         newest = {name: value for name, value in (newest | self._newest).items() if is_number(value)}
         # Random first steps are several times faster than those that learn: they promise nothing.
+        start = settings.start_steps + settings.critic_warmup if settings else 0
         learning = [point[:2] for point in points if point[0] >= start]
+        last = self._returns[-1 if self._best else -LAST_EPISODES :]
         pace = _rate(learning) if len(learning) > 1 or (learning and learning[0][0] > 2 * start) else None
         return {
             "name": self.name,
@@ -137,9 +127,9 @@ class Watched:
             "clock": points[-1][:2] if points else None,  # a step, and the seconds trained until then
             "steps_per_second": pace,
             "ends_at": round(written + (settings.steps - told_step) / pace) if training and settings and pace else None,
-            "return": fmean(self._returns) if self._returns else None,  # of episodes where `best` is None
-            **{"best": self._best[0], "best_step": self._best[1]},
-            "spark": self._spark,
+            "return": fmean(last) if last else None,  # the newest evaluation, or a mean of episodes without `best`
+            "best": self._best,
+            "spark": self._returns[:: -(len(self._returns) // SPARK_POINTS + 1)].tolist()[::-1],
             "newest": newest,  # the last value of each number in metrics.jsonl
             "missed_periods": self._missed,
             "peak_bytes": run.number("peak_rss_bytes") or newest.get("peak_rss_bytes"),
@@ -183,14 +173,10 @@ class Watched:
         since, first = self._first
         if since > step or first.keys() != layers.keys():
             self._first = since, first = step, {name: positions for name, (positions, *_) in layers.items()}
-        told = [
-            {
-                "name": one_line(name.rpartition(" ")[0].replace("_", " ")),
-                **{"from": inputs, "to": outputs, "connections": len(positions)},
-                "new": len(np.setdiff1d(positions, first[name], assume_unique=True)),
-            }
-            for name, (positions, inputs, outputs) in layers.items()
-        ]
+        told = []  # network, in and out features, connections, and those that are new
+        for name, (positions, *shape) in layers.items():
+            new = len(np.setdiff1d(positions, first[name], assume_unique=True))
+            told.append((one_line(name.rpartition(" ")[0].replace("_", " ")), *shape, len(positions), new))
         self._topology = {"step": step, "since": since, "layers": told}
         return self._topology
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -24,9 +24,8 @@ def show(watcher: Watcher) -> None:
         if not sys.stdout.isatty():
             print("\n".join(shown))
             return
-        height = os.get_terminal_size(sys.stdout.fileno()).lines or 1000  # 0: it does not tell
-        # What scrolled away could not be replaced.
-        print("\x1b[H\x1b[J" + "\n".join(shown[: max(1, height - 1)]), flush=True)
+        height = shutil.get_terminal_size().lines
+        print("\x1b[H\x1b[J" + "\n".join(shown[: height - 1]), flush=True)  # what scrolled away could not be replaced
         time.sleep(REFRESH_SECONDS)
 
 
@@ -41,12 +40,10 @@ def lines(watcher: Watcher) -> Iterator[str]:
         yield "Nothing has been trained here yet. Begin with: edgedst train"
         return
     cells = [_cells(run.facts) for run in runs]
-    table = [list(cells[0]), *(list(row.values()) for row in cells)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    told = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in table]
-    yield told[0]
-    for run, line in zip(runs, told[1:], strict=True):
-        yield line
+    widths = {title: max(len(title), *(len(row[title]) for row in cells)) for title in cells[0]}
+    yield "  ".join(f"{title:<{width}}" for title, width in widths.items())
+    for run, row in zip(runs, cells, strict=True):
+        yield "  ".join(f"{row[title]:<{width}}" for title, width in widths.items())
         yield from (f"          {note}" for note in (run.facts["why"], *run.facts["notes"]) if note)
     if len(runs) == 1:
         yield from _details(runs[0])
@@ -57,7 +54,7 @@ def _cells(run: dict[str, Any]) -> dict[str, str]:
         "state": run["state"],
         "step": f"{run['step']:,}" + (f"/{run['steps']:,}" if run["steps"] else ""),
         "return": _number(run["return"]),
-        "best": _number(run["best"]),
+        "best": _number(run["best"] and run["best"][0]),
         "steps/s": _number(run["steps_per_second"]),
         "updates": _number(run["newest"].get("updates_per_step")),
         "missed": _number(run["missed_periods"]),
@@ -72,10 +69,10 @@ def _details(run: Watched) -> Iterator[str]:
     newest, topology = run.facts["newest"], run.topology()
     yield from (f"{name.replace('_', ' '):<22}{newest[name]:,.4g}" for name in LOSSES if name in newest)
     yield from (f"{name:<34}{size / 1e6:>9.3f} MB" for name, size in run.ledger())
-    for layer in topology["layers"]:
-        places, there = layer["from"] * layer["to"], layer["connections"]
-        moved = f", {layer['new']:,} new since step {topology['since']:,}" if layer["new"] else ""
-        yield f"{layer['name']:<12}{there:>10,} of {places:,} connections ({100 * there / places:.1f} %){moved}"
+    for name, inputs, outputs, there, new in topology["layers"]:
+        moved = f", {new:,} new since step {topology['since']:,}" if new else ""
+        places = inputs * outputs
+        yield f"{name:<12}{there:>10,} of {places:,} connections ({100 * there / places:.1f} %){moved}"
 
 
 def _number(value: float | None, unit: float = 1) -> str:

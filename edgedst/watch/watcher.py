@@ -7,6 +7,7 @@ import math
 import re
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,13 +36,13 @@ class Watcher:
     """
 
     def __init__(self, folder: Path, has_to_be: bool = True) -> None:
-        if (has_to_be or folder.exists()) and not folder.is_dir():
-            raise ConfigError(
-                f"`{folder}` is not a folder. Name a run, a study or a folder of runs, such as `edgedst watch runs`."
-            )
         if folder.is_dir():
             with reading(folder):
                 next(folder.iterdir(), None)  # glob is silent about what it may not list
+        elif has_to_be or folder.exists():
+            raise ConfigError(
+                f"`{folder}` is not a folder. Name a run, a study or a folder of runs, such as `edgedst watch runs`."
+            )
         self.folder = folder
         self.head: dict[str, Any] = {}  # what there is to say of the folder
         self._lock = threading.Lock()
@@ -52,13 +53,9 @@ class Watcher:
         self._board = Reserve(SimpleNamespace(max_temperature=math.inf, max_watts=None, max_cpu=None), None)
 
     def news(self, seen: int = 0, name: str = "", began: int = 0, at: int = 0) -> dict[str, Any]:
-        """All runs in order, facts of those that changed since `seen`; of one run new lines, its ledger and layers.
+        """All runs in order, facts of those that changed since `seen`; of the run `name` new lines, ledger, layers.
 
-        Args:
-            seen: `count` of the last answer; 0: nothing was seen yet.
-            name: of the one.
-            began: of its lines in the last answer.
-            at: likewise.
+        `seen` is the `count` of the last answer, `began` and `at` are that run's in it; 0 where there was none.
         """
         with self._lock:
             runs = self.runs()
@@ -121,10 +118,9 @@ def _locked_inodes() -> set[int]:
     """Files that a process of this machine holds a lock of, as a trainer does its metrics.jsonl's.
 
     To ask by locking would refuse a trainer that begins in that moment. The device is not compared: overlays and btrfs
-    tell two of them. One who waits for a lock has -> before its kind.
+    tell two of them. One who waits for a lock has -> before FLOCK.
     """
-    try:
+    locks = b""
+    with suppress(OSError):
         locks = parse.read(Path("/proc/locks"))
-    except OSError:
-        return set()
     return {int(inode) for inode in re.findall(rb"^\d+: FLOCK .*:(\d+) 0 EOF$", locks, re.MULTILINE)}

@@ -102,10 +102,10 @@ function chart(host, title, layers, {unit = "", height = 130, zero = false, limi
   svg.addEventListener("pointerleave", leave);
   put(figure, put(svg, cross));
 }
-function spark(points) {
-  const width = 110, height = 34, values = points.map(point => point[1]), low = Math.min(...values), high = Math.max(...values);
-  const end = points.length ? points[points.length - 1][0] || 1 : 1;
-  const x = step => step / end * width, y = value => high === low ? height / 2 : 2 + (high - value) / (high - low) * (height - 4);
+function spark(values) {
+  const width = 110, height = 34, low = Math.min(...values), high = Math.max(...values);
+  const x = n => values.length < 2 ? width : n / (values.length - 1) * width, y = value => high === low ? height / 2 : 2 + (high - value) / (high - low) * (height - 4);
+  const points = values.map((value, n) => [n, value]);
   return draw("svg", {width, height, "aria-hidden": "true"}, draw("path", {class: `c0 ${points.length > 1 ? "line" : "dots"}`, d: points.length > 1 ? path(points, x, y) : points.length ? `M${width} ${height / 2}h0` : ""}));
 }
 
@@ -141,7 +141,7 @@ function tile(title, value, unit, notes, {bad = false, part = null} = {}) {
 }
 function tiles(run) {
   const found = [tile("Return", run.return === null ? "–" : number(run.return), "",
-    [`${returnOf(run)}${run.newest.evaluation_sd ? `, ± ${number(run.newest.evaluation_sd)}` : ""}`, run.best === null ? "" : `best ${number(run.best)} at step ${plain(run.best_step, 0)}`])];
+    [`${returnOf(run)}${run.newest.evaluation_sd ? `, ± ${number(run.newest.evaluation_sd)}` : ""}`, run.best && `best ${number(run.best[0])} at step ${plain(run.best[1], 0)}`])];
   if (run.missed_periods !== null) found.push(tile("Missed periods", plain(run.missed_periods, 0), "", [
     `${plain(run.newest.missed_periods, 0)} in the last episode, at ${number(run.newest.rate_kept_hz)} Hz`,
     run.newest.jitter_p99_ms === undefined ? "" : `jitter p99 ${number(run.newest.jitter_p99_ms)} ms`], {bad: run.missed_periods > 0}));
@@ -184,8 +184,10 @@ function take(news) {
   }
   Object.assign(data, news);
 }
-function slope(points, factor = 1) {
-  return points.slice(1).map((point, n) => [point[0], point[1] !== null && point[2] > points[n][2] && points[n][1] !== null ? factor * (point[1] - points[n][1]) / (point[2] - points[n][2]) : null]);
+// Over at most 300 stretches: seconds are told in tenths, which may be few between two evaluations.
+function slope(rows) {
+  const points = rows.filter((_, n) => n % Math.ceil(rows.length / 300) === 0);
+  return points.slice(1).map((point, n) => [point[0], point[1] !== null && point[2] > points[n][2] && points[n][1] !== null ? (point[1] - points[n][1]) / (point[2] - points[n][2]) : null]);
 }
 function showRun() {
   const run = runs[chosen], article = $("run");
@@ -219,15 +221,15 @@ function showRun() {
   chart(charts, "Power", [{kind: "line", colour: "c1", points: over(slope(column("evaluations", "energy_joules", "seconds")))}], {zero: true, unit: "W", note: run.watts_modelled ? "modelled" : ""});
   for (const [title, name] of [["Critic loss", "critic_loss"], ["Actor loss", "actor_loss"], ["Mean Q", "mean_q"], ["Alpha", "alpha"], ["Entropy", "entropy"]])
     one(title, "evaluations", name, {note: `now ${number(run.newest[name])}`}, "c3");
-  if (data.topology.layers.some(layer => layer.connections < layer.from * layer.to)) one("Connections moved", "evaluations", "connections_moved", {zero: true, note: "by the last evolution"}, "c4");
+  if (data.topology.layers.some(([, from, to, there]) => there < from * to)) one("Connections moved", "evaluations", "connections_moved", {zero: true, note: "by the last evolution"}, "c4");
   lists.replaceChildren();
   const list = (title, note, rows) => { if (rows.length) put(lists, put(el("section", "", el("h3", "", title), el("p", "soft", note)), put(el("ul"), ...rows.map(([name, part, text]) => el("li", "", el("span", "", name), track(part), el("span", "", text)))))); };
   const planned = data.ledger.reduce((sum, [, size]) => sum + size, 0), free = (run.budget_bytes ?? planned) - planned;
   list("What the budget is for", "as it was planned, in MB", [...data.ledger, ...(free > 0 ? [["not used", free]] : [])].map(([name, size]) => [name, size / (run.budget_bytes ?? planned), plain(size / 1e6, 2)]));
   const {step, since, layers} = data.topology;
   list("Connections, layer by layer", step === null ? "" : `at step ${plain(step, 0)}${step > since ? `; moved: not there at step ${plain(since, 0)}` : ""}`,
-    layers.map(layer => [`${layer.name}: ${layer.from} → ${layer.to}`, layer.connections / layer.from / layer.to,
-      `${plain(100 * layer.connections / layer.from / layer.to, 1)} %${step > since ? `, ${plain(layer.new, 0)} moved` : ""}`]));
+    layers.map(([name, from, to, there, fresh]) => [`${name}: ${from} → ${to}`, there / from / to,
+      `${plain(100 * there / from / to, 1)} %${step > since ? `, ${plain(fresh, 0)} moved` : ""}`]));
 }
 function choose() {
   const wanted = new URLSearchParams(location.hash.slice(1)).get("run");
