@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgedst.progress import duration
+from edgedst.report.numbers import significant
 from edgedst.watch.one_run import Watched
 from edgedst.watch.watcher import Watcher
 
@@ -41,9 +42,9 @@ def lines(watcher: Watcher) -> Iterator[str]:
         return
     cells = [_cells(run.facts) for run in runs]
     widths = {title: max(len(title), *(len(row[title]) for row in cells)) for title in cells[0]}
-    yield "  ".join(f"{title:<{width}}" for title, width in widths.items())
+    yield "  ".join(f"{title:<{width}}" for title, width in widths.items()).rstrip()
     for run, row in zip(runs, cells, strict=True):
-        yield "  ".join(f"{row[title]:<{width}}" for title, width in widths.items())
+        yield "  ".join(f"{row[title]:<{width}}" for title, width in widths.items()).rstrip()
         yield from (f"          {note}" for note in (run.facts["why"], *run.facts["notes"]) if note)
     if len(runs) == 1:
         yield from _details(runs[0])
@@ -67,7 +68,7 @@ def _cells(run: dict[str, Any]) -> dict[str, str]:
 
 def _details(run: Watched) -> Iterator[str]:
     newest, topology = run.facts["newest"], run.topology()
-    yield from (f"{name.replace('_', ' '):<22}{newest[name]:,.4g}" for name in LOSSES if name in newest)
+    yield from (f"{name.replace('_', ' '):<22}{significant(newest[name])}" for name in LOSSES if name in newest)
     yield from (f"{name:<34}{size / 1e6:>9.3f} MB" for name, size in run.ledger())
     for name, inputs, outputs, there, new in topology["layers"]:
         moved = f", {new:,} new since step {topology['since']:,}" if new else ""
@@ -76,4 +77,4 @@ def _details(run: Watched) -> Iterator[str]:
 
 
 def _number(value: float | None, unit: float = 1) -> str:
-    return NOTHING if value is None else f"{value / unit:,.{0 if abs(value / unit) >= 1000 else 1}f}"
+    return NOTHING if value is None else significant(value / unit)

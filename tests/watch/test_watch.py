@@ -134,6 +134,20 @@ def test_a_finished_run_has_everything_that_its_files_tell(trained):
     assert facts["missed_periods"] is facts["watts"] is facts["ends_at"] is None
 
 
+def test_without_evaluations_the_checkpoint_tells_the_losses(trained, tmp_path, browser):
+    run = tmp_path / "runs" / run_in(trained).relative_to(trained / "runs")
+    shutil.copytree(run_in(trained), run)
+    episodes = [line for line in (run / "metrics.jsonl").read_text().splitlines() if "episode_return" in line]
+    (run / "metrics.jsonl").write_text("".join(f"{line}\n" for line in episodes))
+    facts = only(Watcher(tmp_path / "runs"))
+    earned = [json.loads(line)["episode_return"] for line in episodes[-one_run.LAST_EPISODES :]]
+    assert (facts["best"], facts["return"]) == (None, pytest.approx(sum(earned) / len(earned)))
+    assert facts["newest"]["critic_loss"] > 0
+    with served(tmp_path / "runs") as server:
+        assert shown(browser, server, "document.querySelectorAll('.charts figure').length > 0", width=PHONE) == []
+        assert "at the last checkpoint" in browser.run("document.body.innerText")
+
+
 def test_what_a_page_has_is_not_sent_again(tmp_path):
     run = made_run(tmp_path, evaluations=[(0, 1.0), (100, 2.0)])
     watcher = Watcher(tmp_path)

@@ -153,6 +153,8 @@ function tiles(run) {
   if (head.celsius !== null && run.state === "running") found.push(tile("Temperature", plain(head.celsius, 0), "°C", ["of this board, its hottest zone"]));
   if (run.watts !== null) found.push(tile("Power", number(run.watts), "W", [run.watts_modelled ? "modelled, not measured" : ""]));
   found.push(tile("Speed", number(run.steps_per_second), "steps/s", [run.newest.updates_per_step === undefined ? "" : `${number(run.newest.updates_per_step)} updates a step`]));
+  const loss = name => number(run.newest[name]);
+  if (run.best === null && run.newest.critic_loss !== undefined) found.push(tile("Critic loss", loss("critic_loss"), "", [`actor loss ${loss("actor_loss")}, mean Q ${loss("mean_q")}`, "at the last checkpoint"]));
   found.push(tile("Progress", run.steps ? `${plain(100 * share(run), 1)}` : plain(run.step, 0), run.steps ? "%" : "steps",
     [`${plain(run.step, 0)}${run.steps ? " of " + plain(run.steps, 0) : ""} steps`, left(run), run.clock && `${duration(run.clock[1])} trained`], {part: share(run)}));
   return found;
