@@ -134,6 +134,20 @@ def test_a_finished_run_has_everything_that_its_files_tell(trained):
     assert facts["missed_periods"] is facts["watts"] is facts["ends_at"] is None
 
 
+def test_connections_that_moved_are_told_layer_by_layer(tmp_path):
+    train(tmp_path, *TINY, "--steps", "300", "--sparsity", "0.5")
+    watcher = Watcher(tmp_path / "runs")
+    first = watcher.runs()[0].topology()
+    assert (first["step"], first["since"], sum(new for *_, new in first["layers"])) == (300, 300, 0)
+    train(tmp_path, "--resume", run_in(tmp_path), "--steps", "900", "--no-progress")
+    later = watcher.runs()[0].topology()
+    assert (later["step"], later["since"]) == (900, 300)
+    shapes = [(name, inputs, outputs, there) for name, inputs, outputs, there, _ in later["layers"]]
+    assert [layer[:4] for layer in first["layers"]] == shapes
+    assert 0 < sum(new for *_, new in later["layers"]) <= sum(there for *_, there in shapes)
+    assert "new since step 300" in "\n".join(lines(watcher))
+
+
 def test_without_evaluations_the_checkpoint_tells_the_losses(trained, tmp_path, browser):
     run = tmp_path / "runs" / run_in(trained).relative_to(trained / "runs")
     shutil.copytree(run_in(trained), run)
