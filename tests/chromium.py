@@ -53,6 +53,7 @@ class Browser:
         self._count = 0
         self._session = None
         self.complaints = []
+        self.requests = []
         self._loaded = False
         target = self.call("Target.getTargets")["targetInfos"]
         page = next(found["targetId"] for found in target if found["type"] == "page")
@@ -72,13 +73,13 @@ class Browser:
         self._said.close()
 
     def show(self, path, *, width=1280, height=900, dark=False, media="screen"):
-        """Open a file at that size and return what the browser complained of."""
+        """Open a file, or an address, at that size and return what the browser complained of."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", **size)
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", media=media, features=features)
-        self.complaints, self._loaded = [], False
-        self._address = path.resolve().as_uri()
+        self.complaints, self.requests, self._loaded = [], [], False
+        self._address = path if isinstance(path, str) else path.resolve().as_uri()
         self.call("Page.navigate", url=self._address)
         while not self._loaded:
             self._take(self._message())
@@ -125,8 +126,12 @@ class Browser:
             self.complaints.append(details.get("exception", {}).get("description", details["text"]))
         elif method == "Runtime.consoleAPICalled":
             self.complaints.append(f"console.{told['type']}: {[arg.get('value') for arg in told['args']]}")
-        elif method == "Network.requestWillBeSent" and told["request"]["url"] != self._address:
-            self.complaints.append(f"fetches {told['request']['url']}")
+        elif method == "Network.requestWillBeSent":
+            address, own = told["request"]["url"], self._address
+            self.requests.append(address)
+            # What a server gives may ask that server for more.
+            if address != own and not (own.startswith("http") and address.startswith(own)):
+                self.complaints.append(f"fetches {address}")
 
     def _message(self):
         deadline = time.monotonic() + SILENCE_SECONDS

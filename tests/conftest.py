@@ -3,9 +3,12 @@
 import signal
 import zlib
 
+import chromium
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from tools import require_tool
 
 pytest.register_assert_rewrite("training", "machine.runs")  # imported by tests: a failure says what differs
 
@@ -60,3 +63,11 @@ def threads():
 
     yield core.set_threads
     core.set_threads(1)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """Chromium; see `require_tool` for what happens without one."""
+    browser = chromium.Browser(require_tool(*chromium.NAMES), tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()

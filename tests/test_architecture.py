@@ -20,6 +20,7 @@ MODULES = {
 # Imports point down only. A part may import what stands on a lower floor, and its own.
 FLOORS = [
     {"cli"},
+    {"watch"},
     {"study"},
     {"profile"},
     {"api"},

@@ -9,7 +9,10 @@ from typer.core import TyperGroup
 
 # `edgedst/cli/<verb>.py` has a function of that name, or an app with verbs of its own. A verb that is a word of
 # Python's has `_` behind it there.
-VERBS = ("init", "check", "import", "train", "plan", "evaluate", "export", "log", "profile", "study", "devices")
+VERBS = (
+    *("init", "check", "import", "train", "plan", "evaluate", "export", "log"),
+    *("watch", "profile", "study", "devices"),
+)
 
 
 class LazyGroup(TyperGroup):

@@ -233,6 +233,32 @@ def while_training(run: Path, read: Callable[[dict[str, Any]], Result]) -> Resul
                 raise
 
 
+def read_connections(run: Path) -> tuple[int, dict[str, tuple[npt.NDArray[np.uint32], int, int]]]:
+    """Which connections the networks of a run's last checkpoint have; targets, which follow, are left out.
+
+    Returns:
+        step; by network and layer, such as `actor 0`: flat positions (nnz,), ascending; in and out features.
+
+    Raises:
+        CheckpointError: when the checkpoint is missing, damaged, or was not written by edgedst.
+    """
+    return while_training(run, lambda state: (state["step"], _read_connections(run, state)))
+
+
+def _read_connections(run: Path, state: dict[str, Any]) -> dict[str, tuple[npt.NDArray[np.uint32], int, int]]:
+    path, record = _networks_file(run, state, "networks")
+    tensors, about = _read_networks(path, record)
+    try:
+        return {
+            f"{name} {layer}": (tensors[f"{name}.{layer}.indices"], whole(shape[0], 1), whole(shape[1], 1))
+            for name, sizes in about["sizes"].items()
+            if not name.endswith("_target")
+            for layer, shape in enumerate(pairwise(sizes))
+        }
+    except _UNREADABLE as error:
+        raise CheckpointError(f"`{path}` is not what edgedst writes: {reason(error)}.") from error
+
+
 def _read_actor(run: Path, state: dict[str, Any], checkpoint: str) -> ActorWeights:
     if checkpoint == "best" and state.get("best") is None:
         raise CheckpointError(

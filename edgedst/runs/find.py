@@ -166,11 +166,12 @@ def newest_run(run_dir: Path) -> Path:
     )
 
 
-def runs_within(folder: Path) -> list[Path]:
-    """The runs in a folder of runs, of a task, or of a method, the newest one first; those with a checkpoint only."""
+def runs_within(folder: Path, with_file: str = "checkpoint/state.json") -> list[Path]:
+    """The runs in a folder of runs, of a task, or of a method, the newest one first; those that have a file only."""
     # No deeper: it may be the user's whole home.
-    found = (path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}s*-*/checkpoint/state.json"))
-    return newest_first(run for path in found if _RUN_NAME.fullmatch((run := path.parent.parent).name))
+    files = (path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}s*-*/{with_file}"))
+    found = (path.parents[with_file.count("/")] for path in files)
+    return newest_first(run for run in found if _RUN_NAME.fullmatch(run.name))
 
 
 def newest_first(folders: Iterable[Path]) -> list[Path]:

@@ -89,6 +89,14 @@ class RunIndex:
         return self._told[folder]
 
 
+def failure_of(out: Path, point: Point) -> str:
+    """Why the process of a study's point failed; empty when it did not."""
+    try:
+        return parse.read(out / "points" / point.name / "failed.txt").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
 def _whole_config(folder: Path) -> TrainConfig:
     """Of a run's config.toml, which ends with the rows that it was given, or else with the last setting that it has.
 

@@ -14,7 +14,7 @@ from edgedst.density import DENSE_METHODS, OWN_SPARSITIES, family
 from edgedst.report.text import code, literal
 from edgedst.runs.metrics import is_step, unread
 from edgedst.runs.run import Run
-from edgedst.study.found import RunIndex
+from edgedst.study.found import RunIndex, failure_of
 from edgedst.study.grid import FREE_SETTINGS, Point, Study, idle_settings
 from edgedst.study.statistics import last_return, learning_curve_area
 
@@ -206,11 +206,8 @@ def network_sizes(run: Path) -> dict[str, list[int]] | None:
 
 
 def _result(point: Point, run: Run | None, out: Path) -> Result:
-    try:
-        failure = parse.read(out / "points" / point.name / "failed.txt").decode(errors="replace").strip()
-    except OSError:
-        failure = ""
-    return Result(point, run, tuple(run.evaluations()) if run else (), failure, unread(run.folder) if run else 0)
+    evaluations, lost = (tuple(run.evaluations()), unread(run.folder)) if run else ((), 0)
+    return Result(point, run, evaluations, failure_of(out, point), lost)
 
 
 def _by_method(point: Point) -> str:

@@ -40,6 +40,7 @@ def edgedst_without(packages, *arguments, cwd):
         "plan --env InvertedPendulum-v5",
         "train --env InvertedPendulum-v5 --steps 5 --start-steps 5 --eval-episodes 1 --resume newest --no-progress",
         "evaluate --episodes 1",
+        "watch --text",
     ],
 )
 def test_what_a_board_does_needs_no_extra(line, folder):
