@@ -3,6 +3,7 @@
 # make build   only set up        make lint   what .ci/run checks before the tests
 # make wheels  build a release into dist/: wheels for x86-64 and AArch64, the sdist, SHA256SUMS
 # make extras  add what export, profile, study and films need; training does without
+# make docs    the pages as a site, build/site/index.html
 #
 # Variables: STEPS=30000, ENV=Hopper-v4, BUDGET=30, ARGS="more options"; VENV=folder, PYTHON=python3.12;
 #            for wheels PYTHONS="python3.10 python3.11 python3.12".
@@ -27,7 +28,7 @@ AT_ONCE = (compilers at once, as cores and free memory allow: $$(sh tools/compil
 # An editable install leaves this to the first start, where it would take 1.4 MB from the trainer's replay.
 COMPILE = $(VENV)/bin/python -m compileall -q edgedst
 
-.PHONY: train test build extras wheels lint clean
+.PHONY: train test build extras docs wheels lint clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/.edgedst-build
@@ -40,6 +41,10 @@ build: $(VENV)/.edgedst-build
 
 extras: $(VENV)/.edgedst-build
 	@$(INSTALL) ".[export,profile,study,video]"
+
+docs: $(VENV)/.edgedst-build
+	@$(INSTALL) ".[docs]"
+	@MKDOCS="$(VENV)/bin/mkdocs" sh tools/build_docs.sh
 
 wheels:
 	@"$(PYTHON)" tools/build_wheels.py $(ARGS)

@@ -2,7 +2,6 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -13,7 +12,6 @@ from edgedst.launch import job as launch
 from edgedst.launch.settings import flags
 
 runner = CliRunner()
-ROOT = Path(__file__).parents[2]
 
 
 def edgedst(*arguments, cwd=None):
@@ -93,26 +91,6 @@ def test_a_verb_s_summary_is_a_whole_sentence_on_80_columns(arguments):
     commands = told.partition("Commands:\n")[2].strip().splitlines()
     assert all(line.startswith("  ") or line[0].isalpha() for line in commands)
     assert all(line.rstrip().endswith(".") for line in commands)
-
-
-EXAMPLES = [
-    (path.name, line)
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    for line in re.findall(r"^(?: {4})?edgedst ([a-z].*)$", path.read_text(encoding="utf-8"), re.M)
-]
-
-
-def test_every_example_has_options_of_its_verb():
-    """Of README.md and of docs/."""
-    told = {}
-    assert len(EXAMPLES) > 30
-    for page, line in EXAMPLES:
-        words = line.partition(" #")[0].split()
-        verb = tuple(words[:2] if words[0] == "study" else words[:1])
-        if verb not in told:
-            told[verb] = runner.invoke(verbs.app, [*verb, "--help"], terminal_width=200).output
-        for option in re.findall(r"(?<=\s)--[a-z][a-z0-9-]*", " ".join(words)):
-            assert re.search(rf"{option}\b(?!-)", told[verb]), f"{page}: edgedst {line}"
 
 
 def test_version():
