@@ -24,11 +24,11 @@ for page in /host/devices/*/bringup.md; do typed "$page"; done | sort -u >>comma
 typed /host/README.md | grep robot >>commands
 while read -r command; do
     case $command in
-        *robot.py*--init-from\ RUN*) run "edgedst train --env robot.py --init-from $(newest) --steps 200 --no-progress" ;;
-        *"train --env robot.py"*) run "$command --steps 200 --no-progress" ;;
+        *robot.py*--init-from\ RUN*) run "edgedst train --env robot.py --init-from $(newest) --steps 150 --no-progress" ;;
+        *"train --env robot.py"*) run "$command --steps 150 --no-progress" ;;
         *"check robot.py"*) run "$command --yes --seconds 5" ;;
-        *--resume\ RUN*) run "edgedst train --resume $(newest) --steps 1400 --no-progress" ;;
-        edgedst\ train*) run "$command --steps 1300 --start-steps 1100 --eval-every 1300 --eval-episodes 1 --no-progress" ;;
+        *--resume\ RUN*) run "edgedst train --resume $(newest) --steps 560 --no-progress" ;;
+        edgedst\ train*) run "$command --steps 540 --start-steps 500 --eval-every 540 --eval-episodes 1 --no-progress" ;;
         *"import model.zip"*) run "edgedst export model.onnx && edgedst import model.onnx --env HalfCheetah-v4 --sparsity 0.9" ;;
         edgedst\ profile) run "$command --seconds 5 --repeats 1 --start-steps 200" ;;
         *"study run"*) run "timeout -s INT 60 $command --jobs 1" 130 ;; # ended by Ctrl-C, as a reader may

@@ -6,7 +6,7 @@
 # Each boot goes on where the last one was cut off. The last trains to the end, trains once more without a cut, compares
 # all that the two have written of networks, replay, metrics and evaluations, and cleans up.
 set -e
-options="--env Hopper-v4 --steps 2500 --start-steps 1000 --eval-every 500 --eval-episodes 1 --checkpoint-every 100 --no-progress"
+options="--env Hopper-v4 --steps 1500 --start-steps 1000 --eval-every 500 --eval-episodes 1 --checkpoint-every 100 --no-progress"
 dmesg | grep -i "EXT4-fs.*\(recover\|error\|orphan\)" || true
 if [ -d cut ]; then
     echo "goes on from step $(sed -n 's/.*"step": *\([0-9]*\).*/\1/p' cut/*/*/*/checkpoint/state.json | head -1 | grep . || echo 0)"
