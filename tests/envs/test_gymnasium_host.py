@@ -483,15 +483,15 @@ def test_a_package_that_is_missing_in_a_step_is_a_fault():
 @pytest.mark.parametrize(
     ("code", "sentence"),
     [
-        ("1 / 0", "raised ZeroDivisionError in the import of `robot`"),
+        ("1 / 0", "raised ZeroDivisionError in the import of `broken`"),
         ("exit(3)", r"called sys.exit(3) in the import of"),
     ],
 )
 def test_what_the_users_module_raises_is_told(tmp_path, monkeypatch, code, sentence):
-    (tmp_path / "robot.py").write_text(code)
+    (tmp_path / "broken.py").write_text(code)  # a name that no other test imports: Python does so once
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(EnvironmentFault) as caught:
-        GymnasiumEnvironment("robot:Own-v0")
+        GymnasiumEnvironment("broken:Own-v0")
     assert sentence in str(caught.value)
 
 
