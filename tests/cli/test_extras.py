@@ -79,4 +79,4 @@ def test_every_package_of_an_extra_is_known_by_its_extra():
         assert not any(line.startswith(package + ">=") for line in PROJECT["dependencies"]), package
     named = {line.partition(">=")[0] for extra in set(EXTRAS.values()) for line in extras[extra]}
     assert named == set(EXTRAS)
-    assert extras["all"] == ["edgedst[export,study,profile,torch,dask,logs,minari]"]
+    assert extras["all"] == ["edgedst[export,study,profile,torch,dask,logs,minari,tensorboard,wandb]"]

@@ -1,0 +1,256 @@
+"""`edgedst log --csv, --parquet, --tensorboard, --wandb`: a run's numbers, once each, while it trains or afterwards."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import time
+
+import pyarrow.parquet
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training import TINY, edgedst, run_in, saved_step, start, train
+
+from edgedst.logs.scalars import Metrics, write_scalars
+from edgedst.logs.sinks import CsvTable, TensorBoard
+
+SB3 = ("rollout/ep_rew_mean", "rollout/ep_len_mean", "eval/mean_reward", "train/critic_loss", "train/actor_loss")
+SB3 += ("train/n_updates", "time/fps", "time/time_elapsed", "time/total_timesteps")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ds-td3")
+    train(folder, *TINY)
+    return run_in(folder)
+
+
+@pytest.fixture(scope="module")
+def sac(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ds-sac")
+    train(folder, *TINY, "--method", "ds-sac", "--updates-per-step", "0.5")
+    return run_in(folder)
+
+
+def log(*arguments, code=0, **options):
+    done = subprocess.run(edgedst("log", *arguments), capture_output=True, text=True, check=False, **options)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def table(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{name: float(v) for name, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+def recorded(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def scalars(folder):
+    """{tag: [(step, value)]} of the one folder below that has event files."""
+    (parent,) = {path.parent for path in folder.rglob("events.out.tfevents.*")}
+    events = EventAccumulator(str(parent), size_guidance={"scalars": 0}).Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def is_of(rows, run):
+    """Whether rows are the lines of the run's metrics, each once."""
+    lines = recorded(run)
+    assert [row["time/total_timesteps"] for row in rows] == [line["step"] for line in lines]
+    for row, line in zip(rows, lines, strict=True):
+        assert row.get("eval/mean_reward") == line.get("evaluation_return")
+        assert row.get("rollout/ep_rew") == line.get("episode_return")
+
+
+@pytest.mark.parametrize(("method", "updates"), [("run", 400), ("sac", 200)])
+def test_a_run_is_told_by_stable_baselines3_s_names(method, updates, request, tmp_path):
+    run = request.getfixturevalue(method)
+    folder = tmp_path / "ä b"  # of any name
+    folder.mkdir()
+    sinks = ("--csv", folder / "a.csv", "--parquet", folder / "a", "--tensorboard", folder / "tb")
+    told = log(run, *sinks)
+    rows = table(folder / "a.csv")
+    assert f"{len(rows)} rows of {run}" in told.stdout
+    is_of(rows, run)
+    last = [row for row in rows if "eval/mean_reward" in row][-1]
+    state = json.loads((run / "checkpoint" / "state.json").read_text(encoding="utf-8"))
+    assert last["train/n_updates"] == state["agent"]["iteration"] == updates
+    assert ("train/ent_coef" in last) == (method == "sac")
+    assert set(SB3) <= {name for row in rows for name in row}
+    returns = [line["episode_return"] for line in recorded(run) if "episode" in line]
+    means = [row["rollout/ep_rew_mean"] for row in rows if "rollout/ep_rew_mean" in row]
+    assert means == pytest.approx([sum(returns[max(0, n - 100) : n]) / min(n, 100) for n in range(1, len(returns) + 1)])
+
+    kept = pyarrow.parquet.read_table(folder / "a").to_pylist()
+    assert [{name: v for name, v in row.items() if v is not None} for row in kept] == rows
+    drawn = scalars(folder / "tb")
+    assert "time/total_timesteps" not in drawn  # as Stable-Baselines3: it is every tag's step
+    for tag, points in drawn.items():
+        assert points == [(r["time/total_timesteps"], pytest.approx(r[tag])) for r in rows if tag in r], tag
+    log(run, *sinks)  # again: nothing twice
+    assert scalars(folder / "tb") == drawn
+
+
+def test_what_a_resumed_run_does_again_takes_the_place_of_what_was_lost(run, tmp_path):
+    run = shutil.copytree(run, tmp_path / run.name)
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    metrics, sinks = Metrics(run), [CsvTable(run, str(tmp_path / "a.csv")), TensorBoard(run, str(tmp_path / "tb"))]
+
+    def follow(content):
+        path.write_bytes(content)
+        rows, anew = metrics.look()
+        for sink in sinks if rows else ():
+            sink.write(rows, anew)
+        is_of(table(tmp_path / "a.csv"), run) if content.endswith(b"\n") else None
+        return len(rows), anew
+
+    assert follow(b"".join(lines[:5]) + lines[5][:9])[0] == 5  # half a line is none yet
+    assert len(table(tmp_path / "a.csv")) == 5
+    assert follow(b"".join(lines[:8])) == (3, False)
+    assert follow(b"".join(lines[:8])) == (0, False)
+    again = json.loads(lines[6]) | {"seconds": 123.25}
+    redone = [*lines[:6], json.dumps(again).encode() + b"\n", *lines[7:]]  # cut off and done again between two looks
+    assert follow(b"".join(redone)) == (len(lines), True)
+    for sink in sinks:
+        sink.close()
+    points = scalars(tmp_path / "tb")["rollout/ep_rew"]
+    assert points == [
+        (line["step"], pytest.approx(line["episode_return"])) for line in recorded(run) if "episode" in line
+    ]
+
+
+def test_following_goes_on_over_a_kill_and_ends_with_the_run(tmp_path):
+    long = [*TINY, "--steps", "6000", "--eval-every", "1000", "--checkpoint-every", "500"]
+    trainer = start(tmp_path, *long)
+    try:
+        wait_for(lambda: list(tmp_path.glob("runs/*/*/s*/checkpoint/state.json")), trainer)
+        run = run_in(tmp_path)
+        command = edgedst("log", run, "--csv", "a.csv", "--tensorboard", "tb", "--follow")
+        follower = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: (tmp_path / "a.csv").exists(), follower)
+    finally:
+        trainer.kill()
+        trainer.communicate()
+    try:
+        if saved_step(run) < 6000:
+            train(tmp_path, "--resume", run, "--no-progress")
+        out, err = follower.communicate(timeout=60)
+    finally:
+        follower.kill()
+    assert follower.returncode == 0, err
+    rows = table(tmp_path / "a.csv")
+    assert f"{len(rows)} rows of {run}" in out
+    is_of(rows, run)
+    assert rows[-1]["time/total_timesteps"] == 6000
+    drawn = scalars(tmp_path / "tb")["eval/mean_reward"]
+    assert [step for step, _ in drawn] == list(range(0, 6001, 1000))
+
+
+def test_ctrl_c_ends_following_a_killed_run_with_all_that_is_there(run, tmp_path):
+    run = shutil.copytree(run, tmp_path / run.name)
+    (run / "summary.json").unlink()
+    command = edgedst("log", run, "--csv", tmp_path / "a.csv", "--follow")
+    follower = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: (tmp_path / "a.csv").exists(), follower)
+        assert follower.poll() is None
+        follower.send_signal(signal.SIGINT)
+        out, err = follower.communicate(timeout=60)
+    finally:
+        follower.kill()
+    assert (follower.returncode, err) == (0, "")
+    assert "rows of" in out
+    is_of(table(tmp_path / "a.csv"), run)
+
+
+def test_a_run_killed_behind_an_earlier_end_has_not_ended(run, tmp_path, monkeypatch):
+    run = shutil.copytree(run, tmp_path / run.name)
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    (run / "summary.json").write_text(json.dumps(summary | {"step": 300}), encoding="utf-8")
+
+    def resumed(seconds):
+        (run / "new.json").write_text(json.dumps(summary), encoding="utf-8")
+        (run / "new.json").replace(run / "summary.json")
+
+    monkeypatch.setattr(time, "sleep", resumed)
+    told = write_scalars(run, {"csv": str(tmp_path / "a.csv")}, follow=True)
+    assert told.rows == len(recorded(run))
+    assert json.loads((run / "summary.json").read_text(encoding="utf-8"))["step"] == 600  # it was waited for
+
+
+def test_lines_that_cannot_be_read_are_counted_and_told(run, tmp_path):
+    run = shutil.copytree(run, tmp_path / run.name)
+    with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(
+            '{"step": "many"}\n\x00\x00\n{"step": 700, "brought_to_rest": "stop()", "rate_kept_hz": 9.5}\n{"step": 8'
+        )
+    done = log(run, "--csv", tmp_path / "a.csv")
+    assert "2 lines of" in done.stderr
+    assert table(tmp_path / "a.csv")[-1] == {"time/total_timesteps": 700, "machine/rate_kept_hz": 9.5}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--follow", "--transitions", "a.csv"], "`--follow` is for `--csv`"),
+        ([], "Say what to write"),
+        (["--csv", "none/a.csv"], "`none/a.csv` cannot be written"),
+        (["--csv", ""], "cannot be written"),
+        (["--tensorboard", "file"], "cannot be written"),
+    ],
+)
+def test_what_cannot_be_written_is_a_sentence(arguments, sentence, run, tmp_path):
+    (tmp_path / "file").touch()
+    assert sentence in log(run, *arguments, code=1, cwd=tmp_path).stderr
+
+
+def test_what_is_no_run_or_has_recorded_nothing_is_a_sentence(run, tmp_path):
+    assert "is no run folder" in log(tmp_path, "--csv", tmp_path / "a.csv", code=1).stderr
+    run = shutil.copytree(run, tmp_path / run.name)
+    (run / "metrics.jsonl").write_text("", encoding="utf-8")
+    assert "has recorded no evaluation" in log(run, "--csv", tmp_path / "a.csv", code=1).stderr
+    (run / "metrics.jsonl").unlink()
+    assert "has recorded no evaluation" in log(run, "--tensorboard", tmp_path / "tb", code=1).stderr
+    assert not (tmp_path / "a.csv").exists()
+    assert not (tmp_path / "tb").exists()
+
+
+def test_w_and_b_gets_every_row_offline(run, tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="wandb is not among the packages of the tests: a hundred megabytes")
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    log(run, "--wandb", "project", cwd=tmp_path)
+    (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    content, place, data, kept = path.read_bytes(), 7, b"", []
+    while place < len(content):  # LevelDB's log: blocks of 32 KB, in which a record may be cut into parts
+        left = 32_768 - place % 32_768
+        if left < 7:
+            place += left
+            continue
+        size, kind = int.from_bytes(content[place + 4 : place + 6], "little"), content[place + 6]
+        data += content[place + 7 : place + 7 + size]
+        place += 7 + size
+        if kind in (1, 4):  # whole, or a last part
+            record, data = Record.FromString(data), b""
+            if record.WhichOneof("record_type") == "history":
+                items = record.history.item
+                kept.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items})
+    by_step = {}
+    for line in recorded(run):
+        by_step.setdefault(line["step"], {}).update(line)
+    assert [row["_step"] for row in kept] == list(by_step)
+    assert [row.get("eval/mean_reward") for row in kept] == [r.get("evaluation_return") for r in by_step.values()]
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
