@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -21,8 +21,9 @@ SPARSITY_TOLERANCE = 2.5  # percent points: the paper's "50 %" is 50.6
 class BesidePaper:
     """What a study shows, each method beside the paper's figures of it."""
 
-    def __init__(self, results: Results) -> None:
+    def __init__(self, results: Results, beside: Callable[[str], Sequence[figures.Curve]] = lambda _: ()) -> None:
         self.results = results
+        self._beside = beside  # other libraries' curves over steps, by task
         self.pictures: dict[str, bytes] = {}  # SVGs by name, once `blocks` has drawn them
         self._number = {variant.name: number for number, variant in enumerate(results.variants)}
         self._protocol = {key: variant for key in paper().methods if (variant := self._variant_like_the_paper_s(key))}
@@ -76,7 +77,7 @@ class BesidePaper:
         numbers = {"td3": 2, "sac": 5}
         shown = [str(numbers[f]) for f in ("td3", "sac") if any(v.family == f for v in self._main)]
         figure = f"Figure{'s' if len(shown) > 1 else ''} {' and '.join(shown)}"
-        panels = [(task, self._task_curves(task, self._main)) for task in self.results.tasks]
+        panels = [(task, [*self._task_curves(task, self._main), *self._beside(task)]) for task in self.results.tasks]
         return [
             Heading("Learning curves"),
             self._figure(

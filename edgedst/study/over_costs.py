@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -25,31 +25,40 @@ _MEAN = (
 )
 
 
-def cost_sections(results: Results) -> tuple[list[Block], dict[str, bytes]]:
+def cost_sections(
+    results: Results, beside: Callable[[str], Sequence[figures.Curve]] = lambda _: ()
+) -> tuple[list[Block], dict[str, bytes]]:
     """Curves over computation and time, where the variants' computation differs, and over joules, where measured.
+
+    Args:
+        results: of the study.
+        beside: other libraries' curves over seconds, by task.
 
     Returns:
         the blocks, and the SVGs by name.
     """
     drawn: list[tuple[str, str, Mapping[Point, Curve], str]] = []  # name of the picture, label, curves, caption
     a_step = _gflops_a_step(results)
-    if any(len({cost for point, cost in a_step.items() if point.config.env == task}) > 1 for task in results.tasks):
-        finished = {result.point: result for result in results.all if result.finished}
+    differ = any(len({c for point, c in a_step.items() if point.config.env == task}) > 1 for task in results.tasks)
+    finished = {result.point: result for result in results.all if result.finished}
+    if differ:
         computed = {
             point: [(step * a_step[point], value) for step, value in result.evaluations]
             for point, result in finished.items()
             if point in a_step
         }
-        timed = {point: _until(result.run, "seconds") for point, result in finished.items() if result.run}
         counted = (
             "Evaluation returns over the floating-point operations of training, by the paper's convention "
             "(Sokar et al. 2022, Table 3; one multiply-add is two). " + _MEAN.format("operations")
         )
+        drawn.append(("flops", "GFLOPs", computed, counted))
+    if differ or any(beside(task) for task in results.tasks):
+        timed = {point: _until(result.run, "seconds") for point, result in finished.items() if result.run}
         clocked = (
             "Evaluation returns over the seconds that a run's processes took, evaluations included. They tell of this "
-            "machine, and of whatever else it did. " + _MEAN.format("seconds")
+            "machine, and of whatever else it did; those of other libraries' logs of theirs. " + _MEAN.format("seconds")
         )
-        drawn += [("flops", "GFLOPs", computed, counted), ("seconds", "seconds", timed, clocked)]
+        drawn.append(("seconds", "seconds", timed, clocked))
     for (source, scope), metered in _metered(results).items():
         meter = literal(f"{source} ({scope})")
         caption = (
@@ -60,7 +69,7 @@ def cost_sections(results: Results) -> tuple[list[Block], dict[str, bytes]]:
     blocks: list[Block] = []
     pictures: dict[str, bytes] = {}
     for name, label, curves, caption in drawn:
-        if panels := _panels(results, curves):
+        if panels := _panels(results, curves, beside if name == "seconds" else lambda _: ()):
             pictures[f"{name}.svg"] = figures.draw_curves(panels, across_label=label)
             blocks.append(Picture(f"{name}.svg", f"Learning curves over {label}", caption))
     return ([Heading("Learning curves over what they cost"), *blocks] if blocks else []), pictures
@@ -99,21 +108,24 @@ def _until(run: Run, cost: str) -> Curve:
     return curve
 
 
-def _panels(results: Results, curves: Mapping[Point, Curve]) -> list[tuple[str, list[figures.Curve]]]:
+def _panels(
+    results: Results, curves: Mapping[Point, Curve], beside: Callable[[str], Sequence[figures.Curve]]
+) -> list[tuple[str, list[figures.Curve]]]:
     panels = []
     for task in results.tasks:
         own = {point: curve for point, curve in curves.items() if point.config.env == task and curve}
         drawn = []
         for number, variant in enumerate(results.variants):
             seeds = [own[result.point] for result in results.of(task, variant) if result.point in own]
-            if seeds and (together := _at_equal_cost(seeds)):
+            if seeds and (together := at_equal_cost(seeds)):
                 drawn.append(figures.Curve(variant.name, number, together, len(seeds)))
+        drawn += beside(task)
         if drawn:
             panels.append((task, drawn))
     return panels
 
 
-def _at_equal_cost(seeds: list[Curve]) -> list[Curve]:
+def at_equal_cost(seeds: Sequence[Curve]) -> list[Curve]:
     """The curves at costs that all of them have come to; none where one seed began beyond the end of another."""
     columns = [tuple(zip(*seed, strict=True)) for seed in seeds]
     first, last = max(costs[0] for costs, _ in columns), min(costs[-1] for costs, _ in columns)
