@@ -4,6 +4,7 @@ go on with.
 
 import os
 from binascii import crc32
+from time import monotonic
 
 from edgedst import core
 from edgedst.agents import agent_class
@@ -16,6 +17,7 @@ from edgedst.envs import EPISODE_STEPS, LARGEST_FLOAT16, registry
 from edgedst.errors import BudgetExceeded, CheckpointError, EdgedstError, EnvironmentFault, UnsupportedSpace
 from edgedst.plain_json import loads
 from edgedst.runs.state import is_config_of, read_state
+from edgedst.updates import updates_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 WARM_UP_STEPS = 50
 FRONT_END_BYTES = 16_500_000  # peak of the command that becomes the trainer; a plan alone cannot measure it
+TRIED_SECONDS = 0.25  # of learning, before a run begins
 METER_SAMPLES = 64  # remembered: the trainer asks for windows since its first step only
 
 
@@ -293,6 +296,24 @@ def rehearse(config: "Any", environment: "Environment") -> None:
     agent.act(agent.seen, action)
     if evolves(config):
         agent.evolve(agent.actor)
+
+
+def learning_seconds(config: "Any", environment: "Environment") -> float:
+    """What a step takes more once it learns, beside what else runs now: acting by the actor, and the step's updates.
+
+    The environment is not moved. To be called before the arena is made, which takes more than the agent that is tried.
+    """
+    agent, action, rate = made_to_try(config, environment), floats(environment.action_size), config.updates_per_step
+    for _ in range(4):
+        agent.remember(action, 0.0, environment.observation, False, False)
+    turn = (config.policy_delay or 1) * (1 if rate >= 1 else round(1 / rate))  # steps until all was done in its share
+    step, began = 0, monotonic()
+    while step % turn or monotonic() < began + TRIED_SECONDS:
+        agent.explore(agent.seen, action)
+        step += 1
+        for _ in range(updates_for(step, rate) - updates_for(step - 1, rate)):
+            agent.update()
+    return (monotonic() - began) / step
 
 
 def made_to_try(config: "Any", environment: "Environment", rows: int = 8) -> "Any":

@@ -56,6 +56,9 @@ def test_what_a_board_does_needs_no_extra(line, folder):
         ("profile --seconds 0.1", "psutil", "profile"),
         ("profile --seconds 0.1 --html page.html", "jinja2", "profile"),
         ("study report .", "jinja2", "study"),
+        ("log --tensorboard a.onnx", "tensorboard", "tensorboard"),
+        ("log --wandb project", "wandb", "wandb"),
+        ("log --parquet a.onnx", "pyarrow", "logs"),
     ],
 )
 def test_a_missing_extra_is_one_sentence_with_its_command(line, package, extra, folder):
