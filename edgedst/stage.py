@@ -17,7 +17,6 @@ from edgedst.envs import EPISODE_STEPS, LARGEST_FLOAT16, registry
 from edgedst.errors import BudgetExceeded, CheckpointError, EdgedstError, EnvironmentFault, UnsupportedSpace
 from edgedst.plain_json import loads
 from edgedst.runs.state import is_config_of, read_state
-from edgedst.updates import updates_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 WARM_UP_STEPS = 50
 FRONT_END_BYTES = 16_500_000  # peak of the command that becomes the trainer; a plan alone cannot measure it
-TRIED_SECONDS = 0.25  # of learning, before a run begins
+TRIED_SECONDS = 0.2  # of learning, before a run begins
 METER_SAMPLES = 64  # remembered: the trainer asks for windows since its first step only
 
 
@@ -299,21 +298,18 @@ def rehearse(config: "Any", environment: "Environment") -> None:
 
 
 def learning_seconds(config: "Any", environment: "Environment") -> float:
-    """What a step takes more once it learns, beside what else runs now: acting by the actor, and the step's updates.
+    """What a step's updates take beside what else runs now, tried for a moment; the environment is not moved.
 
-    The environment is not moved. To be called before the arena is made, which takes more than the agent that is tried.
+    To be called before the arena is made, which takes more than the agent that is tried here and goes again.
     """
-    agent, action, rate = made_to_try(config, environment), floats(environment.action_size), config.updates_per_step
+    agent, action = made_to_try(config, environment), floats(environment.action_size)
     for _ in range(4):
         agent.remember(action, 0.0, environment.observation, False, False)
-    turn = (config.policy_delay or 1) * (1 if rate >= 1 else round(1 / rate))  # steps until all was done in its share
-    step, began = 0, monotonic()
-    while step % turn or monotonic() < began + TRIED_SECONDS:
-        agent.explore(agent.seen, action)
-        step += 1
-        for _ in range(updates_for(step, rate) - updates_for(step - 1, rate)):
-            agent.update()
-    return (monotonic() - began) / step
+    updates, began = 0, monotonic()
+    while not updates or monotonic() < began + TRIED_SECONDS:
+        agent.update()
+        updates += 1
+    return float(config.updates_per_step * (monotonic() - began) / updates)
 
 
 def made_to_try(config: "Any", environment: "Environment", rows: int = 8) -> "Any":

@@ -211,10 +211,9 @@ class Training:
             rows_are = layout(config.replay_dtype, self.plan.row_bytes, environment.constants)
             source = Source(config, environment, rows_are)
 
-        learning = 0.0  # seconds that a step takes more once it learns
-        early = (state["step"] if state else 0) < config.start_steps < config.steps
-        if early and job["progress"] is not False and not (environment.hardware or config.critic_warmup):
-            learning = learning_seconds(config, environment)
+        early = state is None and 0 < config.start_steps < config.steps and not config.critic_warmup
+        timed = early and job["progress"] is not False and not environment.hardware
+        learning = learning_seconds(config, environment) if timed else 0.0
 
         # The run fits: only now is anything written or reserved.
         self.stop = self.signalled = False
@@ -423,7 +422,7 @@ class Training:
             "terminated": terminated,
         }
         self.folder.metric({**line, **told})
-        self.progress.episode = self.episode_return
+        self.progress.episode = f"{self.episode_return:,.1f}"
         if not self.config.eval_every:
             self.wish_after_evaluation(self.evaluations.add(step, [self.episode_return])[0])
         self.episode += 1

@@ -1,5 +1,3 @@
-import re
-
 import pytest
 from training import TINY, metrics, run_in, train
 
@@ -40,31 +38,34 @@ def test_the_time_left_is_told_from_steps_that_learn_alone(period, monkeypatch, 
     assert second > 40 + 2 * period  # it was known for a while
 
 
-@pytest.mark.parametrize("period", [1, 30, 50])  # on a terminal, in a log file, after a first long evaluation
+@pytest.mark.parametrize("period", [1, 30])  # on a terminal, in a log file
 @pytest.mark.parametrize("measured", [0.009, 0.012])  # seconds, of 0.009
-def test_the_time_left_is_right_in_the_random_steps_where_it_was_measured_what_learning_takes(
+def test_the_time_left_is_told_in_the_random_steps_where_it_was_measured_what_learning_takes(
     period, measured, monkeypatch, capsys
 ):
     clock = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     shown = progress.Progress(70_000, 1, None, 40_000, measured)
     shown.start(0)
+    told = 0
     for second in range(period, 300, period):  # 40 s of random steps, then 300 s of learning at a tenth of the speed
         clock[0] = float(second)
         shown.show(1000 * min(second, 40) + 100 * max(0, second - 40), 1)
         line = capsys.readouterr().out
         assert f"  {progress.duration(second)}  " in line
-        minutes, seconds = map(int, re.search(r"ETA (?:0 h )?(\d+) min (\d+) s  ", line).groups())
-        left = 60 * minutes + seconds
-        learning_left = 300 - max(0, second - 40)
-        wrong = learning_left * (measured / 0.009 - 1) if second < 40 + period else 0  # what was measured counts
-        assert 340 - second - 1 <= left <= 340 - second + wrong + 1
+        if "ETA unknown  " in line:
+            assert 40 <= second <= 40 + period  # where the shown speed is of both
+            continue
+        left = 340 - second + (30_000 * (measured - 0.009) if second < 40 else 0)  # what was measured counts
+        assert f"  ETA {progress.duration(left + 1e-6)}  " in line
+        told += second < 40
+    assert told
 
 
 def test_the_last_episode_s_return_is_told(capsys):
     shown = progress.Progress(steps=10, budget_bytes=1, shown=None)
     shown.show(0, 1)
-    shown.episode = 1234.56
+    shown.episode = "1,234.6"
     shown.show(5, 1)
     first, second = capsys.readouterr().out.splitlines()
     assert "  episode none yet  " in first

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edgedst.cli.options import Debug
 from edgedst.errors import ConfigError
+
+
+def _place(metavar: str, told: str) -> Any:
+    return typer.Option(metavar=metavar, help=told, show_default=False)
 
 
 def log(
@@ -24,26 +28,11 @@ def log(
             show_default=False,
         ),
     ] = None,
-    csv: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Write its evaluations and episodes as a table.", show_default=False),
-    ] = None,
-    parquet: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The same as Parquet.", show_default=False)
-    ] = None,
-    tensorboard: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR", help="The same for TensorBoard, in DIR/TASK/METHOD/RUN, by SB3's names.", show_default=False
-        ),
-    ] = None,
+    csv: Annotated[str | None, _place("FILE", "Write its evaluations and episodes as a table.")] = None,
+    parquet: Annotated[str | None, _place("FILE", "The same as Parquet.")] = None,
+    tensorboard: Annotated[str | None, _place("DIR", "The same for TensorBoard, in DIR/TASK/METHOD/RUN.")] = None,
     wandb: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PROJECT",
-            help="The same for a project of W&B; WANDB_MODE=offline needs no account.",
-            show_default=False,
-        ),
+        str | None, _place("PROJECT", "The same for a project of W&B; WANDB_MODE=offline needs no account.")
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on writing these four until the run ends, or Ctrl-C.")
@@ -64,15 +53,13 @@ def log(
     Transitions are those of the newest checkpoint, in the environment's units. Evaluations and episodes have
     Stable-Baselines3's names, such as rollout/ep_rew_mean and eval/mean_reward (docs/formats.md).
     """
-    kinds = {"csv": csv, "parquet": parquet, "tensorboard": tensorboard, "wandb": wandb}
-    sinks = {kind: where for kind, where in kinds.items() if where is not None}
-    if transitions is None and not sinks:
+    given = {"csv": csv, "parquet": parquet, "tensorboard": tensorboard, "wandb": wandb}
+    places = {kind: where for kind, where in given.items() if where is not None}
+    if not places and (transitions is None or follow):
         raise ConfigError(
             "Say what to write: `edgedst log --transitions FILE.csv`, or evaluations and episodes with `--csv FILE`, "
-            "`--parquet FILE`, `--tensorboard DIR` or `--wandb PROJECT`."
+            "`--parquet FILE`, `--tensorboard DIR` or `--wandb PROJECT`; `--follow` is for these four."
         )
-    if follow and not sinks:
-        raise ConfigError("`--follow` is for `--csv`, `--parquet`, `--tensorboard` and `--wandb`: name one of them.")
     from edgedst.runs.find import newest_run
 
     chosen = run or newest_run(run_dir)
@@ -83,10 +70,10 @@ def log(
         if written.of_robot and env is None:
             print("The columns are numbered: `--env robot.py` gives them the robot's names.", file=sys.stderr)
         print(f"{transitions}: {written.transitions:,} transitions of {written.episodes:,} episodes, of {chosen}")
-    if sinks:
+    if places:
         from edgedst.logs.scalars import write_scalars
 
-        told = write_scalars(chosen, sinks, follow)
-        if told.unread:
-            print(f"{told.unread:,} lines of {chosen / 'metrics.jsonl'} cannot be read: left out.", file=sys.stderr)
-        print(f"{', '.join(sinks.values())}: {told.rows:,} rows of {chosen}")
+        rows, unread = write_scalars(chosen, places, follow)
+        if unread:
+            print(f"{unread:,} lines of {chosen / 'metrics.jsonl'} cannot be read: left out.", file=sys.stderr)
+        print(f"{', '.join(places.values())}: {rows:,} rows of {chosen}")

@@ -16,7 +16,7 @@ from edgedst.report.blocks import NOTHING, Block, Column, Heading, Items, Table,
 from edgedst.report.numbers import SIZE, fixed
 from edgedst.report.text import code, literal
 from edgedst.runs.metrics import is_step
-from edgedst.study.beside_logs import Others
+from edgedst.study.beside_logs import SECONDS, STEPS, Others, curves, read_others
 from edgedst.study.beside_paper import BesidePaper
 from edgedst.study.grid import read_study
 from edgedst.study.over_costs import cost_sections
@@ -27,12 +27,7 @@ MOST_HOST_CHARACTERS = 400  # of a machine: host.json may hold any text
 
 
 def write_report(study: Path, out: Path, beside: Sequence[str] = ()) -> list[Path]:
-    """Write index.html, report.md and the SVGs; returns their paths, the page first.
-
-    Args:
-        study: its folder.
-        out: the report's.
-        beside: other libraries' logs, each LABEL=PATH or LABEL@TASK=PATH.
+    """Write index.html, report.md and the SVGs; returns their paths, the page first. `beside`: logs, see `read_others`.
 
     Raises:
         StudyError: the folder is no study's, or a log cannot be read.
@@ -45,9 +40,16 @@ def write_report(study: Path, out: Path, beside: Sequence[str] = ()) -> list[Pat
             "`edgedst study run` filled."
         )
     results = Results(read_study(study / "study.toml"), study)
-    others = Others(beside, results.tasks, [variant.name for variant in results.variants])
-    beside_paper = BesidePaper(results, others.over_steps)
-    over_costs, cost_pictures = cost_sections(results, others.over_seconds)
+    others = read_others(beside, results.tasks, [variant.name for variant in results.variants])
+    over_steps, over_seconds = (curves(others, axis, len(results.variants)) for axis in (STEPS, SECONDS))
+    try:
+        make_folder(str(out))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise folder_error(error, str(out), "--out") from error
+    beside_paper = BesidePaper(results, over_steps)
+    over_costs, cost_pictures = cost_sections(results, over_seconds)
     blocks = [
         *_head(results, beside_paper.departures()),
         *beside_paper.blocks(),
@@ -58,12 +60,6 @@ def write_report(study: Path, out: Path, beside: Sequence[str] = ()) -> list[Pat
         *_made(results, study),
     ]
     pictures = {**beside_paper.pictures, **cost_pictures}
-    try:
-        make_folder(str(out))
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise folder_error(error, str(out), "--out") from error
     html = page(results.study.title, blocks, pictures)
     files = {"index.html": html.encode(), "report.md": markdown(blocks).encode(), **pictures}
     write_together({str(out / name): content for name, content in files.items()}, "--out")
@@ -89,17 +85,15 @@ def _head(results: Results, departures: str) -> list[Block]:
 
 
 def _others(others: Others) -> list[Block]:
-    if not others.all:
-        return []
     told = (
-        "Curves that are no run of this study, as those libraries logged them. Training returns are of episodes with "
-        f"exploration, each point the mean of the last {WINDOW}: they do not compare with evaluations one to one."
+        f"No runs of this study. Training returns are means of {WINDOW} episodes with exploration: they do not compare "
+        "with evaluations one to one."
     )
-    items = [
-        f"{literal(other.name)} on {literal(other.task)}: {len(other.seeds)} logs, {', '.join(map(code, other.paths))}"
-        for other in others.all
-    ]
-    return [Heading("Other libraries' logs"), Text(told), Items(items)]
+    items = []
+    for (name, task), logs in others.items():
+        paths = dict.fromkeys([code(path) for path, _ in logs])
+        items.append(f"{literal(name)} on {literal(task)}: {len(logs)} logs, {', '.join(paths)}")
+    return [Heading("Other libraries' logs"), Text(told), Items(items)] if items else []
 
 
 def _missing(results: Results) -> list[Block]:

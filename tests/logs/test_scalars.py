@@ -1,10 +1,12 @@
 """`edgedst log --csv, --parquet, --tensorboard, --wandb`: a run's numbers, once each, while it trains or afterwards."""
 
 import csv
+import fcntl
 import json
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 import pyarrow.parquet
@@ -12,8 +14,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training import TINY, edgedst, run_in, saved_step, start, train
 
-from edgedst.logs.scalars import Metrics, write_scalars
-from edgedst.logs.sinks import CsvTable, TensorBoard
+from edgedst.errors import ConfigError, LogError, RunFolderError
+from edgedst.logs import scalars
+from edgedst.logs.scalars import write_scalars
 
 SB3 = ("rollout/ep_rew_mean", "rollout/ep_len_mean", "eval/mean_reward", "train/critic_loss", "train/actor_loss")
 SB3 += ("train/n_updates", "time/fps", "time/time_elapsed", "time/total_timesteps")
@@ -49,7 +52,7 @@ def recorded(run):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def scalars(folder):
+def events_of(folder):
     """{tag: [(step, value)]} of the one folder below that has event files."""
     (parent,) = {path.parent for path in folder.rglob("events.out.tfevents.*")}
     events = EventAccumulator(str(parent), size_guidance={"scalars": 0}).Reload()
@@ -70,10 +73,13 @@ def test_a_run_is_told_by_stable_baselines3_s_names(method, updates, request, tm
     run = request.getfixturevalue(method)
     folder = tmp_path / "ä b"  # of any name
     folder.mkdir()
-    sinks = ("--csv", folder / "a.csv", "--parquet", folder / "a", "--tensorboard", folder / "tb")
-    told = log(run, *sinks)
+    places = {"csv": str(folder / "a.csv"), "parquet": str(folder / "a"), "tensorboard": str(folder / "tb")}
+    if method == "run":
+        told = log(run, *[word for kind, place in places.items() for word in (f"--{kind}", place)])
+        assert f"{len(recorded(run))} rows of {run}" in told.stdout
+    else:
+        assert write_scalars(run, places) == (len(recorded(run)), 0)
     rows = table(folder / "a.csv")
-    assert f"{len(rows)} rows of {run}" in told.stdout
     is_of(rows, run)
     last = [row for row in rows if "eval/mean_reward" in row][-1]
     state = json.loads((run / "checkpoint" / "state.json").read_text(encoding="utf-8"))
@@ -86,68 +92,79 @@ def test_a_run_is_told_by_stable_baselines3_s_names(method, updates, request, tm
 
     kept = pyarrow.parquet.read_table(folder / "a").to_pylist()
     assert [{name: v for name, v in row.items() if v is not None} for row in kept] == rows
-    drawn = scalars(folder / "tb")
+    drawn = events_of(folder / "tb")
     assert "time/total_timesteps" not in drawn  # as Stable-Baselines3: it is every tag's step
     for tag, points in drawn.items():
         assert points == [(r["time/total_timesteps"], pytest.approx(r[tag])) for r in rows if tag in r], tag
-    log(run, *sinks)  # again: nothing twice
-    assert scalars(folder / "tb") == drawn
+    write_scalars(run, places)  # again: nothing twice
+    assert events_of(folder / "tb") == drawn
 
 
-def test_what_a_resumed_run_does_again_takes_the_place_of_what_was_lost(run, tmp_path):
+def test_what_a_resumed_run_does_again_takes_the_place_of_what_was_lost(run, tmp_path, monkeypatch):
     run = shutil.copytree(run, tmp_path / run.name)
     path = run / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
-    metrics, sinks = Metrics(run), [CsvTable(run, str(tmp_path / "a.csv")), TensorBoard(run, str(tmp_path / "tb"))]
+    again = json.dumps(json.loads(lines[6]) | {"seconds": 123.25}).encode() + b"\n"
+    looks = [  # what is there, whether half a line of it is none yet, and how many event files had to be begun
+        (b"".join(lines[:5]) + lines[5][:9], 5, 1),
+        (b"".join(lines[:8]), 8, 1),
+        (b"".join(lines[:8]), 8, 1),
+        (b"".join([*lines[:6], again, *lines[7:]]), len(lines), 2),  # cut off and done again between two looks
+        (b"".join(lines[:3]), 3, 3),  # cut off, and nothing done again yet
+        (b"", 3, 3),
+        (b"".join(lines), len(lines), 3),
+    ]
+    begun, event_files, left = set(), [], iter(looks)
 
-    def follow(content):
+    def look(seconds=0):
+        begun.update(tmp_path.rglob("events.out.tfevents.*"))
+        event_files.append(len(begun))
+        content, *_ = next(left)
         path.write_bytes(content)
-        rows, anew = metrics.look()
-        for sink in sinks if rows else ():
-            sink.write(rows, anew)
-        is_of(table(tmp_path / "a.csv"), run) if content.endswith(b"\n") else None
-        return len(rows), anew
 
-    assert follow(b"".join(lines[:5]) + lines[5][:9])[0] == 5  # half a line is none yet
-    assert len(table(tmp_path / "a.csv")) == 5
-    assert follow(b"".join(lines[:8])) == (3, False)
-    assert follow(b"".join(lines[:8])) == (0, False)
-    again = json.loads(lines[6]) | {"seconds": 123.25}
-    redone = [*lines[:6], json.dumps(again).encode() + b"\n", *lines[7:]]  # cut off and done again between two looks
-    assert follow(b"".join(redone)) == (len(lines), True)
-    for sink in sinks:
-        sink.close()
-    points = scalars(tmp_path / "tb")["rollout/ep_rew"]
+    def seen(seconds):
+        _, rows, files = looks[len(event_files) - 1]
+        assert len(table(tmp_path / "a.csv")) == rows
+        look()
+        assert event_files[-1] == files
+
+    look()
+    monkeypatch.setattr(scalars, "has_ended", lambda folder: path.read_bytes() == looks[-1][0])
+    monkeypatch.setattr(scalars.time, "sleep", seen)
+    told = write_scalars(run, {"csv": str(tmp_path / "a.csv"), "tensorboard": str(tmp_path / "tb")}, follow=True)
+    assert told == (len(lines), 0)
+    assert len(begun | set(tmp_path.rglob("events.out.tfevents.*"))) == 3
+    is_of(table(tmp_path / "a.csv"), run)
+    points = events_of(tmp_path / "tb")["rollout/ep_rew"]
     assert points == [
         (line["step"], pytest.approx(line["episode_return"])) for line in recorded(run) if "episode" in line
     ]
 
 
-def test_following_goes_on_over_a_kill_and_ends_with_the_run(tmp_path):
-    long = [*TINY, "--steps", "6000", "--eval-every", "1000", "--checkpoint-every", "500"]
+def test_following_goes_on_over_a_kill_and_ends_with_the_run(tmp_path, monkeypatch):
+    told = []
+    long = [*TINY, "--steps", "4000", "--eval-every", "1000", "--checkpoint-every", "500"]
     trainer = start(tmp_path, *long)
     try:
         wait_for(lambda: list(tmp_path.glob("runs/*/*/s*/checkpoint/state.json")), trainer)
         run = run_in(tmp_path)
-        command = edgedst("log", run, "--csv", "a.csv", "--tensorboard", "tb", "--follow")
-        follower = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        wait_for(lambda: (tmp_path / "a.csv").exists(), follower)
+        monkeypatch.setattr(scalars, "POLL_SECONDS", 0.05)
+        places = {"csv": str(tmp_path / "a.csv"), "tensorboard": str(tmp_path / "tb")}
+        follower = threading.Thread(target=lambda: told.append(write_scalars(run, places, follow=True)), daemon=True)
+        follower.start()
+        wait_for((tmp_path / "a.csv").exists, trainer)
     finally:
         trainer.kill()
         trainer.communicate()
-    try:
-        if saved_step(run) < 6000:
-            train(tmp_path, "--resume", run, "--no-progress")
-        out, err = follower.communicate(timeout=60)
-    finally:
-        follower.kill()
-    assert follower.returncode == 0, err
+    if saved_step(run) < 4000:
+        train(tmp_path, "--resume", run, "--no-progress")
+    follower.join(timeout=60)
     rows = table(tmp_path / "a.csv")
-    assert f"{len(rows)} rows of {run}" in out
+    assert told == [(len(rows), 0)]
     is_of(rows, run)
-    assert rows[-1]["time/total_timesteps"] == 6000
-    drawn = scalars(tmp_path / "tb")["eval/mean_reward"]
-    assert [step for step, _ in drawn] == list(range(0, 6001, 1000))
+    assert rows[-1]["time/total_timesteps"] == 4000
+    drawn = events_of(tmp_path / "tb")["eval/mean_reward"]
+    assert [step for step, _ in drawn] == list(range(0, 4001, 1000))
 
 
 def test_ctrl_c_ends_following_a_killed_run_with_all_that_is_there(run, tmp_path):
@@ -167,19 +184,23 @@ def test_ctrl_c_ends_following_a_killed_run_with_all_that_is_there(run, tmp_path
     is_of(table(tmp_path / "a.csv"), run)
 
 
-def test_a_run_killed_behind_an_earlier_end_has_not_ended(run, tmp_path, monkeypatch):
+def test_a_run_killed_behind_an_earlier_end_has_not_ended(run, tmp_path):
     run = shutil.copytree(run, tmp_path / run.name)
+    assert scalars.has_ended(run)
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    (run / "summary.json").write_text(json.dumps(summary | {"step": 300}), encoding="utf-8")
+    stopped = summary | {"step": 300, "finished": False}
+    (run / "summary.json").write_text(json.dumps(stopped), encoding="utf-8")
+    assert not scalars.has_ended(run)
+    (run / "summary.json").write_text(json.dumps(stopped | {"step": 600}), encoding="utf-8")
+    assert scalars.has_ended(run)
 
-    def resumed(seconds):
-        (run / "new.json").write_text(json.dumps(summary), encoding="utf-8")
-        (run / "new.json").replace(run / "summary.json")
 
-    monkeypatch.setattr(time, "sleep", resumed)
-    told = write_scalars(run, {"csv": str(tmp_path / "a.csv")}, follow=True)
-    assert told.rows == len(recorded(run))
-    assert json.loads((run / "summary.json").read_text(encoding="utf-8"))["step"] == 600  # it was waited for
+def test_a_run_that_is_trained_has_not_ended_whatever_its_summary_says(run, tmp_path):
+    run = shutil.copytree(run, tmp_path / run.name)
+    with (run / "metrics.jsonl").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as the trainer of a run that was resumed, and has recorded nothing yet
+        assert not scalars.has_ended(run)
+    assert scalars.has_ended(run)
 
 
 def test_lines_that_cannot_be_read_are_counted_and_told(run, tmp_path):
@@ -193,28 +214,35 @@ def test_lines_that_cannot_be_read_are_counted_and_told(run, tmp_path):
     assert table(tmp_path / "a.csv")[-1] == {"time/total_timesteps": 700, "machine/rate_kept_hz": 9.5}
 
 
+def test_the_command_says_what_it_needs(run):
+    assert "`--follow` is for these four" in log(run, "--follow", "--transitions", "a.csv", code=1).stderr
+
+
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("kind", "where", "sentence"),
     [
-        (["--follow", "--transitions", "a.csv"], "`--follow` is for `--csv`"),
-        ([], "Say what to write"),
-        (["--csv", "none/a.csv"], "`none/a.csv` cannot be written"),
-        (["--csv", ""], "cannot be written"),
-        (["--tensorboard", "file"], "cannot be written"),
+        ("csv", "none/a.csv", "none/a.csv` cannot be written.* `--csv`"),
+        ("csv", "", "cannot be written"),
+        ("parquet", "none/a", "none/a` cannot be written.* `--parquet`"),
+        ("tensorboard", "file", "cannot be written.* `--tensorboard`"),
     ],
 )
-def test_what_cannot_be_written_is_a_sentence(arguments, sentence, run, tmp_path):
+def test_what_cannot_be_written_is_a_sentence(kind, where, sentence, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
-    assert sentence in log(run, *arguments, code=1, cwd=tmp_path).stderr
+    with pytest.raises(RunFolderError, match=sentence):
+        write_scalars(run, {kind: where})
 
 
 def test_what_is_no_run_or_has_recorded_nothing_is_a_sentence(run, tmp_path):
-    assert "is no run folder" in log(tmp_path, "--csv", tmp_path / "a.csv", code=1).stderr
+    with pytest.raises(ConfigError, match="is no run folder"):
+        write_scalars(tmp_path, {"csv": str(tmp_path / "a.csv")})
     run = shutil.copytree(run, tmp_path / run.name)
-    (run / "metrics.jsonl").write_text("", encoding="utf-8")
-    assert "has recorded no evaluation" in log(run, "--csv", tmp_path / "a.csv", code=1).stderr
-    (run / "metrics.jsonl").unlink()
-    assert "has recorded no evaluation" in log(run, "--tensorboard", tmp_path / "tb", code=1).stderr
+    places = {"csv": str(tmp_path / "a.csv"), "tensorboard": str(tmp_path / "tb")}
+    for spoil in ((run / "metrics.jsonl").write_bytes, lambda _: (run / "metrics.jsonl").unlink()):
+        spoil(b"")
+        with pytest.raises(LogError, match="has recorded no evaluation"):
+            write_scalars(run, places)
     assert not (tmp_path / "a.csv").exists()
     assert not (tmp_path / "tb").exists()
 

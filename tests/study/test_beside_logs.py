@@ -11,7 +11,7 @@ from study_folder import write_run
 from training import edgedst
 
 from edgedst.errors import StudyError
-from edgedst.study.beside_logs import Others, read_log
+from edgedst.study.beside_logs import SECONDS, STEPS, curves, read_log, read_others
 from edgedst.study.grid import read_study
 from edgedst.study.report import write_report
 
@@ -33,22 +33,26 @@ def event_file(folder):
     return next(folder.rglob("*tfevents*"))
 
 
+def log_of(path):
+    """Whether the one log there is of evaluations, its steps, seconds and returns."""
+    ((evaluated, points),) = read_log(path)
+    return evaluated, *points.tolist()
+
+
 def test_each_of_stable_baselines3_s_logs_tells_the_same_evaluations():
-    (seed,) = read_log(SB3 / "evaluations.npz")
+    evaluated, steps, seconds, returns = log_of(SB3 / "evaluations.npz")
     with np.load(SB3 / "evaluations.npz") as file:
-        means = [pytest.approx(mean) for mean in file["results"].mean(axis=1)]
-    assert seed.steps == list(zip([500, 1000, 1500, 2000], means, strict=True))
-    assert (seed.seconds, seed.evaluated) == ([], True)
+        assert returns == pytest.approx(file["results"].mean(axis=1))
+    assert (evaluated, steps) == (True, [500, 1000, 1500, 2000])
+    assert np.isnan(seconds).all()
     for path in (SB3 / "progress.csv", SB3, event_file(SB3)):
-        (told,) = read_log(path)
-        assert told.steps == [(step, pytest.approx(value)) for step, value in seed.steps], path  # float32 in some
-        assert told.evaluated
-        assert [value for _, value in told.seconds] == means[: len(told.seconds)]
-    assert len(read_log(SB3)[0].seconds) == 4
+        assert log_of(path)[:2] == (evaluated, steps), path
+        assert log_of(path)[3] == pytest.approx(returns), path  # float32 in some
+    assert np.isfinite(log_of(SB3)[2]).all()
 
 
 def test_seconds_of_an_evaluation_in_progress_csv_lie_between_those_of_the_lines_around_it():
-    (seed,) = read_log(SB3 / "progress.csv")
+    _, steps, seconds, _ = log_of(SB3 / "progress.csv")
     with (SB3 / "progress.csv").open(encoding="utf-8", newline="") as file:
         timed = [
             (float(row["time/total_timesteps"]), float(row["time/time_elapsed"]))
@@ -56,36 +60,46 @@ def test_seconds_of_an_evaluation_in_progress_csv_lie_between_those_of_the_lines
             if row["time/time_elapsed"]
         ]
     (first, elapsed), *_ = timed
-    assert seed.seconds[0][0] == pytest.approx(500 / first * elapsed)
-    assert len(seed.seconds) == sum(step <= timed[-1][0] for step, _ in seed.steps)
+    assert first > 500
+    assert seconds[0] == pytest.approx(500 / first * elapsed)
+    assert np.isfinite(seconds).tolist() == [step <= timed[-1][0] for step in steps]
 
 
 def test_episodes_of_training_are_told_as_such_and_smoothed(tmp_path):
-    (seed,) = read_log(SB3 / "monitor.csv")
-    assert not seed.evaluated
+    evaluated, steps, seconds, means = log_of(SB3 / "monitor.csv")
+    assert not evaluated
     rows = list(csv.DictReader((SB3 / "monitor.csv").read_text(encoding="utf-8").splitlines()[1:]))
     returns = [float(row["r"]) for row in rows]
-    steps = np.cumsum([int(row["l"]) for row in rows])
-    assert seed.steps == [(s, pytest.approx(np.mean(returns[: n + 1]))) for n, s in enumerate(steps)]
-    assert [second for second, _ in seed.seconds] == [float(row["t"]) for row in rows]
+    assert steps == np.cumsum([int(row["l"]) for row in rows]).tolist()
+    assert means == [pytest.approx(np.mean(returns[: n + 1])) for n in range(len(rows))]
+    assert seconds == [float(row["t"]) for row in rows]
     long = ["#{}", "r,l,t", *(f"{n},2,{n}" for n in range(150))]
     (tmp_path / "monitor.csv").write_text("\n".join(long) + "\n9", encoding="utf-8")  # and a line that is being written
-    (seed,) = read_log(tmp_path / "monitor.csv")
-    assert seed.steps[-1] == (300, pytest.approx(np.mean(range(50, 150))))
+    _, steps, _, means = log_of(tmp_path / "monitor.csv")
+    assert (steps[-1], means[-1]) == (300, pytest.approx(np.mean(range(50, 150))))
 
 
 def test_monitors_of_several_environments_are_one_run_in_the_order_of_time(tmp_path):
     (tmp_path / "0.monitor.csv").write_text("#{}\nr,l,t\n1,10,1\n3,10,3\n", encoding="utf-8")
     (tmp_path / "1.monitor.csv").write_text("#{}\nr,l,t\n2,10,2\n", encoding="utf-8")
-    (seed,) = read_log(tmp_path)
-    assert seed.steps == [(10, 1), (20, 1.5), (30, 2)]
+    assert log_of(tmp_path) == (False, [10, 20, 30], [1, 2, 3], [1, 1.5, 2])
 
 
 def test_cleanrl_s_test_of_a_finished_agent_is_no_curve_over_steps():
-    (seed,) = read_log(CLEANRL)
-    assert not seed.evaluated
-    assert [step for step, _ in seed.steps] == list(range(200, 2001, 200))
-    assert [value for _, value in seed.steps] == [pytest.approx(-1500 + 50 * n) for n in range(10)]
+    evaluated, steps, _, returns = log_of(CLEANRL)
+    assert not evaluated
+    assert steps == list(range(200, 2001, 200))
+    assert returns == pytest.approx([-1500 + 50 * n for n in range(10)])
+
+
+def test_what_is_no_number_is_left_out_and_of_a_step_told_twice_the_last_counts(tmp_path):
+    head = "time/total_timesteps,time/time_elapsed,rollout/ep_rew_mean\n"
+    (tmp_path / "p.csv").write_text(head + "1,1,5\n2,2,nan\n3,3,inf\n4,4,6\n,5,7\n4,6,8\n", encoding="utf-8")
+    others = read_others([f"x={tmp_path / 'p.csv'}"], ONE, [])
+    ((curve,),) = curves(others, STEPS, 0).values()
+    assert (curve.name, curve.seeds[0][0], curve.seeds[0][-1]) == ("x (training returns)", (1, 5), (4, 8))
+    ((curve,),) = curves(others, SECONDS, 0).values()
+    assert (curve.seeds[0][0], curve.seeds[0][-1]) == ((1, 5), (6, 8))
 
 
 def test_the_report_draws_them_with_honest_names(tmp_path):
@@ -114,14 +128,17 @@ def test_the_report_draws_them_with_honest_names(tmp_path):
 def test_a_mean_over_seeds_is_of_places_that_all_of_them_have(tmp_path):
     for name, steps in (("a", (100, 300)), ("b", (200, 400)), ("c", (900, 1000))):
         np.savez(tmp_path / f"{name}.npz", timesteps=np.array(steps), results=np.array([[float(s)] for s in steps]))
-    others = Others([f"x={tmp_path / name}.npz" for name in "ab"], ONE, ["td3"])
-    (curve,) = others.over_steps("Pendulum-v1")
+    given = [f"x={tmp_path / name}.npz" for name in "abc"]
+    drawn = curves(read_others(given[:2], ONE, ["td3"]), STEPS, 1)
+    (curve,) = drawn["Pendulum-v1"]
     assert curve.number == 1  # behind the study's own
     for seed in curve.seeds:
         assert (seed[0][0], seed[-1][0]) == (200, 300)
         assert [value for _, value in seed] == pytest.approx([step for step, _ in seed])
+    apart = read_others([given[0], given[2]], ONE, ["td3"])
     with pytest.raises(StudyError, match="do not overlap"):
-        Others([f"x={tmp_path / name}.npz" for name in "ac"], ONE, ["td3"]).over_steps("Pendulum-v1")
+        curves(apart, STEPS, 1)
+    assert curves(apart, SECONDS, 1) == {}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +156,7 @@ def test_a_mean_over_seeds_is_of_places_that_all_of_them_have(tmp_path):
 )
 def test_what_is_not_understood_is_a_sentence(text, tasks, sentence):
     with pytest.raises(StudyError, match=sentence):
-        Others([text], tasks, ["td3"])
+        read_others([text], tasks, ["td3"])
 
 
 @pytest.mark.parametrize("name", ["evaluations.npz", "monitor.csv", "progress.csv", "tfevents"])
@@ -150,10 +167,10 @@ def test_a_log_cut_anywhere_is_read_so_far_or_is_a_sentence(name, tmp_path):
         cut = tmp_path / whole.name
         cut.write_bytes(content[:size])
         try:
-            seeds = read_log(cut)
+            logs = read_log(cut)
         except StudyError:
             continue
-        assert {step for seed in seeds for step, _ in seed.steps} <= set(range(0, 2001, 100))
+        assert {step for _, points in logs for step in points[STEPS].tolist()} <= set(range(0, 2001, 100))
 
 
 def test_an_empty_folder_or_one_of_other_tags_is_a_sentence(tmp_path):
