@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 WARM_UP_STEPS = 50
 FRONT_END_BYTES = 16_500_000  # peak of the command that becomes the trainer; a plan alone cannot measure it
-TRIED_SECONDS = 0.2  # of learning, before a run begins
+TRIED_SECONDS = 0.1  # of learning, before a run begins
 METER_SAMPLES = 64  # remembered: the trainer asks for windows since its first step only
 
 

@@ -48,10 +48,7 @@ Write = Callable[[list[Row]], None]  # takes all rows that there are, each time
 def write_scalars(folder: Path, places: Mapping[str, str], follow: bool = False) -> tuple[int, int]:
     """Write what a run's metrics.jsonl holds, as it is or, to `follow`, until the run ends or Ctrl-C is typed.
 
-    Args:
-        folder: the run's.
-        places: a file, a folder or a project, by `csv`, `parquet`, `tensorboard`, `wandb`.
-        follow: wait for more.
+    `places`: a file, a folder or a project, by `csv`, `parquet`, `tensorboard`, `wandb`.
 
     Returns:
         how many rows were written, and how many lines are none, as they are damaged.

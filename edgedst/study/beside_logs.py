@@ -88,8 +88,7 @@ def read_log(path: Path) -> list[tuple[bool, Any]]:
     """Whether they are of evaluations, and points, of a log; of each folder with TensorBoard's event files in a folder.
 
     Raises:
-        StudyError: it cannot be read, or has no return.
-        ModuleNotFoundError: TensorBoard is not installed.
+        StudyError: it cannot be read, or has no return. ModuleNotFoundError goes through.
     """
     try:
         found = [best for series in _read(path) if (best := _best(series))]
