@@ -48,10 +48,10 @@ def log(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Write what a run has recorded, for other programs; a run that trains goes on meanwhile.
+    """Write what a run has recorded, for other programs.
 
-    Transitions are those of the newest checkpoint, in the environment's units. Evaluations and episodes have
-    Stable-Baselines3's names, such as rollout/ep_rew_mean and eval/mean_reward (docs/formats.md).
+    A run that trains goes on meanwhile. Transitions are those of the newest checkpoint, in the environment's units.
+    Evaluations and episodes have Stable-Baselines3's names, such as eval/mean_reward (docs/formats.md).
     """
     given = {"csv": csv, "parquet": parquet, "tensorboard": tensorboard, "wandb": wandb}
     places = {kind: where for kind, where in given.items() if where is not None}
