@@ -10,24 +10,27 @@ WINDOW_SECONDS = 20.0  # the shown speed is that of the last one or two: random 
 
 
 class Progress:
-    """Steps, speed, time left, last evaluation, memory against the budget.
+    """Steps, time, speed, time left, last returns of an episode and an evaluation, memory against the budget.
 
     Args:
         steps: of the whole run.
         budget_bytes: what memory is held against.
         shown: False prints no progress at all; None or True renew one line on a terminal and print lines elsewhere.
-        quick_steps: the first so many steps are quicker than those behind them, and say nothing of the time left.
+        quick_steps: the first so many steps are quicker than those behind them.
+        learning_seconds: so much more does each of those behind them take, as was measured; 0: nobody knows.
     """
 
-    def __init__(self, steps: int, budget_bytes: int, shown: "bool | None", quick_steps: int = 0) -> None:
+    def __init__(
+        self, steps: int, budget_bytes: int, shown: "bool | None", quick_steps: int = 0, learning_seconds: float = 0.0
+    ) -> None:
         self.steps = steps
-        self.quick_steps = quick_steps
+        self.quick_steps, self.learning_seconds = quick_steps, learning_seconds
         self.budget_bytes = budget_bytes
         self.silent = shown is False
         if sys.stdout is None:  # closed before Python began
             self.silent = True
         self.terminal = not self.silent and sys.stdout.isatty()
-        self.evaluation = "none yet"
+        self.episode = self.evaluation = "none yet"  # the last one's return
         self._period = TERMINAL_SECONDS if self.terminal else LINE_SECONDS
         self._start = self.next_time = time.monotonic()
         self._start_step = 0
@@ -65,19 +68,21 @@ class Progress:
             return
         speed = self.recent_speed(step)
         self.renew(
-            f"step {step:,}/{self.steps:,}  {speed:,.0f} steps/s  ETA {self._time_left(step, speed)}  "
-            f"evaluation {evaluating or self.evaluation}  "
+            f"step {step:,}/{self.steps:,}  {duration(self.seconds)}  {speed:,.0f} steps/s  "
+            f"ETA {self._time_left(step, speed)}  episode {self.episode}  evaluation {evaluating or self.evaluation}  "
             f"memory {rss_bytes / 1e6:.1f}/{self.budget_bytes / 1e6:g} MB"
         )
 
     def _time_left(self, step: int, speed: float) -> str:
-        """The time left, in words: it is known once the shown speed is of steps behind the quick ones alone."""
-        if step < self.quick_steps < self.steps:
+        """The time left, in words, from the speed of quick steps alone or of those behind them alone."""
+        early = step < self.quick_steps < self.steps
+        if early and not self.learning_seconds:
             return f"unknown before step {self.quick_steps:,}"
         if self._marks[0][1] < self.quick_steps <= step:
             self._marks = ((time.monotonic(), step),) * 2
             return "unknown"
-        return duration((self.steps - step) / speed) if speed > 0 else "unknown"
+        more = (self.steps - self.quick_steps) * self.learning_seconds if early else 0.0
+        return duration((self.steps - step) / speed + more) if speed > 0 else "unknown"
 
     def renew(self, line: str) -> None:
         """Print the line in place of the last one on a terminal, cut to its width; below it elsewhere."""

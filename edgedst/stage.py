@@ -4,6 +4,7 @@ go on with.
 
 import os
 from binascii import crc32
+from time import monotonic
 
 from edgedst import core
 from edgedst.agents import agent_class
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 WARM_UP_STEPS = 50
 FRONT_END_BYTES = 16_500_000  # peak of the command that becomes the trainer; a plan alone cannot measure it
+TRIED_SECONDS = 0.1  # of learning, before a run begins
 METER_SAMPLES = 64  # remembered: the trainer asks for windows since its first step only
 
 
@@ -293,6 +295,21 @@ def rehearse(config: "Any", environment: "Environment") -> None:
     agent.act(agent.seen, action)
     if evolves(config):
         agent.evolve(agent.actor)
+
+
+def learning_seconds(config: "Any", environment: "Environment") -> float:
+    """What a step's updates take beside what else runs now, tried for a moment; the environment is not moved.
+
+    To be called before the arena is made, which takes more than the agent that is tried here and goes again.
+    """
+    agent, action = made_to_try(config, environment), floats(environment.action_size)
+    for _ in range(4):
+        agent.remember(action, 0.0, environment.observation, False, False)
+    updates, began = 0, monotonic()
+    while not updates or monotonic() < began + TRIED_SECONDS:
+        agent.update()
+        updates += 1
+    return float(config.updates_per_step * (monotonic() - began) / updates)
 
 
 def made_to_try(config: "Any", environment: "Environment", rows: int = 8) -> "Any":

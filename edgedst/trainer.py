@@ -38,6 +38,7 @@ from edgedst.runs.folder import RunFolder, host_facts
 from edgedst.stage import (
     close_all,
     floats,
+    learning_seconds,
     make_environments,
     make_tally,
     notes_on,
@@ -214,6 +215,10 @@ class Training:
             rows_are = layout(config.replay_dtype, self.plan.row_bytes, environment.constants)
             source = Source(config, environment, rows_are)
 
+        early = state is None and 0 < config.start_steps < config.steps and not config.critic_warmup
+        timed = early and job["progress"] is not False and not environment.hardware
+        learning = learning_seconds(config, environment) if timed else 0.0
+
         # The run fits: only now is anything written or reserved.
         self.stop = self.signalled = False
         self.wish = ""  # why it was stopped, when that was the caller's wish
@@ -258,7 +263,7 @@ class Training:
             config.replay_dtype,
         )
         quick = config.start_steps + config.critic_warmup
-        self.progress = Progress(config.steps, self.plan.budget_bytes, job["progress"], quick)
+        self.progress = Progress(config.steps, self.plan.budget_bytes, job["progress"], quick, learning)
         self.next_check = 0.0
         self.action = floats(m)  # normalised to [-1, 1]
         self.scaled_action = floats(m)  # in the environment's units
@@ -421,6 +426,7 @@ class Training:
             "terminated": terminated,
         }
         self.folder.metric({**line, **told})
+        self.progress.episode = f"{self.episode_return:,.1f}"
         if not self.config.eval_every:
             self.wish_after_evaluation(self.evaluations.add(step, [self.episode_return])[0])
         self.episode += 1

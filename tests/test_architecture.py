@@ -64,8 +64,10 @@ ONLY_IN = {
     "matplotlib": set(),
     "psutil": {"edgedst.profile.host_state"},
     "distributed": {"edgedst.study.cluster"},
-    "pyarrow": {"edgedst.logs.parquet_log", "edgedst.logs.transitions"},
+    "pyarrow": {"edgedst.logs.parquet_log", "edgedst.logs.scalars", "edgedst.logs.transitions"},
     "minari": {"edgedst.logs.minari_log"},
+    "tensorboard": {"edgedst.logs.scalars", "edgedst.study.beside_logs"},
+    "wandb": {"edgedst.logs.scalars"},
 }
 
 # Modules that the trainer must not load: each is memory taken from the replay.

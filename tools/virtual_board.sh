@@ -122,7 +122,7 @@ run() { # JOB
     # shellcheck disable=SC2086
     timeout --foreground $((${MINUTES:-30} * 60)) qemu-system-aarch64 -M virt -cpu "$CPU" -smp "${CORES:-4}" \
         -m "${MEMORY:-512}" -nographic -no-reboot -nic none $snapshot -kernel "$BOARD/kernel-$PAGES/vmlinuz" \
-        -initrd "$BOARD/kernel-$PAGES/initrd" -append "console=ttyAMA0 quiet loglevel=3 panic=-1" \
+        -initrd "$BOARD/kernel-$PAGES/initrd" -append "console=ttyAMA0 quiet loglevel=3 panic=-1 systemd.firstboot=off" \
         -drive "file=$BOARD/disk.img,format=raw,if=virtio,cache=writeback" \
         -virtfs "local,path=$host,mount_tag=host,security_model=none" </dev/null &
     emulator=$!

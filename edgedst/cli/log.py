@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edgedst.cli.options import Debug
 from edgedst.errors import ConfigError
+
+
+def _place(metavar: str, told: str) -> Any:
+    return typer.Option(metavar=metavar, help=told, show_default=False)
 
 
 def log(
@@ -24,6 +28,15 @@ def log(
             show_default=False,
         ),
     ] = None,
+    csv: Annotated[str | None, _place("FILE", "Write its evaluations and episodes as a table.")] = None,
+    parquet: Annotated[str | None, _place("FILE", "The same as Parquet.")] = None,
+    tensorboard: Annotated[str | None, _place("DIR", "The same for TensorBoard, in DIR/TASK/METHOD/RUN.")] = None,
+    wandb: Annotated[
+        str | None, _place("PROJECT", "The same for a project of W&B; WANDB_MODE=offline needs no account.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on writing these four until the run ends, or Ctrl-C.")
+    ] = False,
     run_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     env: Annotated[
         str | None,
@@ -35,17 +48,32 @@ def log(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Write what a run has recorded, as a table for other programs.
+    """Write what a run has recorded, for other programs.
 
-    Of the newest checkpoint; a run that trains goes on meanwhile. Numbers are in the environment's units.
+    A run that trains goes on meanwhile. Transitions are those of the newest checkpoint, in the environment's units.
+    Evaluations and episodes have Stable-Baselines3's names, such as eval/mean_reward (docs/formats.md).
     """
-    if transitions is None:
-        raise ConfigError("Say what to write: `edgedst log --transitions FILE.csv`.")
-    from edgedst.logs.transitions import write_transitions
+    given = {"csv": csv, "parquet": parquet, "tensorboard": tensorboard, "wandb": wandb}
+    places = {kind: where for kind, where in given.items() if where is not None}
+    if not places and (transitions is None or follow):
+        raise ConfigError(
+            "Say what to write: `edgedst log --transitions FILE.csv`, or evaluations and episodes with `--csv FILE`, "
+            "`--parquet FILE`, `--tensorboard DIR` or `--wandb PROJECT`; `--follow` is for these four."
+        )
     from edgedst.runs.find import newest_run
 
     chosen = run or newest_run(run_dir)
-    written = write_transitions(chosen, transitions, env)
-    if written.of_robot and env is None:
-        print("The columns are numbered: `--env robot.py` gives them the robot's names.", file=sys.stderr)
-    print(f"{transitions}: {written.transitions:,} transitions of {written.episodes:,} episodes, of {chosen}")
+    if transitions is not None:
+        from edgedst.logs.transitions import write_transitions
+
+        written = write_transitions(chosen, transitions, env)
+        if written.of_robot and env is None:
+            print("The columns are numbered: `--env robot.py` gives them the robot's names.", file=sys.stderr)
+        print(f"{transitions}: {written.transitions:,} transitions of {written.episodes:,} episodes, of {chosen}")
+    if places:
+        from edgedst.logs.scalars import write_scalars
+
+        rows, unread = write_scalars(chosen, places, follow)
+        if unread:
+            print(f"{unread:,} lines of {chosen / 'metrics.jsonl'} cannot be read: left out.", file=sys.stderr)
+        print(f"{', '.join(places.values())}: {rows:,} rows of {chosen}")

@@ -14,6 +14,7 @@ from _signal import SIGINT, default_int_handler, getsignal, signal  # type: igno
 EXTRAS = {
     **{"onnx": "export", "onnxruntime": "export", "distributed": "dask"},
     **{"pyarrow": "logs", "minari": "minari", "h5py": "minari"},
+    **{"tensorboard": "tensorboard", "wandb": "wandb"},
     **{"jinja2": "profile", "psutil": "profile", "rich": "profile", "torch": "torch"},
     **{"imageio": "video", "imageio_ffmpeg": "video", "PIL": "video"},
 }

@@ -64,6 +64,15 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Folder to write the report to. [default: DIR/report]", show_default=False)
     ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL[@TASK]=PATH",
+            help="A curve of Stable-Baselines3's or CleanRL's logs: evaluations.npz, monitor.csv, progress.csv, or a "
+            "folder of TensorBoard's event files. Repeated with one label: seeds.",
+            show_default=False,
+        ),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Write a page with a study's curves and tables.
@@ -72,5 +81,5 @@ def report(
     """
     from edgedst.study.report import write_report
 
-    for path in write_report(folder, out or folder / "report"):
+    for path in write_report(folder, out or folder / "report", beside or ()):
         typer.echo(path)

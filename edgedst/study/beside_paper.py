@@ -14,6 +14,7 @@ from edgedst.report.text import code
 from edgedst.runs.folder import folder_name
 from edgedst.spread import mean_and_sd
 from edgedst.study import figures
+from edgedst.study.over_costs import Beside
 from edgedst.study.over_tasks import beside_dense, over_tasks
 from edgedst.study.paper import METRICS, Value, paper, task_of
 from edgedst.study.results import SCHEDULE, SPARSITY, Results, Variant
@@ -24,8 +25,9 @@ SPARSITY_TOLERANCE = 2.5  # percent points: the paper's "50 %" is 50.6
 class BesidePaper:
     """What a study shows, each method beside the paper's figures of it."""
 
-    def __init__(self, results: Results) -> None:
+    def __init__(self, results: Results, beside: Beside) -> None:
         self.results = results
+        self._beside = beside  # over steps
         self.pictures: dict[str, bytes] = {}  # SVGs by name, once `blocks` has drawn them
         self._number = {variant.name: number for number, variant in enumerate(results.variants)}
         self._protocol = {key: variant for key in paper().methods if (variant := self._variant_like_the_paper_s(key))}
@@ -80,7 +82,9 @@ class BesidePaper:
         numbers = {"td3": 2, "sac": 5}
         shown = [str(numbers[f]) for f in ("td3", "sac") if any(v.family == f for v in self._main)]
         figure = f"Figure{'s' if len(shown) > 1 else ''} {' and '.join(shown)}"
-        panels = [(task, self._task_curves(task, self._main)) for task in self.results.tasks]
+        panels = [
+            (task, [*self._task_curves(task, self._main), *self._beside.get(task, ())]) for task in self.results.tasks
+        ]
         return [
             Heading("Learning curves"),
             self._figure(

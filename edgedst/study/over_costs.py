@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from edgedst.study.results import Results
 PLACES = 101  # along the axis, where the seeds' curves are averaged
 
 Curve = list[tuple[float, float]]  # (cost, mean return)
+Beside = Mapping[str, Sequence[figures.Curve]]  # other libraries' curves, by task
 
 _MEAN = (
     "Mean and standard deviation over finished seeds at equal {0}, interpolated between evaluations, up to where the "
@@ -25,31 +26,35 @@ _MEAN = (
 )
 
 
-def cost_sections(results: Results) -> tuple[list[Block], dict[str, bytes]]:
+def cost_sections(results: Results, beside: Beside) -> tuple[list[Block], dict[str, bytes]]:
     """Curves over computation and time, where the variants' computation differs, and over joules, where measured.
+
+    Over time, too, where curves of other libraries, `beside`, have it.
 
     Returns:
         the blocks, and the SVGs by name.
     """
     drawn: list[tuple[str, str, Mapping[Point, Curve], str]] = []  # name of the picture, label, curves, caption
     a_step = _gflops_a_step(results)
+    finished = {result.point: result for result in results.all if result.finished}
     if any(len({cost for point, cost in a_step.items() if point.config.env == task}) > 1 for task in results.tasks):
-        finished = {result.point: result for result in results.all if result.finished}
         computed = {
             point: [(step * a_step[point], value) for step, value in result.evaluations]
             for point, result in finished.items()
             if point in a_step
         }
-        timed = {point: _until(result.run, "seconds") for point, result in finished.items() if result.run}
         counted = (
             "Evaluation returns over the floating-point operations of training, by the paper's convention "
             "(Sokar et al. 2022, Table 3; one multiply-add is two). " + _MEAN.format("operations")
         )
+        drawn.append(("flops", "GFLOPs", computed, counted))
+    if drawn or beside:
+        timed = {point: _until(result.run, "seconds") for point, result in finished.items() if result.run}
         clocked = (
             "Evaluation returns over the seconds that a run's processes took, evaluations included. They tell of this "
-            "machine, and of whatever else it did. " + _MEAN.format("seconds")
+            "machine, and of whatever else it did; those of other libraries' logs of theirs. " + _MEAN.format("seconds")
         )
-        drawn += [("flops", "GFLOPs", computed, counted), ("seconds", "seconds", timed, clocked)]
+        drawn.append(("seconds", "seconds", timed, clocked))
     for (source, scope), metered in _metered(results).items():
         meter = literal(f"{source} ({scope})")
         caption = (
@@ -60,7 +65,7 @@ def cost_sections(results: Results) -> tuple[list[Block], dict[str, bytes]]:
     blocks: list[Block] = []
     pictures: dict[str, bytes] = {}
     for name, label, curves, caption in drawn:
-        if panels := _panels(results, curves):
+        if panels := _panels(results, curves, beside if name == "seconds" else {}):
             pictures[f"{name}.svg"] = figures.draw_curves(panels, across_label=label)
             blocks.append(Picture(f"{name}.svg", f"Learning curves over {label}", caption))
     return ([Heading("Learning curves over what they cost"), *blocks] if blocks else []), pictures
@@ -99,22 +104,25 @@ def _until(run: Run, cost: str) -> Curve:
     return curve
 
 
-def _panels(results: Results, curves: Mapping[Point, Curve]) -> list[tuple[str, list[figures.Curve]]]:
+def _panels(results: Results, curves: Mapping[Point, Curve], beside: Beside) -> list[tuple[str, list[figures.Curve]]]:
     panels = []
     for task in results.tasks:
         own = {point: curve for point, curve in curves.items() if point.config.env == task and curve}
         drawn = []
         for number, variant in enumerate(results.variants):
             seeds = [own[result.point] for result in results.of(task, variant) if result.point in own]
-            if seeds and (together := _at_equal_cost(seeds)):
+            if together := at_equal_cost(seeds):
                 drawn.append(figures.Curve(variant.name, number, together, len(seeds)))
+        drawn += beside.get(task, ())
         if drawn:
             panels.append((task, drawn))
     return panels
 
 
-def _at_equal_cost(seeds: list[Curve]) -> list[Curve]:
+def at_equal_cost(seeds: list[Curve]) -> list[Curve]:
     """The curves at costs that all of them have come to; none where one seed began beyond the end of another."""
+    if not (seeds and all(seeds)):
+        return []
     columns = [tuple(zip(*seed, strict=True)) for seed in seeds]
     first, last = max(costs[0] for costs, _ in columns), min(costs[-1] for costs, _ in columns)
     if first >= last:

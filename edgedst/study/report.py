@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgedst import __version__
 from edgedst.errors import StudyError
 from edgedst.files import folder_error, make_folder, write_together
+from edgedst.logs.scalars import WINDOW
 from edgedst.report.blocks import NOTHING, Block, Column, Heading, Items, Table, Text, markdown, page
 from edgedst.report.numbers import SIZE, fixed
 from edgedst.report.text import code, literal
 from edgedst.runs.metrics import is_step
+from edgedst.study.beside_logs import SECONDS, STEPS, Others, curves, read_others
 from edgedst.study.beside_paper import BesidePaper
 from edgedst.study.grid import read_study
 from edgedst.study.over_costs import cost_sections
@@ -23,11 +26,11 @@ from edgedst.study.results import Result, Results
 MOST_HOST_CHARACTERS = 400  # of a machine: host.json may hold any text
 
 
-def write_report(study: Path, out: Path) -> list[Path]:
-    """Write index.html, report.md and the SVGs; returns their paths, the page first.
+def write_report(study: Path, out: Path, beside: Sequence[str] = ()) -> list[Path]:
+    """Write index.html, report.md and the SVGs; returns their paths, the page first. `beside`: logs, see `read_others`.
 
     Raises:
-        StudyError: the folder is no study's.
+        StudyError: the folder is no study's, or a log cannot be read.
         ConfigError: its file has settings that this edgedst does not know.
         RunFolderError: the report cannot be written.
     """
@@ -36,19 +39,22 @@ def write_report(study: Path, out: Path) -> list[Path]:
             f"`{study}` is no study's folder: expected `{study / 'study.toml'}`. Name the folder that "
             "`edgedst study run` filled."
         )
+    results = Results(read_study(study / "study.toml"), study)
+    others = read_others(beside, results.tasks, [variant.name for variant in results.variants])
+    over_steps, over_seconds = (curves(others, axis, len(results.variants)) for axis in (STEPS, SECONDS))
     try:
         make_folder(str(out))
     except FileExistsError:
         pass
     except OSError as error:
         raise folder_error(error, str(out), "--out") from error
-    results = Results(read_study(study / "study.toml"), study)
-    beside_paper = BesidePaper(results)
-    over_costs, cost_pictures = cost_sections(results)
+    beside_paper = BesidePaper(results, over_steps)
+    over_costs, cost_pictures = cost_sections(results, over_seconds)
     blocks = [
         *_head(results, beside_paper.departures()),
         *beside_paper.blocks(),
         *over_costs,
+        *_others(others),
         *_missing(results),
         *_runs(results),
         *_made(results, study),
@@ -76,6 +82,18 @@ def _head(results: Results, departures: str) -> list[Block]:
     if departures:
         blocks.append(Text(f"This study departs from the paper's protocol: {departures}."))
     return blocks
+
+
+def _others(others: Others) -> list[Block]:
+    told = (
+        f"No runs of this study. Training returns are means of {WINDOW} episodes with exploration: they do not compare "
+        "with evaluations one to one."
+    )
+    items = []
+    for (name, task), logs in others.items():
+        paths = dict.fromkeys([code(path) for path, _ in logs])
+        items.append(f"{literal(name)} on {literal(task)}: {len(logs)} logs, {', '.join(paths)}")
+    return [Heading("Other libraries' logs"), Text(told), Items(items)] if items else []
 
 
 def _missing(results: Results) -> list[Block]:

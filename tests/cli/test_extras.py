@@ -60,6 +60,9 @@ def test_what_a_board_does_needs_no_extra(line, folder):
         ("profile --seconds 0.1", "psutil", "profile"),
         ("profile --seconds 0.1 --html page.html", "jinja2", "profile"),
         ("study report .", "jinja2", "study"),
+        ("log --tensorboard a.onnx", "tensorboard", "tensorboard"),
+        ("log --wandb project", "wandb", "wandb"),
+        ("log --parquet a.onnx", "pyarrow", "logs"),
     ],
 )
 def test_a_missing_extra_is_one_sentence_with_its_command(line, package, extra, folder):
@@ -84,4 +87,4 @@ def test_every_package_of_an_extra_is_known_by_its_extra():
         assert not any(line.startswith(package + ">=") for line in PROJECT["dependencies"]), package
     named = {line.partition(">=")[0] for extra in set(EXTRAS.values()) for line in extras[extra]}
     assert named == {PACKAGES.get(module, module) for module in EXTRAS}
-    assert extras["all"] == ["edgedst[export,study,profile,torch,dask,logs,minari,video]"]
+    assert extras["all"] == ["edgedst[export,study,profile,torch,dask,logs,minari,video,tensorboard,wandb]"]

@@ -182,10 +182,8 @@ def test_what_cannot_be_written_is_told(path, env, sentence, tiny, tmp_path):
 
 def test_the_command_says_what_it_needs(tmp_path):
     done = log(tmp_path)
-    assert (done.returncode, done.stderr) == (
-        1,
-        "ConfigError: Say what to write: `edgedst log --transitions FILE.csv`.\n",
-    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("ConfigError: Say what to write: `edgedst log --transitions FILE.csv`, or ")
     done = log(tmp_path, "--transitions", tmp_path / "log.csv")
     assert "is no run folder" in done.stderr or "has no checkpoint" in done.stderr
 

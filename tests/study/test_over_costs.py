@@ -35,7 +35,7 @@ def study(tmp_path):
 def drawn(out, monkeypatch):
     """Panels by picture, as they are handed to be drawn."""
     monkeypatch.setattr(figures, "draw_curves", lambda panels, across_label: panels)
-    blocks, pictures = cost_sections(Results(read_study(out / "study.toml"), out))
+    blocks, pictures = cost_sections(Results(read_study(out / "study.toml"), out), {})
     assert len(blocks) == (len(pictures) + 1 if pictures else 0)
     return pictures
 
