@@ -3,6 +3,8 @@
 import functools
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -32,6 +34,16 @@ NASTY = (
     *("Fake*/-v0", 'Fake"-v0', "Fake'-v0", "Fake\\-v0", "Fake%n-v0", "$(id)-v0", "`id`-v0", "${HOME}-v0", "Fake -v0"),
     *("<script>-v0", "Fake&-v0", "Fake|-v0", "Fake#-v0", "", "\ud800-v0", "F" * 1000, "Fake\0-v0", "-Fake-v0"),
 )
+
+
+def test_reading_a_run_takes_the_memory_of_its_files_and_not_of_the_largest_that_may_be(run):
+    """On a board of 1 GB an export ended for want of 1 GB."""
+    code = (
+        "import resource, sys; from pathlib import Path; from edgedst.runs.actor import read_actor; "
+        "resource.setrlimit(resource.RLIMIT_DATA, (2**29, 2**29)); print(len(read_actor(Path(sys.argv[1])).layers))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(run)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("3\n", "")
 
 
 @pytest.fixture
