@@ -30,13 +30,13 @@ def calls(case: Case) -> dict[str, Side]:
     into, scratch = agent.gradients, agent.workspace
     steps = {
         "sample": agent.sample,
-        "forward of the target actor": lambda: agent.actor_target.forward(
+        "forward of the target actor": lambda: agent.targets["actor_target"].forward(
             batch.next_observation, agent.actor_pass, batch.next_action
         ),
         "target noise": lambda: core.smooth_actions(
             batch.next_action, agent.random, config.target_policy_noise, config.target_noise_clip
         ),
-        "forward of a target critic": lambda: agent.critic_1_target.forward(
+        "forward of a target critic": lambda: agent.targets["critic_1_target"].forward(
             batch.next_critic_input, agent.critic_pass, q
         ),
         "forward of a critic": lambda: critic.forward(batch.critic_input, agent.critic_pass, q),
@@ -49,7 +49,7 @@ def calls(case: Case) -> dict[str, Side]:
         "way back of the actor": lambda: actor.backward(
             batch.observation, agent.actor_pass, batch.action, agent.d_action, scratch, into
         ),
-        "Polyak of a critic": lambda: core.polyak_update(critic, agent.critic_1_target, config.tau, scratch),
+        "Polyak of a critic": lambda: core.polyak_update(critic, agent.targets["critic_1_target"], config.tau, scratch),
         "update": agent.update,
     }
     return {name: Side(name, step) for name, step in steps.items()}

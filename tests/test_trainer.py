@@ -247,6 +247,8 @@ def test_the_config_of_a_run_repeats_it(finished, tmp_path):
         ("Hopper-v5", ("--method", "ds-sac", "--target-update", "soft", "--alpha-tuning", "automatic")),
         # Targets of several steps, which a resumed ring has to give alike.
         ("Hopper-v5", ("--n-steps", "3", "--method", "ds-sac", "--batch-size", "64")),
+        # Running statistics of the critics.
+        ("Hopper-v5", ("--batch-norm",)),
         # What was seen of the episode under way, and the statistics of observations.
         ("Hopper-v4", ("--history", "3", "--normalize-observations")),
         ("Pendulum-v1", ("--history", "2", "--normalize-observations", "--replay-dtype", "float32")),
