@@ -32,7 +32,8 @@ after=$(systemctl show -p MainPID --value $unit)
 echo "killed $before, back as $after: $(systemctl is-active $unit), restarts $(systemctl show -p NRestarts --value $unit)"
 [ "$after" != "$before" ] && [ "$after" != 0 ]
 sleep 25
-systemctl disable --now $unit
+systemctl stop $unit
+systemctl disable $unit
 told | tail -12
 rests=$(told | grep -c '^at rest')
 echo "stop() was called $rests times" # by systemd after the kill; at the end by the loop, and by systemd once more
