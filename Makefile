@@ -40,7 +40,7 @@ test: $(VENV)/.edgedst-test
 build: $(VENV)/.edgedst-build
 
 extras: $(VENV)/.edgedst-build
-	@$(INSTALL) ".[export,profile,study,video]"
+	@$(INSTALL) ".[export,profile,study,video,tensorboard]"
 
 docs: $(VENV)/.edgedst-build
 	@$(INSTALL) ".[docs]"

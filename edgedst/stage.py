@@ -14,7 +14,14 @@ from edgedst.budget.guard import START_BYTES, Guard, memory
 from edgedst.budget.plan import Plan, make_plan
 from edgedst.density import check_reachable
 from edgedst.envs import EPISODE_STEPS, LARGEST_FLOAT16, registry
-from edgedst.errors import BudgetExceeded, CheckpointError, EdgedstError, EnvironmentFault, UnsupportedSpace
+from edgedst.errors import (
+    BudgetExceeded,
+    CheckpointError,
+    EdgedstError,
+    EnvironmentFault,
+    TrainingDiverged,
+    UnsupportedSpace,
+)
 from edgedst.plain_json import loads
 from edgedst.runs.state import is_config_of, read_state
 
@@ -307,7 +314,10 @@ def learning_seconds(config: "Any", environment: "Environment") -> float:
         agent.remember(action, 0.0, environment.observation, False, False)
     updates, began = 0, monotonic()
     while not updates or monotonic() < began + TRIED_SECONDS:
-        agent.update()
+        try:
+            agent.update()
+        except TrainingDiverged:  # on rows that nobody saw: the run itself will tell
+            return 0.0
         updates += 1
     return float(config.updates_per_step * (monotonic() - began) / updates)
 

@@ -121,9 +121,9 @@ def start_again_if_larger(job: "dict[str, Any]") -> None:
     """
     if job["spec"]["host"] == "mujoco":
         from edgedst.envs import mujoco  # noqa: F401  # the last module that a lean run needs
-    compiled = compiled_since_start() and "EDGEDST_COMPILED" not in os.environ
-    if (core.forbid_huge_pages() and has_huge_pages()) or compiled:
-        os.environ["EDGEDST_COMPILED"] = "1"  # once: a clock may go backwards
+    larger = (core.forbid_huge_pages() and has_huge_pages()) or compiled_since_start()
+    if larger and "EDGEDST_STARTED" not in os.environ:
+        os.environ["EDGEDST_STARTED"] = "1"  # once: a clock may go backwards
         os.execv(sys.executable, sys.orig_argv)
 
 

@@ -108,6 +108,31 @@ def test_a_slice_is_a_view_of_its_rows(arena):
             whole.slice(start, stop)
 
 
+def test_what_has_no_memory_is_joined_split_and_passed_to_nowhere():
+    real, none = core.Arena(1 << 16), core.Arena()
+    x, both, nothing = core.Batch(real, "x", 2, 3), core.Batch(real, "both", 2, 6), core.Batch(none, "x", 2, 3)
+    for call in (lambda: core.join(nothing, x, both), lambda: core.split(both, nothing, x)):
+        with pytest.raises(ValueError, match="`first` is on a measuring arena"):
+            call()
+    network = core.Network(none, "critic_1", [2, 4, 1], [8, 4], "linear", batch_norm=True)
+    assert network.batch_norm
+    q, passed = core.Batch(real, "q", 1, 3), core.Activations(real, "pass", network.sizes, 3, True)
+    with pytest.raises(ValueError, match="on a measuring arena and have no memory"):
+        network.forward(x, passed, q)
+
+
+def test_joined_columns_come_apart_again(arena):
+    first, second = batch(arena, 2, 3, [1, 2, 3]), batch(arena, 2, 18, range(4, 22))
+    joint = batch(arena, 2, 21, [9] * 21)
+    core.join(first, second, joint)
+    for row in range(2):
+        start = row * joint.stride
+        assert list(joint.memory[start : start + joint.stride]) == [*range(1, 22)] + [0] * (joint.stride - 21)
+    again = batch(arena, 2, 3), batch(arena, 2, 18)
+    core.split(joint, *again)
+    assert [bytes(part.memory) for part in again] == [bytes(first.memory), bytes(second.memory)]
+
+
 def test_a_batch_without_memory_says_so():
     measured = core.Batch(core.Arena(), "x", 1, 4)
     for use in (lambda: measured.memory, lambda: measured.fill(1), lambda: core.mean(measured)):

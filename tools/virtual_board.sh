@@ -52,7 +52,7 @@ unpack() { # FOLDER PACKAGES: unpacks AArch64 packages from where this machine h
 
 make_kernel() { # 4k or 16k
     kernel=$BOARD/kernel-$1
-    [ -s "$kernel/initrd" ] && return
+    [ -s "$kernel/initrd" ] && [ -d "$kernel/device-trees" ] && return
     echo "virtual_board: a kernel of $1 pages"
     rm -rf "$kernel" && mkdir -p "$kernel/initrd.d"
     flavour=arm64 && [ "$1" = 4k ] || flavour=arm64-16k

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -134,8 +135,15 @@ def _columns(path: Path, names: Sequence[str], head_lines: int = 0) -> Any:
     """Of a CSV, (names, lines), NaN where there is no number. Half a line at the end, as of a run, is none."""
     content = parse.read(path)
     lines = content[: content.rfind(b"\n") + 1].decode(errors="replace").splitlines()[head_lines:]
-    rows = [[float(row.get(name) or "nan") for name in names] for row in csv.DictReader(lines)]
+    rows = [[_number(row.get(name)) for name in names] for row in csv.DictReader(lines)]
     return np.reshape(rows, (-1, len(names))).T
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
 
 
 def _monitor(paths: Sequence[Path]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from edgedst.report.blocks import FILMS, NOTHING, Block, Column, Heading, Pictur
 from edgedst.report.numbers import fixed, with_sd
 from edgedst.report.text import code
 from edgedst.runs.folder import folder_name
+from edgedst.runs.reading import reading
 from edgedst.spread import mean_and_sd
 from edgedst.study import figures
 from edgedst.study.over_costs import Beside
@@ -104,7 +105,8 @@ class BesidePaper:
                 path = self.results.folder / "films" / f"{folder_name(task)}{ending}"
                 if os.path.isfile(path):  # noqa: PTH113  # false, too, where it may not be looked for
                     name = f"film-{path.name}"
-                    self.pictures[name] = path.read_bytes()
+                    with reading(path):
+                        self.pictures[name] = path.read_bytes()
                     blocks.append(Picture(name, f"An episode of {task}", code(f"films/{path.name}")))
         return blocks
 

@@ -100,10 +100,11 @@ class Handler(BaseHTTPRequestHandler):
             return False
         self.path = self.path.removeprefix("/")
         if token := self.server.token:
-            first, _, self.path = self.path.partition("/")
-            allowed = hmac.compare_digest(first.encode(), token.encode())
+            first, slash, self.path = self.path.partition("/")
+            # Without the slash the page's own files would be asked for beside the token.
+            allowed = hmac.compare_digest(first.encode() + slash.encode(), f"{token}/".encode())
         else:
-            allowed = self.headers.get("Host", "").rpartition(":")[0] in (LOCAL, "localhost")
+            allowed = self.headers.get("Host", "").partition(":")[0] in (LOCAL, "localhost")
         if not allowed:
             self.close_connection = True
             self._answer(403, "text/plain", b"Open the address that `edgedst watch` printed.\n")

@@ -80,7 +80,7 @@ class Watcher:
             folders = [self.folder]
         known, self._runs, locked = self._runs, {}, _locked_inodes()
         for run in folders:
-            name = run.name if run == self.folder else str(run.relative_to(self.folder))
+            name = run.resolve().name if run == self.folder else str(run.relative_to(self.folder))
             self._runs[run] = known.get(run) or Watched(run, name, self._count)
             self._runs[run].look(locked, failures.get(run, ""), self._count)
         running = any(run.facts["state"] == "running" for run in self._runs.values())

@@ -1,7 +1,7 @@
 # What a reader of README.md and of every bringup.md types, on the board, from the installed wheel: each line there that
 # begins with `edgedst`. Options that shorten a command are put after what is typed, and every command is shown as it ran.
 # The commands for a robot.py come last: until then the newest run is a simulator's. Left out: `make`, which needs a network,
-# and films, which need OpenGL.
+# films, which need OpenGL, and TensorBoard, which is not on the disk.
 set -e
 
 typed() { # FILES: their commands, without comments
@@ -19,7 +19,7 @@ run() { # COMMAND
 }
 
 failed=0
-typed /host/README.md | grep -v -e robot -e --video -e --render >commands
+typed /host/README.md | grep -v -e robot -e --video -e --render -e --tensorboard >commands
 for page in /host/devices/*/bringup.md; do typed "$page"; done | sort -u >>commands
 typed /host/README.md | grep robot >>commands
 while read -r command; do
@@ -30,8 +30,9 @@ while read -r command; do
         *--resume\ RUN*) run "edgedst train --resume $(newest) --steps 560 --no-progress" ;;
         edgedst\ train*) run "$command --steps 540 --start-steps 500 --eval-every 540 --eval-episodes 1 --no-progress" ;;
         *"import model.zip"*) run "edgedst export model.onnx && edgedst import model.onnx --env HalfCheetah-v4 --sparsity 0.9" ;;
+        edgedst\ watch*) run "edgedst watch --text" ;;
         edgedst\ profile) run "$command --seconds 5 --repeats 1 --start-steps 200" ;;
-        *"study run"*) run "timeout -s INT 60 $command --jobs 1" 130 ;; # ended by Ctrl-C, as a reader may
+        *"study run"*) run "timeout --preserve-status -s INT 60 $command --jobs 1" 130 ;; # ended by Ctrl-C, as a reader may
         edgedst\ evaluate*.onnx*) run "edgedst evaluate actor.onnx --episodes 2" ;;
         edgedst\ evaluate*) run "$command --episodes 2" ;;
         *) run "$command" ;;

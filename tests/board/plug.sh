@@ -8,13 +8,15 @@
 set -e
 options="--env Hopper-v4 --steps 1500 --start-steps 1000 --eval-every 500 --eval-episodes 1 --checkpoint-every 100 --no-progress"
 dmesg | grep -i "EXT4-fs.*\(recover\|error\|orphan\)" || true
-if [ -d cut ]; then
-    echo "goes on from step $(sed -n 's/.*"step": *\([0-9]*\).*/\1/p' cut/*/*/*/checkpoint/state.json | head -1 | grep . || echo 0)"
-    edgedst train $options --run-dir cut --resume newest
-else
+# A run that was cut before its first checkpoint begins anew.
+[ -e "$(echo cut/*/*/*/checkpoint/state.json)" ] || rm -rf cut
+if [ ! -d cut ]; then
     edgedst train $options --run-dir cut
+elif [ ! -e "$(echo cut/*/*/*/summary.json)" ]; then # it has not ended
+    echo "goes on from step $(sed -n 's/.*"step": *\([0-9]*\).*/\1/p' cut/*/*/*/checkpoint/state.json | head -1)"
+    edgedst train $options --run-dir cut --resume newest
 fi
-edgedst train $options --run-dir whole
+rm -rf whole && edgedst train $options --run-dir whole
 python3 - <<'PYTHON'
 import glob, hashlib, json, os, sys
 

@@ -56,6 +56,9 @@ void check_pass(const Network& network, const Batch& x, const Activations& activ
                 const Batch& y) {
   EDGEDST_CHECK(activations.sizes == network.sizes,
                 "activations were made for other layer sizes than those of " + network.name + ".");
+  const bool without = !activations.hidden.empty() && !activations.hidden.front().data;
+  EDGEDST_CHECK(network.layers.front().values && !without,
+                network.name + " or its activations are on a measuring arena and have no memory.");
   EDGEDST_CHECK(network.batch_norm() || activations.normal.empty(),
                 network.name + " has no batch normalisation: activations must be without.");
   check_rows("x", x, network.sizes.front(), network);

@@ -54,9 +54,10 @@ void def_array(nb::class_<Network>& c, const char* name, Count count, Data data)
       name,
       [count, data, name](nb::handle_t<Network> self, int index) {
         Layer& layer = layer_of(nb::cast<Network&>(self), index);
+        const size_t size = count(layer);
         EDGEDST_CHECK(layer.role == Role::kLearner || data(layer),
                       std::string(name) + ": a target has no moments.");
-        return view(self, data(layer), count(layer));
+        return view(self, data(layer), size);
       },
       "layer"_a);
 }

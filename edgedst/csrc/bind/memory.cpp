@@ -121,6 +121,7 @@ void bind_batch(nb::module_& m) {
 
 // The columns of one batch, then those of the other.
 void join(const Batch& first, const Batch& second, const Batch& joint) {
+  require_memory("join", "first", first);
   require_shape("join", "second", second, first.rows, second.columns);
   require_shape("join", "joint", joint, first.rows, first.columns + second.columns);
   for (int r = 0; r < joint.rows; ++r)
@@ -130,6 +131,7 @@ void join(const Batch& first, const Batch& second, const Batch& joint) {
 }
 
 void split(const Batch& joint, const Batch& first, const Batch& second) {
+  require_memory("split", "first", first);
   require_shape("split", "second", second, first.rows, second.columns);
   require_shape("split", "joint", joint, first.rows, first.columns + second.columns);
   for (int r = 0; r < joint.rows; ++r) {

@@ -41,7 +41,11 @@ Gradients::Gradients(Arena& arena, const std::string& name, size_t count)
 
 Network::Network(Arena& arena, const std::string& name, const std::vector<int>& sizes,
                  const std::vector<uint32_t>& nnz, bool tanh_output, Role role, bool batch_norm)
-    : name(name), sizes(sizes), tanh_output_(tanh_output), version_(std::make_shared<uint64_t>(0)) {
+    : name(name),
+      sizes(sizes),
+      tanh_output_(tanh_output),
+      batch_norm_(batch_norm && nnz.size() > 1),
+      version_(std::make_shared<uint64_t>(0)) {
   layers.reserve(nnz.size());
   for (size_t l = 0; l < nnz.size(); ++l)
     layers.emplace_back(arena, name + "." + std::to_string(l), sizes[l], sizes[l + 1], nnz[l], role,

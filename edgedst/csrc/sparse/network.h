@@ -56,14 +56,14 @@ class Network {
   // A target: no evolution of its source has come since the union of both was made.
   bool linked() const { return source_version_ && *source_version_ == linked_version_; }
   size_t parameter_count() const;
-  bool batch_norm() const { return layers.front().running_mean; }
+  bool batch_norm() const { return batch_norm_; }
 
   std::string name;
   std::vector<int> sizes;
   std::vector<Layer> layers;
 
  private:
-  bool tanh_output_;
+  bool tanh_output_, batch_norm_;
   std::shared_ptr<uint64_t> version_;  // of the topology: evolve, initialise and pack move it
   std::shared_ptr<const uint64_t> source_version_;
   uint64_t linked_version_ = 0;

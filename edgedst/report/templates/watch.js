@@ -143,7 +143,7 @@ function tiles(run) {
   const found = [tile("Return", run.return === null ? "–" : number(run.return), "",
     [`${returnOf(run)}${run.newest.evaluation_sd ? `, ± ${number(run.newest.evaluation_sd)}` : ""}`, run.best && `best ${number(run.best[0])} at step ${plain(run.best[1], 0)}`])];
   if (run.missed_periods !== null) found.push(tile("Missed periods", plain(run.missed_periods, 0), "", [
-    `${plain(run.newest.missed_periods, 0)} in the last episode, at ${number(run.newest.rate_kept_hz)} Hz`,
+    `${number(run.newest.missed_periods)} in the last episode, at ${number(run.newest.rate_kept_hz)} Hz`,
     run.newest.jitter_p99_ms === undefined ? "" : `jitter p99 ${number(run.newest.jitter_p99_ms)} ms`], {bad: run.missed_periods > 0}));
   if (run.budget_bytes) {
     const used = run.peak_bytes, now = run.newest.rss_bytes;
