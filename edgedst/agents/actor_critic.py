@@ -107,7 +107,8 @@ class ActorCritic:
         actor_nnz = nnz_per_layer("actor", actor_sizes, config)
         critic_nnz = nnz_per_layer("critic", critic_sizes, config)
 
-        names, averaged = self.names(config), self.averages_targets(config)
+        names = self.names(config)
+        averaged = len(names) > len(NETWORKS) and self.averages_targets(config)
         made: dict[str, core.Network] = {}
         for name in NETWORKS:
             shape = (
@@ -166,7 +167,7 @@ class ActorCritic:
     @staticmethod
     def averages_targets(config: "TrainConfig") -> bool:
         """Whether targets are averages of their networks, which takes the room of both topologies; else copies."""
-        return not config.batch_norm
+        return True
 
     def initialise(self) -> None:
         """Sparse topologies and weights; targets equal their networks."""

@@ -77,7 +77,7 @@ class SAC(ActorCritic):
     @staticmethod
     def averages_targets(config: "TrainConfig") -> bool:
         """With tau = 1, the hard update, a target is its critic's copy and has the very same topology."""
-        return config.tau < 1 and not config.batch_norm
+        return config.tau < 1
 
     def learn(self) -> None:
         """Lines 13-22 on what the batch holds."""
