@@ -13,15 +13,15 @@ newest() { sed -n '$p' runs/order | sed 's/^/runs\//'; }
 run() { # COMMAND
     echo "\$ $1"
     code=0
-    timeout -s INT 600 sh -c "$1" >output 2>&1 </dev/null || code=$?
+    timeout -s INT 1200 sh -c "$1" >output 2>&1 </dev/null || code=$?
     tail -3 output | cut -c1-200 | sed 's/^/    /'
     [ $code = "${2:-0}" ] || { echo "FAILED with $code"; tail -30 output; failed=$((failed + 1)); }
 }
 
 failed=0
-typed /host/README.md | grep -v -e robot -e --video -e --render -e --tensorboard >commands
-for page in /host/devices/*/bringup.md; do typed "$page"; done | sort -u >>commands
-typed /host/README.md | grep robot >>commands
+typed /host/README.md /host/devices/*/bringup.md | grep -v -e --video -e --render -e --tensorboard | awk '!seen[$0]++' >all
+grep -v robot all >commands
+grep robot all >>commands
 while read -r command; do
     case $command in
         *robot.py*--init-from\ RUN*) run "edgedst train --env robot.py --init-from $(newest) --steps 150 --no-progress" ;;
@@ -29,9 +29,9 @@ while read -r command; do
         *"check robot.py"*) run "$command --yes --seconds 5" ;;
         *--resume\ RUN*) run "edgedst train --resume $(newest) --steps 560 --no-progress" ;;
         edgedst\ train*) run "$command --steps 540 --start-steps 500 --eval-every 540 --eval-episodes 1 --no-progress" ;;
-        *"import model.zip"*) run "edgedst export model.onnx && edgedst import model.onnx --env HalfCheetah-v4 --sparsity 0.9" ;;
+        *"import model.zip"*) run "edgedst export model.onnx && edgedst import model.onnx --env HalfCheetah-v4 --sparsity 0.9 --run-dir imported" ;;
         edgedst\ watch*) run "edgedst watch --text" ;;
-        edgedst\ profile) run "$command --seconds 5 --repeats 1 --start-steps 200" ;;
+        edgedst\ profile) run "$command --seconds 2 --repeats 1 --hidden 32,32" ;;
         *"study run"*) run "timeout --preserve-status -s INT 60 $command --jobs 1" 130 ;; # ended by Ctrl-C, as a reader may
         edgedst\ evaluate*.onnx*) run "edgedst evaluate actor.onnx --episodes 2" ;;
         edgedst\ evaluate*) run "$command --episodes 2" ;;
