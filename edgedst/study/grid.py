@@ -173,7 +173,7 @@ def grids_of(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _check_keys(content: dict[str, Any], path: Path) -> None:
-    kinds = {"title": str, "description": str, "settings": dict, "grid": (dict, list)}
+    kinds = {"title": str, "description": str, "settings": dict, "grid": (dict, list), "search": dict}
     for name, value in content.items():
         if name not in kinds:
             near = difflib.get_close_matches(name, kinds, n=1)
