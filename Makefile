@@ -2,7 +2,7 @@
 # make test    set up everything, then run the whole test suite
 # make build   only set up        make lint   what .ci/run checks before the tests
 # make wheels  build a release into dist/: wheels for x86-64 and AArch64, the sdist, SHA256SUMS
-# make extras  add what export, profile, study and films need; training does without
+# make extras  add what export, profile, study, tune and films need; training does without
 # make docs    the pages as a site, build/site/index.html
 #
 # Variables: STEPS=30000, ENV=Hopper-v4, BUDGET=30, ARGS="more options"; VENV=folder, PYTHON=python3.12;
@@ -40,7 +40,7 @@ test: $(VENV)/.edgedst-test
 build: $(VENV)/.edgedst-build
 
 extras: $(VENV)/.edgedst-build
-	@$(INSTALL) ".[export,profile,study,video,tensorboard]"
+	@$(INSTALL) ".[export,profile,study,tune,video,tensorboard]"
 
 docs: $(VENV)/.edgedst-build
 	@$(INSTALL) ".[docs]"

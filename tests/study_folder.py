@@ -29,12 +29,13 @@ class Folder:
         self.path = path
         self.out = path / "out"
         self.processes = []
+        self.verb = ["study", "run"]
 
     def write(self, grid, **options):
         (self.path / "study.toml").write_text(study_text(grid, **options), encoding="utf-8")
 
     def start(self, *arguments):
-        command = [sys.executable, "-m", "edgedst.cli.main", "study", "run", "study.toml", "--out", "out", *arguments]
+        command = [sys.executable, "-m", "edgedst.cli.main", *self.verb, "study.toml", "--out", "out", *arguments]
         process = subprocess.Popen(
             command, cwd=self.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )

@@ -68,6 +68,7 @@ ONLY_IN = {
     "minari": {"edgedst.logs.minari_log"},
     "tensorboard": {"edgedst.logs.scalars", "edgedst.study.beside_logs"},
     "wandb": {"edgedst.logs.scalars"},
+    "optuna": {"edgedst.study.tuning"},
 }
 
 # Modules that the trainer must not load: each is memory taken from the replay.

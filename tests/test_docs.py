@@ -18,6 +18,7 @@ from edgedst import boards
 from edgedst.cli import verbs
 from edgedst.config import TrainConfig
 from edgedst.study.grid import read_study
+from edgedst.study.tuning import Search
 from tools import require_tool
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +74,7 @@ def test_toml_is_read_by_what_reads_it(page, text, tmp_path, monkeypatch):
     monkeypatch.setattr(boards, "devices_folder", lambda: tmp_path)
     read = {
         "docs/settings.md": lambda: TrainConfig.from_settings(TrainConfig.load(file), page),
-        "docs/study.md": lambda: read_study(file),
+        "docs/study.md": lambda: Search(file) if "[search]" in text else read_study(file),
         "devices/README.md": lambda: boards.load("board"),
     }
     assert read[page]()

@@ -17,6 +17,7 @@ EXTRAS = {
     **{"tensorboard": "tensorboard", "wandb": "wandb"},
     **{"jinja2": "profile", "psutil": "profile", "rich": "profile", "torch": "torch"},
     **{"imageio": "video", "imageio_ffmpeg": "video", "PIL": "video"},
+    **{"optuna": "tune"},
 }
 INTERRUPTED = 130  # exit code after Ctrl-C, as a shell says it
 

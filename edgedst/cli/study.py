@@ -9,6 +9,14 @@ import typer
 
 from edgedst.cli.options import Debug, Progress
 
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Runs at once. [default: one for each core, by the threads of a run]")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="tcp://HOST:8786", help="Send the runs to this Dask cluster; --out must be shared."),
+]
+
 study = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -22,17 +30,11 @@ def run(
     file: Annotated[
         str, typer.Argument(metavar="STUDY.toml", help="A study's file, or the name of one that comes with edgedst.")
     ],
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Runs at once. [default: one for each core, by the threads of a run]"),
-    ] = None,
+    jobs: Jobs = None,
     out: Annotated[
         Path | None, typer.Option(help="The study's folder. [default: studies/<name of the file>]", show_default=False)
     ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(metavar="tcp://HOST:8786", help="Send the runs to this Dask cluster; --out must be shared."),
-    ] = None,
+    scheduler: Scheduler = None,
     progress: Progress = None,
     debug: Debug = False,
 ) -> None:
@@ -42,18 +44,11 @@ def run(
     where it was: finished runs stay, unfinished ones resume from their checkpoints. A run that fails is reported and
     does not stop the others. Ctrl-C ends all of them with a checkpoint.
     """
-    import os
-
-    from edgedst.errors import StudyError
     from edgedst.study.grid import find_study, read_study
     from edgedst.study.runner import run_study
 
-    if scheduler and jobs:
-        raise StudyError("--jobs is for runs on this machine. With --scheduler give each worker its --nthreads.")
     chosen = read_study(find_study(file))
-    threads = max(point.config.threads for point in chosen.points)
-    at_once = jobs or max(1, (os.cpu_count() or 1) // threads)
-    code = run_study(chosen, out or Path("studies") / chosen.name, at_once, scheduler, progress)
+    code = run_study(chosen, out or Path("studies") / chosen.name, jobs, scheduler, progress)
     if code:
         raise typer.Exit(code)
 

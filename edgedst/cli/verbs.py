@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 # Python's has `_` behind it there.
 VERBS = (
     *("init", "check", "import", "train", "plan", "evaluate", "export", "log"),
-    *("watch", "profile", "study", "devices"),
+    *("watch", "profile", "study", "tune", "devices"),
 )
 
 

@@ -148,10 +148,14 @@ def read_study(path: Path) -> Study:
     except ValueError as error:
         raise StudyError(f"The study `{path}` is not TOML: {error}. docs/study.md shows how one is written.") from error
 
+    return study_of(content, written.decode(), path)
+
+
+def study_of(content: dict[str, Any], text: str, path: Path) -> Study:
+    """The study that these tables of a file are. Errors are those of `read_study`."""
     _check_keys(content, path)
-    grids = content["grid"] if isinstance(content["grid"], list) else [content["grid"]]
     blocks = []
-    for number, grid in enumerate(grids, 1):
+    for number, grid in enumerate(grids := grids_of(content), 1):
         where = f"`{path}`, grid {number}" if len(grids) > 1 else f"`{path}`"
         blocks.append((_label(grid, where), _axes(grid, content.get("settings", {}), where), where))
     _refuse_too_many(sum(math.prod(map(len, axes.values())) for _, axes, _ in blocks), path)
@@ -160,11 +164,16 @@ def read_study(path: Path) -> Study:
     _refuse_duplicates(points, path)
     points.sort(key=lambda point: point.config.seed)
     title, description = (one_line(content.get(name, "")) for name in ("title", "description"))
-    return Study(path.stem, title or path.stem, description, tuple(points), written.decode())
+    return Study(path.stem, title or path.stem, description, tuple(points), text)
+
+
+def grids_of(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """A study's blocks `[[grid]]`, of which a single one may be a table `[grid]`."""
+    return content["grid"] if isinstance(content["grid"], list) else [content["grid"]]
 
 
 def _check_keys(content: dict[str, Any], path: Path) -> None:
-    kinds = {"title": str, "description": str, "settings": dict, "grid": (dict, list)}
+    kinds = {"title": str, "description": str, "settings": dict, "grid": (dict, list), "search": dict}
     for name, value in content.items():
         if name not in kinds:
             near = difflib.get_close_matches(name, kinds, n=1)

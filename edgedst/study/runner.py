@@ -12,7 +12,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,13 +24,13 @@ from edgedst.envs import registry
 from edgedst.errors import RunFolderError, StudyError
 from edgedst.files import folder_error, locked, make_folder, write_whole
 from edgedst.progress import Progress, duration
-from edgedst.runs.run import Run
 from edgedst.study.found import RunIndex
 from edgedst.study.grid import Point, Study
 from edgedst.study.grid_progress import GridProgress
 from edgedst.study.one_run import POLL_SECONDS, Outcome, edgedst_command, run_point
 
 INTERRUPTED = 130  # exit code after Ctrl-C or SIGTERM, as a shell says it
+LOOK_SECONDS = 1.0  # how often it is asked whether enough was seen
 ENDED_BY_STOP = (-signal.SIGTERM, 128 + signal.SIGTERM)  # a run that was too young to have a checkpoint
 
 
@@ -41,13 +41,13 @@ class Executor(Protocol):
         """Call `function` somewhere; the future has `done` and `result`."""
 
 
-def run_study(study: Study, out: Path, jobs: int, scheduler: str | None, shown: bool | None) -> int:
+def run_study(study: Study, out: Path, jobs: int | None, scheduler: str | None, shown: bool | None) -> int:
     """Train every run of the study that is not finished; returns the exit code.
 
     Args:
         study: from `grid.read_study`.
         out: the study's folder; what is in it is gone on with.
-        jobs: runs at once on this machine; of no account with a scheduler, whose workers decide.
+        jobs: see `runs_at_once`.
         scheduler: address of a Dask scheduler, or None.
         shown: see `Progress`.
 
@@ -59,13 +59,12 @@ def run_study(study: Study, out: Path, jobs: int, scheduler: str | None, shown: 
         RunFolderError: the folder cannot be written.
     """
     out = out.absolute()
+    at_once = runs_at_once(study, jobs, scheduler)
     index = RunIndex(out)
-    waiting = [point for point in study.points if not _finished(index.find(point))]
+    waiting = unfinished(study, index)
     check_tasks(waiting)
-    # The cluster is reached before signals are held back: Ctrl-C need not wait for workers that do not come.
-    with _folder_of_one(out), _executor(scheduler, jobs, out) as executor, Stop(out / "stop") as stop:
-        _write(out, study, waiting)
-        progress = GridProgress(study, index, None if scheduler else jobs, shown)
+    with executor_in(out, at_once, scheduler) as (executor, stop):
+        progress = GridProgress(study, index, at_once, shown)
         progress.say(
             f"{study.title}: {len(study.points):,} runs, {len(study.points) - len(waiting)} of them finished; in {out}"
         )
@@ -74,7 +73,21 @@ def run_study(study: Study, out: Path, jobs: int, scheduler: str | None, shown: 
                 f"Not of this study, for their settings are others or cannot be read: {len(strangers)} run folders in "
                 f"{out / 'runs'}, for example {strangers[0].relative_to(out / 'runs')}"
             )
-        return _Runner(study, out, index, stop, progress).run(waiting, executor)
+        runner = GridRunner(study, out, index, stop, progress)
+        runner.run(executor)
+        return runner.last_words()
+
+
+def runs_at_once(study: Study, jobs: int | None, scheduler: str | None) -> int | None:
+    """How many runs go side by side here: `jobs`, or one for each core; None with a scheduler, whose workers decide.
+
+    Raises:
+        StudyError: there are jobs and a scheduler.
+    """
+    if scheduler and jobs:
+        raise StudyError("--jobs is for runs on this machine. With --scheduler give each worker its --nthreads.")
+    threads = max(point.config.threads for point in study.points)
+    return None if scheduler else jobs or max(1, (os.cpu_count() or 1) // threads)
 
 
 def check_tasks(points: list[Point]) -> None:
@@ -98,29 +111,45 @@ def check_tasks(points: list[Point]) -> None:
             raise StudyError(f"{point.told}: {told[-1] if told else f'`edgedst plan` ended with {done.returncode}.'}")
 
 
-class _Runner:
-    """Hands the runs to an executor, and tells what became of them."""
+class GridRunner:
+    """Hands the runs to an executor, and tells what became of them; `quiet`: of those that failed."""
 
-    def __init__(self, study: Study, out: Path, index: RunIndex, stop: Stop, progress: GridProgress) -> None:
+    def __init__(
+        self, study: Study, out: Path, index: RunIndex, stop: Stop, progress: GridProgress, quiet: bool = False
+    ) -> None:
         self._study, self._out, self._index, self._stop, self._progress = study, out, index, stop, progress
-        self._failed: list[Point] = []
+        self._quiet = quiet
+        self.failed: list[Point] = []
 
-    def run(self, waiting: list[Point], executor: Executor) -> int:
-        """Until all have ended; see `run_study`."""
+    def run(self, executor: Executor, enough: Callable[[], bool] = lambda: False) -> None:
+        """Train what is not finished until all have ended, or it is `enough`: the others end with checkpoints then."""
+        waiting = unfinished(self._study, self._index)
+        _write(self._out, self._study, waiting)
         futures = {executor.submit(run_point, str(self._out), point.name): point for point in waiting}
         self._progress.begin()
+        next_look = 0.0
         while futures:
-            for future in [future for future in futures if future.done()]:
+            ended = [future for future in futures if future.done()]
+            for future in ended:
                 point = futures.pop(future)
                 self._ended(point, _outcome(future, point))
             self._stop.check(self._progress)
-            self._progress.show_when_due(self._failed)
+            self._progress.show_when_due(self.failed)
+            if ended or time.monotonic() >= next_look:
+                if enough():
+                    break
+                next_look = time.monotonic() + LOOK_SECONDS
             time.sleep(POLL_SECONDS / 2)
-        return self._last_words()
+        if futures:
+            with _stopped(self._out / "stop"):
+                while not all(future.done() for future in futures):
+                    time.sleep(POLL_SECONDS / 2)
 
     def _ended(self, point: Point, outcome: Outcome) -> None:
         run = self._index.find(point)
         if run and run.finished:
+            if self._quiet:
+                return
             returned, seconds, reason = run.number("R"), run.number("seconds"), run.summary.get("exit_reason")
             told = f", R {returned:,.1f}" if returned is not None else ""
             told += f", {duration(seconds)} of training" if seconds is not None else ""
@@ -134,22 +163,23 @@ class _Runner:
             reason = f"Its process ended before its last step. {outcome.told}"
         else:
             reason = outcome.told or f"Its process ended with exit code {outcome.code} and no word."
-        self._failed.append(point)
+        self.failed.append(point)
         folder = self._out / "points" / point.name
         with suppress(RunFolderError):  # a full disk is what failed the run: the others are still to be told of
             write_whole(str(folder / "failed.txt"), f"{reason}\n".encode())
         self._progress.say(f"FAILED    {point.told}: {reason} (all it printed: {folder / 'log.txt'})")
 
-    def _last_words(self) -> int:
+    def last_words(self) -> int:
+        """Say how far the study is; returns the exit code of `run_study`."""
         points = self._study.points
-        finished = sum(_finished(self._index.find(point)) for point in points)
+        finished = len(points) - len(unfinished(self._study, self._index))
         left = f"{finished} of {len(points)} runs are finished"
         if self._stop.requested and finished < len(points):
             self._progress.say(f"Stopped: {left}. The same command goes on from the checkpoints.")
             return INTERRUPTED
-        if self._failed:
-            names = ", ".join(point.told for point in self._failed)
-            self._progress.say(f"{left}; {len(self._failed)} failed: {names}. The same command tries them again.")
+        if self.failed:
+            names = ", ".join(point.told for point in self.failed)
+            self._progress.say(f"{left}; {len(self.failed)} failed: {names}. The same command tries them again.")
             return 1
         self._progress.say(f"{left}. edgedst study report {shlex.quote(str(self._out))}")
         return 0
@@ -197,8 +227,9 @@ class Stop:
         progress.say("Stopping: every run writes its checkpoint. Once more ends at once.")
 
 
-def _finished(run: Run | None) -> bool:
-    return run is not None and run.finished
+def unfinished(study: Study, index: RunIndex) -> list[Point]:
+    """What is left to train of a study."""
+    return [point for point in study.points if not ((run := index.find(point)) and run.finished)]
 
 
 def _outcome(future: Any, point: Point) -> Outcome:
@@ -211,7 +242,15 @@ def _outcome(future: Any, point: Point) -> Outcome:
 
 
 @contextmanager
-def _executor(scheduler: str | None, jobs: int, out: Path) -> Iterator[Executor]:
+def executor_in(out: Path, at_once: int | None, scheduler: str | None) -> Iterator[tuple[Executor, Stop]]:
+    """Make the folder, and what runs are handed to and stopped with; see `run_study`."""
+    # The cluster is reached before signals are held back: Ctrl-C need not wait for workers that do not come.
+    with _folder_of_one(out), _executor(scheduler, at_once, out) as executor, Stop(out / "stop") as stop:
+        yield executor, stop
+
+
+@contextmanager
+def _executor(scheduler: str | None, jobs: int | None, out: Path) -> Iterator[Executor]:
     if scheduler is None:
         with ThreadPoolExecutor(jobs) as threads:
             try:

@@ -1,7 +1,7 @@
 # What a reader of README.md and of every bringup.md types, on the board, from the installed wheel: each line there that
 # begins with `edgedst`. Options that shorten a command are put after what is typed, and every command is shown as it ran.
 # The commands for a robot.py come last: until then the newest run is a simulator's. Left out: `make`, which needs a network,
-# films, which need OpenGL, and TensorBoard, which is not on the disk.
+# films, which need OpenGL, and what needs TensorBoard or Optuna, which are not on the disk.
 set -e
 
 typed() { # FILES: their commands, without comments
@@ -19,7 +19,7 @@ run() { # COMMAND
 }
 
 failed=0
-typed /host/README.md /host/devices/*/bringup.md | grep -v -e --video -e --render -e --tensorboard | awk '!seen[$0]++' >all
+typed /host/README.md /host/devices/*/bringup.md | grep -v -e --video -e --render -e --tensorboard -e 'edgedst tune' | awk '!seen[$0]++' >all
 grep -v robot all >commands
 grep robot all >>commands
 while read -r command; do

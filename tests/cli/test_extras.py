@@ -88,4 +88,4 @@ def test_every_package_of_an_extra_is_known_by_its_extra():
         assert not any(line.startswith(package + ">=") for line in PROJECT["dependencies"]), package
     named = {line.partition(">=")[0] for extra in set(EXTRAS.values()) for line in extras[extra]}
     assert named == {PACKAGES.get(module, module) for module in EXTRAS}
-    assert extras["all"] == ["edgedst[export,study,profile,torch,dask,logs,minari,video,tensorboard,wandb]"]
+    assert extras["all"] == ["edgedst[export,study,profile,torch,dask,logs,minari,video,tensorboard,wandb,tune]"]

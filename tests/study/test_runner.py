@@ -133,7 +133,7 @@ def test_a_run_that_stop_found_too_young_for_a_checkpoint_has_not_failed(tmp_pat
     progress = GridProgress(study, index, 1, None)
     point, stop = study.points[0], runner.Stop(tmp_path / "stop")
     (tmp_path / "points" / point.name).mkdir(parents=True)
-    ended = runner._Runner(study, tmp_path, index, stop, progress)._ended
+    ended = runner.GridRunner(study, tmp_path, index, stop, progress)._ended
     killed = Outcome(point.name, -signal.SIGTERM, "")
     stop.requested = True
     ended(point, killed)
