@@ -6,8 +6,8 @@ set -e
 unit=edgedst-actor
 told() { journalctl -u $unit -o cat --no-pager; }
 
-if [ ! -e /opt/edgedst-actor ]; then
-    rm -rf * && edgedst init robot
+if ! systemctl is-enabled --quiet $unit 2>/dev/null; then
+    rm -rf * /opt/edgedst-actor && edgedst init robot
     edgedst train --env robot.py --steps 400 --no-progress
     edgedst export --bundle kit
     sed -i 's/^def stop():$/&\n    print("at rest", flush=True)/' kit/robot.py
