@@ -19,7 +19,8 @@ run() { # COMMAND
 }
 
 failed=0
-typed /host/README.md /host/devices/*/bringup.md | grep -v -e --video -e --render -e --tensorboard -e 'edgedst tune' | awk '!seen[$0]++' >all
+typed /host/README.md /host/devices/*/bringup.md | grep -v -e --video -e --render -e --tensorboard -e 'edgedst tune' |
+    cat -n | sort -u -k2 | sort -n | cut -f2- >all
 grep -v robot all >commands
 grep robot all >>commands
 while read -r command; do
