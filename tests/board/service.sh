@@ -31,6 +31,7 @@ for _ in $(seq 60); do sleep 1; [ "$(systemctl is-active $unit)" = active ] && b
 after=$(systemctl show -p MainPID --value $unit)
 echo "killed $before, back as $after: $(systemctl is-active $unit), restarts $(systemctl show -p NRestarts --value $unit)"
 [ "$after" != "$before" ] && [ "$after" != 0 ]
+systemd-analyze security $unit.service | tail -1
 sleep 25
 systemctl stop $unit
 systemctl disable $unit
@@ -38,5 +39,4 @@ told | tail -12
 rests=$(told | grep -c '^at rest' || true)
 echo "stop() was called $rests times" # by systemd after the kill; at the end by the loop, and by systemd once more
 [ "$rests" -ge 3 ]
-systemd-analyze security $unit.service | tail -1
 rm -rf /opt/edgedst-actor
