@@ -18,11 +18,11 @@ from typing import Any
 
 from edgedst import parse
 from edgedst.errors import ConfigError, LogError
-from edgedst.files import folder_error, is_robot_file, locked, remove, write_whole
+from edgedst.files import folder_error, is_robot_file, remove, write_whole
 from edgedst.runs.find import config_of_run
 from edgedst.runs.folder import folder_name
 from edgedst.runs.metrics import is_number, is_step
-from edgedst.runs.reading import reading
+from edgedst.runs.reading import locked_inodes, reading
 from edgedst.runs.run import Run
 from edgedst.updates import updates_for
 
@@ -118,8 +118,8 @@ def has_ended(folder: Path) -> bool:
     if step is None or step < now.step:
         return False
     path = folder / "metrics.jsonl"
-    with reading(path), parse.opened(path) as file:  # a process that trains it, as one that is resumed, has it locked
-        return locked(file.fileno())
+    with reading(path):
+        return path.stat().st_ino not in locked_inodes()  # a process that trains it, as one that is resumed, has a lock
 
 
 def _csv(run: Run, where: str, opened: ExitStack) -> Write:

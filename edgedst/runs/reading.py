@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,18 @@ def read_regular(path: Path) -> bytes:
         if about.st_size > LARGEST_BYTES:
             raise OSError(f"it has {about.st_size:,} bytes, and no actor more than {LARGEST_BYTES:,}")
         return file.read(about.st_size)  # Python takes as much memory as is asked for, whatever there is to read
+
+
+def locked_inodes() -> set[int]:
+    """Files that a process of this machine holds a lock of, as a trainer does its metrics.jsonl's.
+
+    To ask by locking would refuse a trainer that begins in that moment. The device is not compared: overlays and btrfs
+    tell two of them. One who waits for a lock has -> before FLOCK.
+    """
+    locks = b""
+    with suppress(OSError):
+        locks = Path("/proc/locks").read_bytes()
+    return {int(inode) for inode in re.findall(rb"^\d+: FLOCK .*:(\d+) 0 EOF$", locks, re.MULTILINE)}
 
 
 def environment_id(value: Any) -> str:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from edgedst import parse
 from edgedst.errors import ConfigError, EdgedstError
 from edgedst.report.text import one_line
 from edgedst.reserve import Reserve
 from edgedst.runs.find import runs_within
-from edgedst.runs.reading import reading
+from edgedst.runs.reading import locked_inodes, reading
 from edgedst.study.found import RunIndex, failure_of
 from edgedst.study.grid import Study, read_study
 from edgedst.watch.one_run import Watched, version
@@ -78,7 +75,7 @@ class Watcher:
         folders = [run for root in roots for run in runs_within(root, "metrics.jsonl")]
         if (self.folder / "config.toml").is_file():
             folders = [self.folder]
-        known, self._runs, locked = self._runs, {}, _locked_inodes()
+        known, self._runs, locked = self._runs, {}, locked_inodes()
         for run in folders:
             name = run.resolve().name if run == self.folder else str(run.relative_to(self.folder))
             self._runs[run] = known.get(run) or Watched(run, name, self._count)
@@ -112,15 +109,3 @@ def _planned(path: Path, _version: object) -> Study | str:
         return read_study(path)
     except EdgedstError as error:
         return str(error)
-
-
-def _locked_inodes() -> set[int]:
-    """Files that a process of this machine holds a lock of, as a trainer does its metrics.jsonl's.
-
-    To ask by locking would refuse a trainer that begins in that moment. The device is not compared: overlays and btrfs
-    tell two of them. One who waits for a lock has -> before FLOCK.
-    """
-    locks = b""
-    with suppress(OSError):
-        locks = parse.read(Path("/proc/locks"))
-    return {int(inode) for inode in re.findall(rb"^\d+: FLOCK .*:(\d+) 0 EOF$", locks, re.MULTILINE)}
