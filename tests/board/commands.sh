@@ -3,6 +3,7 @@
 # The commands for a robot.py come last: until then the newest run is a simulator's. Left out: `make`, which needs a network,
 # films, which need OpenGL, and what needs TensorBoard or Optuna, which are not on the disk.
 set -e
+cd "$(mktemp -d)"
 
 typed() { # FILES: their commands, without comments
     sed -n 's/^    \(\.venv\/bin\/\)\{0,1\}\(edgedst [^#]*[^# ]\) *\(#.*\)\{0,1\}$/\2/p' "$@"
