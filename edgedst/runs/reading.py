@@ -54,7 +54,7 @@ def read_regular(path: Path) -> bytes:
 
 
 def locked_inodes() -> set[int]:
-    """Files that a process of this machine holds a lock of, as a trainer does its metrics.jsonl's.
+    """Files that a process of this machine, no other, holds a lock of, as a trainer does its metrics.jsonl's.
 
     To ask by locking would refuse a trainer that begins in that moment. The device is not compared: overlays and btrfs
     tell two of them. One who waits for a lock has -> before FLOCK.

@@ -142,11 +142,14 @@ class _Tuning:
             # A sampler of its own for each trial: one that began anew would repeat itself after an interruption.
             self.stored.sampler = optuna.samplers.TPESampler(seed=ended)
             trial = self.stored.ask(self.search.space)
-            if not (told := self._train(trial)):
-                self.progress.say(f"Stopped: {ended} of {trials} trials have ended. The same command goes on.")
+            if told := self._train(trial):
+                shown = ", ".join(f"{n} {f'{v:.4g}' if isinstance(v, float) else v}" for n, v in trial.params.items())
+                self.progress.say(f"trial {trial.number}  {shown}: {told}; {self._write_best()}")
+            if self.stop.requested:
+                self.progress.say(
+                    f"Stopped: {ended + bool(told)} of {trials} trials have ended. The same command goes on."
+                )
                 return runner.INTERRUPTED
-            shown = ", ".join(f"{n} {f'{v:.4g}' if isinstance(v, float) else v}" for n, v in trial.params.items())
-            self.progress.say(f"trial {trial.number}  {shown}: {told}; {self._write_best()}")
         self.progress.say(f"{ended} of {trials} trials have ended; {self._write_best()}")
         if not (self.out / "best.toml").exists():
             return 1
@@ -169,11 +172,11 @@ class _Tuning:
         returns = [r for run in runs if run and run.finished and (r := run.number("R")) is not None]
         if len(returns) == len(runs):
             return f"{self.stored.tell(trial, fmean(returns)).value:,.6g}"
+        if self.stop.requested:  # a run may have failed by it
+            return ""
         if grid.failed or not runner.unfinished(study, index):  # finished, but R is no number
             self.stored.tell(trial, state=TrialState.FAIL)
             return "FAILED"
-        if self.stop.requested:
-            return ""
         return f"pruned at step {self.stored.tell(trial, state=TrialState.PRUNED).last_step:,}"
 
     def _write_best(self) -> str:
