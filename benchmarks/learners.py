@@ -1,7 +1,7 @@
 """TD3 learners of one shape, each as a `Side` whose step is one update: edgedst's, and plain dense PyTorch's.
 
 Both sample from a full replay and make the same update: twin critics, Adam with weight decay, and at every second
-update the actor and the targets. PyTorch's side is the one of `edgedst profile`.
+update the actor and the targets. PyTorch's side is torch_learners.py.
 """
 
 from __future__ import annotations
@@ -167,8 +167,7 @@ def pytorch_learner(case: Case) -> Side | None:
     except ImportError:
         return None
     import numpy as np
-
-    from edgedst import torch_learners
+    import torch_learners
 
     n, m, rng = case.observation, case.action, np.random.default_rng(0)
     replay = torch_learners.Replay(TRANSITIONS, n, m)

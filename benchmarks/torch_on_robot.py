@@ -15,10 +15,10 @@ import time
 from collections import deque
 
 import numpy as np
+from torch_learners import SAC, Replay
 
 from edgedst.envs.robot import Robot
 from edgedst.launch.settings import combined
-from edgedst.torch_learners import SAC, Replay
 
 
 def main() -> None:

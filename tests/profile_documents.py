@@ -127,7 +127,7 @@ def ratios(step, update, cpu, energy, above_idle, peak, connections, flops, acti
 
 
 def measured():
-    """Sparse, dense and PyTorch, the energy measured, and a run."""
+    """Sparse, dense and Stable-Baselines3, the energy measured, and a run."""
     draw = random.Random(7)
     sparse = contender(
         draw, "sparse", "edgedst DS-TD3", "edgedst", "ds-td3", 106_169, 401.2, 613.0, 2.49, 21.4, 6.2, 49_412_096, 9.87
@@ -135,10 +135,22 @@ def measured():
     dense = contender(
         draw, "dense", "edgedst dense TD3", "edgedst", "td3", 214_784, 272.4, 452.0, 3.66, 30.9, 9.1, 49_393_664, 12.93
     )
-    torch = contender(
-        draw, "torch", "PyTorch 2.13 TD3", "torch", "td3", 214_785, 104.9, 185.3, 9.51, 79.6, 23.7, 362_303_488, 71.4
+    sb3 = contender(
+        draw,
+        "sb3",
+        "Stable-Baselines3 2.9.2 TD3",
+        "sb3",
+        "td3",
+        214_785,
+        104.9,
+        185.3,
+        9.51,
+        79.6,
+        23.7,
+        362_303_488,
+        71.4,
     )
-    torch["flops"] |= {"update_counted": None, "parts": {}}
+    sb3["flops"] |= {"update_counted": None, "parts": {}}
     state = {
         "cores": [
             {"mhz": 1500, "governor": "ondemand", "min_mhz": 600, "max_mhz": 1800},
@@ -162,7 +174,7 @@ def measured():
         "format": 1,
         "edgedst": "0.1.0",
         "made": "2026-11-23T18:00:00Z",
-        "command": "edgedst profile --seconds 20 --torch --energy ina3221",
+        "command": "edgedst profile --seconds 20 --energy ina3221",
         "host": {
             "board": "example-board",
             "title": "Example Board, 4 GB",
@@ -188,7 +200,7 @@ def measured():
             "random_steps": 1000,
             "warm_up_steps": 600,
             "repeats": 5,
-            "order": ["sparse", "dense", "torch"],
+            "order": ["sparse", "dense", "sb3"],
             "budget_mb": 50,
         },
         "energy": {
@@ -208,13 +220,12 @@ def measured():
         "after": {**copy.deepcopy(state), "celsius": 63.8, "load": 1.07},
         "doubts": [
             "The governor of cores 0 to 3 is `ondemand`, not performance: clocks changed between repeats.",
-            "Core 2 was 18 % busy with something else in repeat 4 of PyTorch.",
+            "Core 2 was 18 % busy with something else in repeat 4 of Stable-Baselines3.",
         ],
-        "contenders": [planned(sparse, 0, 469_000), planned(dense, 1, 455_500), torch],
+        "contenders": [planned(sparse, 0, 469_000), planned(dense, 1, 455_500), sb3],
         "ratios": {
             "sparse / dense": ratios(0.679, 0.737, 0.681, 0.693, 0.705, 1.0003, 0.494, 0.521, 0.763),
-            "sparse / torch": ratios(0.262, 0.302, 0.263, 0.269, 0.272, 0.1364, 0.495, 0.522, 0.138),
-            "dense / torch": ratios(0.386, 0.411, 0.387, 0.388, 0.389, 0.1363, 0.998, 0.999, 0.181),
+            "sparse / sb3": ratios(0.262, 0.302, 0.263, 0.269, 0.272, 0.1364, 0.495, 0.522, 0.138),
         },
         "interval": "95 % t-interval of the mean log ratio over the repeats (paired by round)",
         "run": {
@@ -281,11 +292,11 @@ def without_energy():
 
 
 def without_dense():
-    """Sparse against PyTorch alone."""
+    """Sparse against Stable-Baselines3 alone."""
     document = measured()
     del document["contenders"][1]
-    document["ratios"] = {"sparse / torch": document["ratios"]["sparse / torch"]}
-    document["task"]["order"] = ["sparse", "torch"]
+    document["ratios"] = {"sparse / sb3": document["ratios"]["sparse / sb3"]}
+    document["task"]["order"] = ["sparse", "sb3"]
     return document
 
 

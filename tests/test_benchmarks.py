@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import subprocess
 import sys
@@ -15,12 +16,16 @@ from tools import require_tool
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
-def run_json(script: str, *arguments: str) -> dict:
-    """What the script prints as JSON."""
+def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(BENCHMARKS / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return done
+
+
+def run_json(script: str, *arguments: str) -> dict:
+    """What the script prints as JSON."""
+    return json.loads(run_script(script, *arguments).stdout)
 
 
 def test_benchmarks_ask_each_other_for_what_is_there():
@@ -86,7 +91,7 @@ def test_exported_actor_runs_every_form_as_on_a_device():
     assert all(0 < row["p50_us"] <= row["p99_us"] and row["load_ms"] > 0 for row in rows.values())
 
 
-@pytest.mark.parametrize("script", ["update_step.py", "kernels.py", "scaling.py", "end_to_end.py", "exported_actor.py"])
+@pytest.mark.parametrize("script", ["update_step.py", "kernels.py", "scaling.py", "peers.py", "exported_actor.py"])
 def test_help_tells_how_to_get_json(script):
     done = subprocess.run([sys.executable, str(BENCHMARKS / script), "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -106,3 +111,36 @@ def test_update_calls_tells_each_call_and_the_update():
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert [line.split("  ")[0] for line in done.stdout.splitlines()[2:14]][::11] == ["sample", "update"]
+
+
+PEERS = [
+    name for name, module in {"95": "edgedst", "sb3": "stable_baselines3"}.items() if importlib.util.find_spec(module)
+]
+
+
+def test_peers_are_timed_in_turns_with_room_for_a_million_transitions(tmp_path):
+    file = tmp_path / "speed.json"
+    options = ["--env", "InvertedPendulum-v5", "--seconds", "0.2", "--repeats", "1", "--json", str(file)]
+    done = run_script("peers.py", "speed", *options, "--only", *PEERS)
+    sides = json.loads(file.read_text(encoding="utf-8"))["sides"]
+    assert list(sides) == PEERS
+    for side in sides.values():
+        assert 0 < side["steps_per_second"] < side["updates_per_second"]
+        assert side["bytes_with_a_million"] > 1_000_000 * side["row_bytes"]
+        assert f"| {side['label']} |" in done.stdout
+
+
+def test_peers_train_until_they_have_a_return_and_are_not_trained_again(tmp_path):
+    picture = tmp_path / "returns.png"
+    options = ["--env", "InvertedPendulum-v5", "--goals", "2", "100000", "--steps", "10200", "--folder", str(tmp_path)]
+    for _ in range(2):
+        done = run_script("peers.py", "returns", *options, "--only", *PEERS, "--picture", str(picture))
+        assert done.stdout.count("not in 10,") == len(PEERS)
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "on InvertedPendulum-v5, seed 0" not in done.stderr  # nobody was trained again
+    for name in PEERS:
+        told = json.loads((tmp_path / "InvertedPendulum-v5" / f"{name}-s0.json").read_text(encoding="utf-8"))
+        reached = told["goals"]["2"]  # by chance, within the random steps
+        assert 0 < reached["step"] <= 10_200
+        assert reached["seconds"] > 0 < reached["cpu_seconds"]
+        assert told["curve"][0][0] < told["curve"][-1][0] <= 10_200

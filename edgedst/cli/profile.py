@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edgedst.profile.contenders import Command
 
 INTERRUPTED = 130  # exit code after Ctrl-C or SIGTERM, as a shell says it
-AGAINST = "dense,torch"
+AGAINST = "dense,sb3"
 
 # Settings that a profile decides itself.
 _NOT_HERE = (
@@ -50,7 +50,7 @@ def profile(
     against: Annotated[
         str | None,
         typer.Option(
-            help="dense: the same algorithm at density 1; torch: plain dense PyTorch. "
+            help="dense: the same algorithm at density 1; sb3, sbx, rltools: Stable-Baselines3, SBX, RLtools. "
             f"[default: {AGAINST}, the latter where it is installed]"
         ),
     ] = None,
@@ -96,7 +96,7 @@ def profile(
     settings = _settings(typed, config, run, board)
     isa = kernels_for(board)
     names = [name.strip() for name in (AGAINST if against is None else against).split(",") if name.strip()]
-    chosen, missing = contenders(settings, names, against is not None)
+    chosen, missing = contenders(settings, names)
     named: dict[Path, str] = {}
     for option, path in (("--json", json_file), ("--html", html_file), ("--report", report_file)):
         if path is not None:
@@ -132,7 +132,6 @@ def profile(
             reporter,
             meter,
             idle.measure if meter is not None else None,
-            torch_is_a_must=against is not None,
         )
     finally:
         reporter.end()

@@ -158,7 +158,7 @@ def _table(heads: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> T
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True)
     for head in heads:
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", overflow="fold")  # of long names nothing is cut off
     for name, cells in rows:
         if any(cell != NOT_MEASURED for cell in cells):
             table.add_row(name, *cells)

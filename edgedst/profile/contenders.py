@@ -1,4 +1,4 @@
-"""Who is measured against whom: the sparse method, the dense one of its family, and PyTorch where it is installed.
+"""Who is measured against whom: the sparse method, the dense one of its family, and other projects that are installed.
 
 Each is a process, which is started, listened to, and ended with its parent, however that ends.
 """
@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgedst import errors
 from edgedst.child import python_of, tied
@@ -27,8 +27,22 @@ from edgedst.parse import json_object
 from edgedst.profile.window import PREFIX
 from edgedst.updates import told_rate
 
-SPARSE, DENSE, TORCH = "sparse", "dense", "torch"
-BASELINES = (DENSE, TORCH)
+SPARSE, DENSE = "sparse", "dense"
+
+
+class Peer(NamedTuple):
+    """Another project's TD3 and SAC, dense. `peers.py` runs it; its extra bears its name here."""
+
+    title: str
+    module: str  # that is looked for, to see whether it is installed
+
+
+PEERS = {
+    "sb3": Peer("Stable-Baselines3", "stable_baselines3"),
+    "sbx": Peer("SBX", "sbx"),
+    "rltools": Peer("RLtools", "rltools"),
+}
+BASELINES = (DENSE, *PEERS)
 
 CLOSE_SECONDS = 5.0  # for a contender that is asked to leave
 TICK_SECONDS = 1.0  # between two looks at the clock, for a person who watches
@@ -44,14 +58,14 @@ Start = Callable[[TrainConfig, dict[str, Any], str], Command]
 class Contender:
     """One side of the comparison."""
 
-    name: str  # sparse, dense or torch
+    name: str  # sparse, or one of BASELINES
     label: str
     config: TrainConfig
 
     @property
     def engine(self) -> str:
-        """edgedst or torch."""
-        return "torch" if self.name == TORCH else "edgedst"
+        """edgedst, or a peer's name."""
+        return self.name if self.name in PEERS else "edgedst"
 
     @property
     def told(self) -> str:
@@ -60,11 +74,13 @@ class Contender:
 
     def command(self, goal: dict[str, Any], folder: str, start: Start) -> Command:
         """Its process."""
-        return torch_command(self.config, goal) if self.name == TORCH else start(self.config, goal, folder)
+        return (
+            start(self.config, goal, folder) if self.engine == "edgedst" else peer_command(self.name, self.config, goal)
+        )
 
 
 _OF_A_BEGINNING = ("init_from", "prefill", "critic_warmup")
-_NOT_OF_PYTORCH = {
+_NOT_OF_PEERS = {
     "normalize_observations": False,
     "history": 0,
     "n_steps": 1,
@@ -72,15 +88,13 @@ _NOT_OF_PYTORCH = {
 }  # and what they are without
 
 
-def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tuple[list[Contender], list[str]]:
-    """The contenders in their order, and sentences on those that are missing.
-
-    Where the user `named` whom it is held against, a missing PyTorch is an error.
+def contenders(config: TrainConfig, against: Sequence[str]) -> tuple[list[Contender], list[str]]:
+    """The contenders in their order, and sentences on those that are not installed.
 
     Raises:
         ConfigError: the task is a machine, the method is dense, `against` names something else, or a setting is not all
             contenders'.
-        ProfileError: PyTorch was asked for and is not installed.
+        ProfileError: nobody of those that were asked for is installed.
     """
     if is_robot_file(config.env) or config.hardware:
         hidden = ",".join(map(str, config.hidden))
@@ -107,7 +121,7 @@ def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tupl
         if name not in BASELINES:
             raise ConfigError(f"`--against` must be of {', '.join(BASELINES)} and has `{name}`.")
     if not against:
-        raise ConfigError(f"`--against` names nobody to be measured against: name {' or '.join(BASELINES)}, or both.")
+        raise ConfigError(f"`--against` names nobody to be measured against: name some of {', '.join(BASELINES)}.")
     for name in _OF_A_BEGINNING:
         if getattr(config, name) not in (None, 0):
             raise ConfigError(f"In a profile each contender trains from nothing: leave `{name}` out.")
@@ -118,26 +132,28 @@ def contenders(config: TrainConfig, against: Sequence[str], named: bool) -> tupl
             "the same at every rate."
         )
     disturbed = in_use(config.action_delay, config.observation_noise, config.randomize)
-    own = [name for name, without in _NOT_OF_PYTORCH.items() if getattr(config, name) != without]
-    for name in [*own, *disturbed]:
-        if TORCH in against:
-            raise ConfigError(
-                f"`{name}` is edgedst's own, and PyTorch's contender does without: leave it out, or add "
-                f"`--against {DENSE}`."
-            )
+    against = list(dict.fromkeys(against))
+    own = [name for name, without in _NOT_OF_PEERS.items() if getattr(config, name) != without]
+    if (foreign := [name for name in against if name in PEERS]) and (only_ours := [*own, *disturbed]):
+        raise ConfigError(
+            f"`{only_ours[0]}` is edgedst's own, and {PEERS[foreign[0]].title} does without: leave it out, or add "
+            f"`--against {DENSE}`."
+        )
     dense = dense_of(config)
     made = [Contender(SPARSE, f"edgedst {_upper(config.method)}", config)]
     missing = []
     if DENSE in against:
         made.append(Contender(DENSE, f"edgedst dense {kind.upper()}", dense))
-    if TORCH in against:
-        if importlib.util.find_spec("torch"):
-            made.append(Contender(TORCH, f"PyTorch dense {kind.upper()}", dense))
+    for name in foreign:
+        title, module = PEERS[name]
+        if importlib.util.find_spec(module):
+            made.append(Contender(name, f"{title} {kind.upper()}", dense))
         else:
-            sentence = "PyTorch is not installed, so nothing is compared with it: `pip install 'edgedst[torch]'`."
-            if named:
-                raise ProfileError(sentence)
-            missing.append(sentence)
+            missing.append(
+                f"{title} is not installed, so nothing is compared with it: `pip install 'edgedst[{name}]'`."
+            )
+    if len(made) == 1:
+        raise ProfileError(" ".join(missing))
     return made, missing
 
 
@@ -147,13 +163,19 @@ def _upper(method: str) -> str:
     return f"{'DS' if topology == 'ds' else topology}-{algorithm.upper()}"
 
 
-def torch_command(config: TrainConfig, goal: dict[str, Any]) -> Command:
-    """PyTorch's process: any Python with its site-packages, as its users start it."""
-    job = json.dumps({"config": config.settings(), "profile": goal})
-    threads = str(config.threads)
-    variables = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-    variables["PYTHONWARNINGS"] = "ignore"
-    return [*python_of("edgedst.profile.versus_dense"), job], variables
+def peer_command(name: str, config: TrainConfig, goal: dict[str, Any]) -> Command:
+    """A peer's process: any Python with its site-packages, as its users start it."""
+    job = json.dumps({"peer": name, "config": config.settings(), "profile": goal})
+    return [*python_of("edgedst.profile.peers"), job], peer_variables(config.threads)
+
+
+def peer_variables(threads: int) -> dict[str, str]:
+    """The environment that holds a peer's libraries to so many threads; NPROC and, for one, the flag are for JAX."""
+    variables = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    variables |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC"), str(threads))
+    if threads == 1:
+        variables["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+    return variables
 
 
 def run_contender(

@@ -15,7 +15,7 @@ from edgedst import __version__, flops
 from edgedst.boards import Board
 from edgedst.errors import EnergyMismatch
 from edgedst.profile import window
-from edgedst.profile.contenders import SPARSE, Contender
+from edgedst.profile.contenders import PEERS, SPARSE, Contender
 from edgedst.profile.doubts import doubts
 from edgedst.profile.measure import Measured, Turn
 from edgedst.runs.folder import host_facts
@@ -121,15 +121,19 @@ def _energy(measured: Measured) -> dict[str, Any] | None:
 def _contender(contender: Contender, measured: Measured) -> dict[str, Any]:
     turns = measured.turns(contender.name)
     facts = turns[0].facts
-    paper, parts = flops.an_update(flops.Workload.of(contender.config, facts["observation_size"], facts["action_size"]))
+    workload = flops.Workload.of(contender.config, facts["observation_size"], facts["action_size"])
+    paper, parts = flops.an_update(workload)
     actions = [turn.facts["actions"] for turn in turns]
-    version = f" {facts['version'].partition('+')[0]}" if "version" in facts else ""  # without `+cpu`
+    label = contender.label
+    if contender.name in PEERS:
+        title = PEERS[contender.name].title
+        label = label.replace(title, f"{title} {facts['version']}")
     return {
         "name": contender.name,
-        "label": contender.label.replace("PyTorch", f"PyTorch{version}"),
+        "label": label,
         "engine": contender.engine,
         "method": contender.config.method,
-        "connections": facts["connections"],
+        "connections": facts.get("connections", workload.connections),
         "memory": {
             "ledger": facts.get("ledger", []),
             "planned_bytes": facts.get("planned_bytes"),
@@ -141,7 +145,7 @@ def _contender(contender: Contender, measured: Measured) -> dict[str, Any]:
             "replay_bytes": facts["replay_row_bytes"] * facts["replay_rows"],
         },
         "flops": {"update_paper": paper, "update_counted": sum(parts.values()), "parts": parts},
-        "updates_per_second": stat([1 / turn.update_seconds for turn in turns]),
+        "updates_per_second": stat([turn.update_seconds and 1 / turn.update_seconds for turn in turns]),
         "steps_per_second": stat([turn.steps_per_second for turn in turns]),
         "cpu_seconds_per_1000_steps": stat([1000 * turn.cpu_seconds for turn in turns]),
         "energy_joules_per_1000_steps": _joules_per_1000_steps(turns, measured),
@@ -169,7 +173,7 @@ def _joules_per_1000_steps(turns: Sequence[Turn], measured: Measured) -> dict[st
 
 
 def _ratios(measured: Measured, told: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Each contender to each that comes behind it, the measured ones paired by round.
+    """The first contender to each of the others, the measured ones paired by round.
 
     Raises:
         EnergyMismatch: energies of another source or scope would meet in one ratio.
@@ -183,9 +187,9 @@ def _ratios(measured: Measured, told: dict[str, dict[str, Any]]) -> dict[str, An
         "peak_bytes": lambda turn: turn.facts["peak_bytes"],
         "action_p50": lambda turn: turn.facts["actions"]["p50"],
     }
-    names = list(told)
+    ours, *others = told
     ratios = {}
-    for ours, theirs in [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]:
+    for theirs in others:
         for one, other in zip(measured.turns(ours), measured.turns(theirs), strict=True):
             if one.energy is not None and other.energy is not None:
                 check_comparable(one.energy, other.energy)

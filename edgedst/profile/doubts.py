@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from statistics import median
 
-from edgedst.profile.contenders import TORCH
+from edgedst.profile.contenders import PEERS
 from edgedst.profile.host_state import Counters
 from edgedst.profile.measure import Measured
 
@@ -108,14 +108,13 @@ def _outside(measured: Measured) -> Iterator[str]:
 
 
 def _empty_replay(measured: Measured) -> Iterator[str]:
-    """PyTorch's arrays are given pages as they fill; edgedst's arena is touched whole."""
-    turns = [turns[TORCH].facts for turns in measured.rounds if TORCH in turns]
-    empty_rows = turns[0]["replay_rows"] - turns[0]["filled_rows"] if turns else 0
-    if empty_rows > 0:
-        yield (
-            f"PyTorch's peak memory leaves out {empty_rows * turns[0]['replay_row_bytes'] / 1e6:,.0f} MB that its "
-            "replay takes once it is full; edgedst's replay is reserved whole."
-        )
+    """A peer's arrays are given pages as they fill; edgedst's arena is touched whole."""
+    for contender in measured.contenders:
+        if contender.name in PEERS and (empty_bytes := measured.turns(contender.name)[0].empty_bytes):
+            yield (
+                f"{PEERS[contender.name].title}'s peak memory leaves out {empty_bytes / 1e6:,.0f} MB that its replay "
+                "takes once it is full; edgedst's replay is reserved whole."
+            )
 
 
 def _grown(measured: Measured, counter: Callable[[Counters], float | None]) -> float:

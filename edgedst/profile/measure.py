@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgedst.energy.meter import Meter
-from edgedst.errors import EdgedstError
-from edgedst.profile.contenders import TORCH, Contender, Start, run_contender
+from edgedst.errors import EdgedstError, ProfileError
+from edgedst.profile.contenders import PEERS, Contender, Start, run_contender
 from edgedst.profile.host_state import Counters, State, read_counters, read_state
 from edgedst.progress import duration
 
@@ -75,10 +75,10 @@ class Turn:
         return rate
 
     @property
-    def update_seconds(self) -> float:
-        """Of one update alone."""
-        seconds: float = self.facts["update_seconds"] / self.facts["updates"]
-        return seconds
+    def update_seconds(self) -> float | None:
+        """Of one update alone; RLtools does not tell."""
+        updates: int = self.facts["updates"]
+        return self.facts["update_seconds"] / updates if updates else None
 
     @property
     def cpu_seconds(self) -> float:
@@ -96,6 +96,12 @@ class Turn:
         """Of a step, less what the machine takes when idle: that from before anything ran."""
         watts = idle["watts"] if idle is not None else None
         return self.joules - watts / self.steps_per_second if self.joules is not None and watts is not None else None
+
+    @property
+    def empty_bytes(self) -> int:
+        """Of a replay that is given memory as it fills: what is missing of it at the peak."""
+        rows: int = self.facts["replay_rows"] - self.facts.get("filled_rows", self.facts["replay_rows"])
+        return rows * int(self.facts["replay_row_bytes"])
 
     @property
     def other_cores(self) -> float | None:
@@ -141,10 +147,11 @@ def measure(
     watch: Watch,
     meter: Meter | None = None,
     measure_idle: Callable[[Any, float], dict[str, float | None]] | None = None,
-    torch_is_a_must: bool = False,
     root: Path = Path("/"),
 ) -> Measured:
     """Measure the contenders in turns. Ctrl-C ends every child, and what was measured until then is returned.
+
+    A peer whose first turn fails is left out, and that is said.
 
     Args:
         contenders: in the order of a round.
@@ -153,11 +160,11 @@ def measure(
         watch: told how far it is.
         meter: not started yet; None measures no energy.
         measure_idle: `edgedst.energy.idle.measure`, with a meter.
-        torch_is_a_must: False leaves PyTorch out when its first turn fails, and says so.
         root: where /proc and /sys are.
 
     Raises:
         EdgedstError: what a contender that failed said; nothing is returned then.
+        ProfileError: every peer failed, and there is nobody else to be measured against.
     """
     session = _Session(Measured(list(contenders), wanted=goal.repeats), goal, start, watch, root)
     measured = session.measured
@@ -168,7 +175,7 @@ def measure(
                 seconds = min(IDLE_SECONDS, IDLE_SHARE * goal.seconds)
                 watch.say(f"Idle power for {seconds:.0f} s first: leave the machine alone.")
                 measured.idle = measure_idle(meter, seconds)
-        session.calibrate(torch_is_a_must)
+        session.calibrate()
         measured.before = read_state(root)
         session.rounds()
     except KeyboardInterrupt:
@@ -193,9 +200,9 @@ class _Session:
     def __init__(self, measured: Measured, goal: Goal, start: Start, watch: Watch, root: Path) -> None:
         self.measured, self._goal, self._start, self._watch, self._root = measured, goal, start, watch, root
         self._turn_seconds: dict[str, float] = {}  # expected of a whole turn
-        self._replay_rows: int | None = None  # of edgedst's sparse contender: PyTorch's replay has as many
+        self._replay_rows: int | None = None  # of edgedst's first contender: a peer's replay has about as many
 
-    def calibrate(self, torch_is_a_must: bool) -> None:
+    def calibrate(self) -> None:
         """A short turn of each: finds the number of steps, tells how long all will take, fails early."""
         seconds = min(CALIBRATION_SECONDS, CALIBRATION_SHARE * self._goal.seconds)
         rates, besides = {}, {}
@@ -205,16 +212,19 @@ class _Session:
             try:
                 turn = self._take(contender, None, seconds)
             except EdgedstError as error:
-                if contender.name != TORCH or torch_is_a_must:
+                if contender.name not in PEERS:
                     raise
                 self.measured.contenders.remove(contender)
-                self.measured.missing.append(f"PyTorch is left out: {error}")
+                self.measured.missing.append(f"{PEERS[contender.name].title} is left out: {error}")
+                if len(self.measured.contenders) < 2:
+                    raise ProfileError(" ".join(self.measured.missing)) from None
                 self._watch.say(self.measured.missing[-1])
                 continue
             rates[contender.name] = turn.steps_per_second
-            besides[contender.name] = time.monotonic() - begun - turn.seconds
+            besides[contender.name] = time.monotonic() - begun - turn.seconds - turn.facts.get("once_seconds", 0.0)
             if contender.engine == "edgedst" and self._replay_rows is None:
-                self._replay_rows = turn.facts["replay_rows"]
+                # Two digits: it differs from start to start, and RLtools compiles it in.
+                self._replay_rows = int(float(f"{turn.facts['replay_rows']:.1e}"))
         slowest = min(rates[contender.name] for contender in self.measured.contenders if contender.engine == "edgedst")
         evolve_every = self.measured.contenders[0].config.evolve_every
         self.measured.steps = whole_steps(slowest * self._goal.seconds, evolve_every)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from edgedst.files import write_together
+from edgedst.profile.contenders import PEERS
 from edgedst.profile.document import RATIOS
 from edgedst.report import numbers
 from edgedst.report.charts import Bar, Interval, Line, Plot, ticks
@@ -29,7 +30,7 @@ LEDGER_PARTS = {
 }
 CURVE_HEIGHT = 232  # pixels
 
-SAID = {"torch": "PyTorch"}  # names of contenders that a sentence spells otherwise
+SAID = {name: peer.title for name, peer in PEERS.items()}  # names of contenders that a sentence spells otherwise
 SIDE_COLOURS = 5  # c0 to c4 in profile.css
 
 MODELLED = "modelled, not measured"

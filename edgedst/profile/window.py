@@ -45,15 +45,15 @@ PREFIX = "edgedst-profile "  # of what is for the parent: an environment may pri
 class Timer:
     """Calls something, and sums up how long that takes."""
 
-    def __init__(self, call: "Callable[[], object]") -> None:
+    def __init__(self, call: "Callable[..., object]") -> None:
         self._call = call
         self.seconds = 0.0
         self.count = 0
 
-    def __call__(self) -> None:
+    def __call__(self, **arguments: "Any") -> None:
         """Call it."""
         start = perf_counter()
-        self._call()
+        self._call(**arguments)
         self.seconds += perf_counter() - start
         self.count += 1
 

@@ -9,6 +9,7 @@ from training import TINY, train
 
 from edgedst import parse
 from edgedst.cli.main import EXTRAS
+from edgedst.profile.contenders import PEERS
 
 PROJECT = parse.toml((Path(__file__).parents[2] / "pyproject.toml").read_bytes())["project"]
 # rich comes with typer, and imageio only to Gymnasium's own MuJoCo tasks.
@@ -80,7 +81,7 @@ def test_another_missing_module_is_a_bug_and_keeps_its_traceback(folder):
 
 def test_every_package_of_an_extra_is_known_by_its_extra():
     extras = PROJECT["optional-dependencies"]
-    of_no_verb = {"all", "test", "docs"}  # `make docs` alone needs the last
+    of_no_verb = {"all", "test", "docs", *PEERS}  # `make docs` alone needs docs; a profile does without any peer
     assert {*EXTRAS.values(), "study"} == set(extras) - of_no_verb  # study has nothing of its own
     for module, extra in EXTRAS.items():
         package = PACKAGES.get(module, module)

@@ -1,6 +1,7 @@
 """`edgedst profile`, as it is typed: a real tiny profile from end to end, and what is refused before it begins."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from edgedst.boards import Recognised, TrainDefaults
 from edgedst.cli import profile, verbs
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, ProfileError
+from edgedst.profile.contenders import PEERS
 
 runner = CliRunner()
 TINY = ["--seconds", "0.2", "--hidden", "16", "--batch-size", "8", "--energy", "none"]
@@ -69,21 +71,25 @@ def test_a_real_profile_of_a_run_from_end_to_end(tmp_path, run_folder):
         assert text in done.output
 
 
-def test_a_real_profile_against_pytorch(tmp_path):
-    pytest.importorskip("torch")
+@pytest.mark.parametrize("method", ["ds-td3", "ds-sac"])
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_real_profile_against_a_peer(peer, method, tmp_path):
+    pytest.importorskip(PEERS[peer].module, reason=f"pip install 'edgedst[{peer}]'")
     file = tmp_path / "profile.json"
     done = runner.invoke(
-        verbs.app, ["profile", *TINY, "--repeats", "1", "--against", "torch", "--method", "ds-sac", "--json", str(file)]
+        verbs.app, ["profile", *TINY, "--repeats", "1", "--against", peer, "--method", method, "--json", str(file)]
     )
     assert done.exit_code == 0, done.output
     told = json.loads(file.read_text(encoding="utf-8"))
     assert not faults(told, "A profile's JSON")[0]
-    sparse, torch = told["contenders"]
-    assert torch["label"].startswith("PyTorch 2.")
-    assert torch["memory"]["ledger"] == []
+    sparse, theirs = told["contenders"]
+    title = PEERS[peer].title
+    assert re.fullmatch(rf"{title} [0-9.]+ {method[3:].upper()}", theirs["label"])
+    assert theirs["memory"]["ledger"] == []
+    assert (theirs["updates_per_second"] is None) == (peer == "rltools")
     # As many as edgedst had in its first short turn; two starts of it differ by some.
-    assert torch["memory"]["replay_rows"] == pytest.approx(sparse["memory"]["replay_rows"], rel=0.05)
-    assert any(doubt.startswith("PyTorch's peak memory leaves out") for doubt in told["doubts"])
+    assert theirs["memory"]["replay_rows"] == pytest.approx(sparse["memory"]["replay_rows"], rel=0.05)
+    assert any(doubt.startswith(f"{title}'s peak memory leaves out") for doubt in told["doubts"])
 
 
 @pytest.mark.parametrize(
@@ -95,7 +101,7 @@ def test_a_real_profile_against_pytorch(tmp_path):
         (["--method", "td3"], ConfigError, r"`method` is td3, which is dense"),
         (["--method", "ds-td"], ConfigError, r"Did you mean"),
         (["--against", "sparse"], ConfigError, r"is the contender itself"),
-        (["--against", "tensorflow"], ConfigError, r"must be of dense, torch and has `tensorflow`"),
+        (["--against", "tensorflow"], ConfigError, r"must be of dense, sb3, sbx, rltools and has `tensorflow`"),
         (["--json", "nowhere/p.json"], ProfileError, r"`--json nowhere/p\.json` cannot be written: there is no folder"),
         (["--html", "."], ProfileError, r"`--html \.` is a folder and a file was expected"),
         (["nowhere"], ConfigError, r"`nowhere` is no run folder: expected `nowhere/config\.toml`"),

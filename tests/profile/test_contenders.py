@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from edgedst.cli import verbs
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, ProfileError
-from edgedst.profile.contenders import contenders, torch_command
+from edgedst.profile.contenders import contenders, peer_command
 
 
 def resolved(method, **settings):
@@ -18,14 +18,16 @@ def resolved(method, **settings):
 
 
 @pytest.fixture
-def without_torch(monkeypatch):
+def without_peers(monkeypatch):
+    """None is installed but SBX."""
+    there = {"stable_baselines3": None, "rltools": None, "sbx": "found"}
     find = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else find(name))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: there[name] if name in there else find(name))
 
 
 @pytest.mark.parametrize(("method", "dense"), [("ds-td3", "td3"), ("static-sac", "sac")])
 def test_dense_is_the_same_family_with_the_same_settings(method, dense):
-    made, missing = contenders(resolved(method, seed=3, threads=2, hidden=(64, 32)), ["dense"], named=True)
+    made, missing = contenders(resolved(method, seed=3, threads=2, hidden=(64, 32)), ["dense"])
     assert [(each.name, each.engine, each.config.method) for each in made] == [
         ("sparse", "edgedst", method),
         ("dense", "edgedst", dense),
@@ -35,31 +37,37 @@ def test_dense_is_the_same_family_with_the_same_settings(method, dense):
     assert not missing
 
 
-def test_a_missing_pytorch_is_told(without_torch):
-    made, missing = contenders(resolved("ds-td3"), ["dense", "torch"], named=False)
-    assert [each.name for each in made] == ["sparse", "dense"]
-    assert missing == ["PyTorch is not installed, so nothing is compared with it: `pip install 'edgedst[torch]'`."]
+def test_peers_that_are_not_installed_are_told_and_the_others_go_on(without_peers):
+    made, missing = contenders(resolved("ds-sac"), ["sb3", "sbx", "rltools"])
+    assert [(each.name, each.label, each.config.method) for each in made] == [
+        ("sparse", "edgedst DS-SAC", "ds-sac"),
+        ("sbx", "SBX SAC", "sac"),
+    ]
+    assert missing == [
+        "Stable-Baselines3 is not installed, so nothing is compared with it: `pip install 'edgedst[sb3]'`.",
+        "RLtools is not installed, so nothing is compared with it: `pip install 'edgedst[rltools]'`.",
+    ]
 
 
-def test_a_missing_pytorch_is_an_error_where_it_was_named(without_torch):
-    with pytest.raises(ProfileError, match="PyTorch is not installed"):
-        contenders(resolved("ds-td3"), ["torch"], named=True)
+def test_missing_peers_are_an_error_where_nobody_else_was_named(without_peers):
+    with pytest.raises(ProfileError, match=r"Stable-Baselines3 is not installed.*RLtools is not installed"):
+        contenders(resolved("ds-td3"), ["sb3", "rltools"])
 
 
 @pytest.mark.parametrize(
     ("method", "against", "words"),
     [
         ("td3", ["dense"], r"`method` is td3, which is dense.*Choose `--method ds-td3` or `--method static-td3`"),
-        ("sac", ["torch"], r"Choose `--method ds-sac` or `--method static-sac`"),
-        ("ds-td3", ["sparse"], r"`--against sparse` is the contender itself: name .* of dense, torch\."),
+        ("sac", ["sb3"], r"Choose `--method ds-sac` or `--method static-sac`"),
+        ("ds-td3", ["sparse"], r"`--against sparse` is the contender itself: name .* of dense, sb3, sbx, rltools\."),
         ("ds-td3", ["dense", "ds-td3"], r"`--against ds-td3` is the contender itself"),
-        ("ds-td3", ["jax"], r"`--against` must be of dense, torch and has `jax`\."),
-        ("ds-td3", [], r"names nobody"),
+        ("ds-td3", ["jax"], r"`--against` must be of dense, sb3, sbx, rltools and has `jax`\."),
+        ("ds-td3", [], r"names nobody.*: name some of dense, sb3, sbx, rltools\."),
     ],
 )
 def test_contenders_that_make_no_comparison_are_refused(method, against, words):
     with pytest.raises(ConfigError, match=words):
-        contenders(resolved(method), against, named=True)
+        contenders(resolved(method), against)
 
 
 @pytest.mark.parametrize(
@@ -77,14 +85,14 @@ def test_contenders_that_make_no_comparison_are_refused(method, against, words):
 )
 def test_what_a_contender_does_without_is_refused(settings, words):
     with pytest.raises(ConfigError, match=words):
-        contenders(resolved("ds-td3", **settings), ["dense", "torch"], named=True)
+        contenders(resolved("ds-td3", **settings), ["dense", "sbx"])
 
 
 @pytest.mark.parametrize("settings", [{"env": "arm.py"}, {"env": "arm:Arm-v0", "hardware": True}])
 def test_a_machine_is_not_moved_contender_by_contender(settings):
     config = resolved("ds-sac", hidden=(64, 32), lambda2=16.0, **settings)
     with pytest.raises(ConfigError, match=r"each would move the machine of `.*arm") as refusal:
-        contenders(config, ["dense"], named=True)
+        contenders(config, ["dense"])
     advice = re.search(r"for example `edgedst profile (.*)` \(4 observations, 1 action\)", str(refusal.value))[1]
     assert advice == "--env InvertedPendulum-v4 --method ds-sac --hidden 64,32 --lambda2 16"
 
@@ -103,8 +111,10 @@ def test_the_command_refuses_a_machine_before_anything_is_made(tmp_path, monkeyp
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_pytorch_gets_the_threads_and_settings_of_the_others():
-    command, variables = torch_command(resolved("td3", threads=2), {"steps": 10})
-    assert "from edgedst.profile.versus_dense import main" in command[-2]
-    assert json.loads(command[-1])["config"]["threads"] == 2
-    assert (variables["OMP_NUM_THREADS"], variables["MKL_NUM_THREADS"]) == ("2", "2")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_peer_gets_the_threads_and_settings_of_the_others(threads):
+    command, variables = peer_command("sbx", resolved("td3", threads=threads), {"steps": 10})
+    assert "from edgedst.profile.peers import main" in command[-2]
+    assert json.loads(command[-1])["config"]["threads"] == threads
+    assert variables["OMP_NUM_THREADS"] == variables["MKL_NUM_THREADS"] == str(threads)
+    assert ("xla_cpu_multi_thread_eigen=false" in variables.get("XLA_FLAGS", "")) == (threads == 1)

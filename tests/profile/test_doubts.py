@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from stand_in_contenders import contender
 
-from edgedst.profile.contenders import TORCH, Contender
+from edgedst.profile.contenders import Contender
 from edgedst.profile.doubts import doubts
 from edgedst.profile.host_state import Core, Counters, State
 from edgedst.profile.measure import Measured, Turn
@@ -105,19 +105,18 @@ def test_a_doubt_is_a_sentence_with_its_number(case, words, monkeypatch):
     assert doubts(case) == [words]
 
 
-def test_a_replay_of_pytorch_that_is_not_full_is_told():
+def test_a_replay_of_a_peer_that_is_not_full_is_told():
     case = measured()
-    case.contenders.append(Contender(TORCH, "PyTorch", case.contenders[0].config))
+    case.contenders.append(Contender("sbx", "SBX TD3", case.contenders[0].config))
     for turns in case.rounds:
-        turns[TORCH] = turn(replay_rows=500_000, filled_rows=2_000, replay_row_bytes=168)
+        turns["sbx"] = turn(replay_rows=500_000, filled_rows=2_000, replay_row_bytes=168)
     assert doubts(case) == [
-        "PyTorch's peak memory leaves out 84 MB that its replay takes once it is full; edgedst's replay is reserved "
-        "whole."
+        "SBX's peak memory leaves out 84 MB that its replay takes once it is full; edgedst's replay is reserved whole."
     ]
 
 
 def test_what_is_missing_is_told_last():
     case = measured(env_process=True)
-    case.missing.append("PyTorch is not installed.")
+    case.missing.append("SBX is not installed.")
     assert len(doubts(case)) == 2
-    assert doubts(case)[-1] == "PyTorch is not installed."
+    assert doubts(case)[-1] == "SBX is not installed."

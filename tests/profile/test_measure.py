@@ -7,7 +7,7 @@ import pytest
 from stand_in_contenders import SteadyMeter, Watcher, contender, idle_of, starting
 
 from edgedst.errors import BudgetExceeded, ProfileError
-from edgedst.profile.contenders import TORCH, Contender, failure
+from edgedst.profile.contenders import Contender, failure
 from edgedst.profile.measure import Goal, measure, whole_steps
 
 BOTH = [contender("sparse"), contender("dense")]
@@ -146,8 +146,8 @@ def test_a_contender_that_fails_is_reported_with_its_last_words():
 
 
 def test_a_contender_that_a_signal_ended_is_told_by_the_signal():
-    told = failure("the torch contender", -4, "")
-    assert str(told) == "The torch contender was ended by SIGILL: it said nothing"
+    told = failure("the sb3 contender", -4, "")
+    assert str(told) == "The sb3 contender was ended by SIGILL: it said nothing"
 
 
 def test_a_failure_in_a_later_round_ends_the_meter_too():
@@ -158,22 +158,22 @@ def test_a_failure_in_a_later_round_ends_the_meter_too():
 
 
 @pytest.fixture
-def broken_torch(monkeypatch):
-    """A PyTorch whose process ends at once, as on a CPU that it is not built for."""
+def broken_peer(monkeypatch):
+    """A peer whose process ends at once, as on a CPU that it is not built for."""
     broken = ["/bin/sh", "-c", "echo Illegal instruction >&2; exit 132"]
-    monkeypatch.setattr("edgedst.profile.contenders.torch_command", lambda config, goal: (broken, {}))
-    return [contender("sparse"), Contender(TORCH, "PyTorch dense TD3", contender("dense").config)]
+    monkeypatch.setattr("edgedst.profile.contenders.peer_command", lambda name, config, goal: (broken, {}))
+    return Contender("sb3", "Stable-Baselines3 TD3", contender("dense").config)
 
 
-def test_pytorch_that_cannot_run_is_left_out_and_told(broken_torch):
-    measured = measure(broken_torch, Goal(1.0, 1), starting(), Watcher())
-    assert [list(turns) for turns in measured.rounds] == [["sparse"]]
+def test_a_peer_that_cannot_run_is_left_out_and_told(broken_peer):
+    measured = measure([*BOTH, broken_peer], Goal(1.0, 1), starting(), Watcher())
+    assert [list(turns) for turns in measured.rounds] == [["sparse", "dense"]]
     assert measured.missing[0].startswith(
-        "PyTorch is left out: The torch contender (PyTorch dense TD3) ended with exit"
+        "Stable-Baselines3 is left out: The sb3 contender (Stable-Baselines3 TD3) ended with exit"
     )
     assert measured.missing[0].endswith("Illegal instruction")
 
 
-def test_pytorch_that_cannot_run_is_an_error_where_it_was_asked_for(broken_torch):
-    with pytest.raises(ProfileError, match="Illegal instruction"):
-        measure(broken_torch, Goal(1.0, 1), starting(), Watcher(), torch_is_a_must=True)
+def test_a_peer_that_cannot_run_is_an_error_where_nobody_else_is_left(broken_peer):
+    with pytest.raises(ProfileError, match=r"Stable-Baselines3 is left out.*Illegal instruction"):
+        measure([contender("sparse"), broken_peer], Goal(1.0, 1), starting(), Watcher())

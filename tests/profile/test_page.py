@@ -73,14 +73,15 @@ def test_the_headline_says_what_sparse_costs_against_dense():
 def test_without_dense_the_headline_is_about_those_that_ran():
     document = without_dense()
     assert headline_of(document) == (
-        "Against PyTorch, sparse takes 74 % less time a step, 73 % less energy and 86 % less memory at its peak."
+        "Against Stable-Baselines3, sparse takes 74 % less time a step, 73 % less energy and "
+        "86 % less memory at its peak."
     )
-    document["ratios"]["sparse / torch"]["energy_total"] = None
+    document["ratios"]["sparse / sb3"]["energy_total"] = None
     assert headline_of(document).endswith("86 % less memory at its peak. Energy was not measured.")
 
 
 def test_of_a_replay_that_is_not_reserved_nothing_is_taken_off():
-    # PyTorch's process has touched only what it has filled: its peak less the whole replay would be too small.
+    # A peer's process has touched only what it has filled: its peak less the whole replay would be too small.
     html = page(measured())
     assert 'data-path="contenders.1.memory.peak_bytes.median - contenders.1.memory.replay_bytes"' in html
     assert "contenders.2.memory.peak_bytes.median - " not in html
@@ -96,13 +97,13 @@ def test_where_both_fill_one_budget_the_page_shows_what_it_buys_and_not_two_equa
     assert kept == {
         "edgedst DS-TD3": "469,000",
         "edgedst dense TD3": "455,500",
-        "PyTorch 2.13 TD3": "not planned",
+        "Stable-Baselines3 2.9.2 TD3": "not planned",
     }
     assert "Peak memory of the process" not in charts
     assert text_of(charts["sparse against dense"]["Memory besides the replay"]) == "0.97"
     assert text_of(charts["sparse against dense"]["Transitions kept"]) == "1.03"
     assert "Peak memory" not in charts["sparse against dense"]
-    assert text_of(charts["sparse against PyTorch"]["Peak memory"]) == "0.14"  # which no budget holds
+    assert text_of(charts["sparse against Stable-Baselines3"]["Peak memory"]) == "0.14"  # which no budget holds
 
 
 def test_modelled_energy_is_never_told_as_measured():
@@ -209,7 +210,7 @@ def test_strings_are_escaped_wherever_they_stand():
             at[path[-1]] = evil
     document["contenders"][0]["memory"]["ledger"][0]["name"] = evil
     document["contenders"][0]["flops"]["parts"][evil] = 12_345_678
-    document["ratios"][f"{evil} / dense"] = document["ratios"].pop("sparse / torch")
+    document["ratios"][f"{evil} / dense"] = document["ratios"].pop("sparse / sb3")
     html = re.sub(r'<script type="application/json".*?</script>', "", page(document), flags=re.S)
     assert "&lt;img src=x onerror=&quot;alert(1)&quot;&gt;&amp;" in html
     assert "<img" not in html

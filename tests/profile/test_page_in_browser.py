@@ -220,7 +220,7 @@ def test_a_shape_is_as_long_as_its_figure(shown, browser, width):
     for shape in browser.run(LENGTHS):
         value = value_at(document, shape["path"])
         by_chart.setdefault(shape["chart"], []).append((shape, 1 / value if "_per_second" in shape["path"] else value))
-    assert len(by_chart) == 13
+    assert len(by_chart) == 12
     for shapes in by_chart.values():
         scale = max(shape["length"] for shape, _ in shapes) / max(value for _, value in shapes)
         for shape, value in shapes:

@@ -1,7 +1,7 @@
-"""The second baseline: dense TD3 and SAC in plain PyTorch with a NumPy replay, as anyone would write them.
+"""Dense TD3 and SAC in plain PyTorch with a NumPy replay, as anyone would write them: what an update is held against.
 
-The only module that names torch. It takes edgedst's settings, so that batch, widths, threads and updates a step are the
-same, and it never runs where edgedst trains. `profile/versus_dense.py` trains them; benchmarks/ import them.
+They take edgedst's settings, so that batch, widths, threads and updates a step are the same. Whole trainings are held
+against other projects' own (peers.py).
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
-
-VERSION = torch.__version__
 
 Floats = NDArray[np.float32]
 
@@ -241,6 +239,3 @@ def polyak_update(network: nn.Sequential, target: nn.Sequential, tau: float) -> 
     with torch.no_grad():
         for p, p_target in zip(network.parameters(), target.parameters(), strict=True):
             p_target.mul_(1 - tau).add_(tau * p)
-
-
-LEARNERS: dict[str, type[TD3 | SAC]] = {"td3": TD3, "sac": SAC}
