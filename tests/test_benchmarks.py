@@ -142,5 +142,5 @@ def test_peers_train_until_they_have_a_return_and_are_not_trained_again(tmp_path
         told = json.loads((tmp_path / "InvertedPendulum-v5" / f"{name}-s0.json").read_text(encoding="utf-8"))
         reached = told["goals"]["2"]  # by chance, within the random steps
         assert 0 < reached["step"] <= 10_200
-        assert reached["seconds"] > 0 < reached["cpu_seconds"]
+        assert reached["seconds"] >= 0 < reached["cpu_seconds"]  # 0: within the first look at it
         assert told["curve"][0][0] < told["curve"][-1][0] <= 10_200

@@ -229,7 +229,7 @@ def error_of(said: str) -> EdgedstError:
 
 @contextmanager
 def signals_held_back() -> Iterator[None]:
-    """While a trainer is started: it lets Ctrl-C, SIGTERM and SIGHUP in again when it can answer them."""
+    """Ctrl-C, SIGTERM and SIGHUP wait; a trainer that is started meanwhile lets them in when it can answer them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
         yield

@@ -19,6 +19,7 @@ from typing import Any
 from edgedst import parse
 from edgedst.errors import ConfigError, LogError
 from edgedst.files import folder_error, is_robot_file, remove, write_whole
+from edgedst.launch.job import signals_held_back
 from edgedst.runs.find import config_of_run
 from edgedst.runs.folder import folder_name
 from edgedst.runs.metrics import is_number, is_step
@@ -70,10 +71,11 @@ def write_scalars(folder: Path, places: Mapping[str, str], follow: bool = False)
             while True:
                 began, ended = time.monotonic(), not follow or has_ended(folder)
                 rows, unread = read_rows(run)
-                if rows and rows != told:
-                    for write in writers:
-                        write(rows)
-                told = rows
+                with signals_held_back():  # what is told at Ctrl-C is what was written
+                    if rows and rows != told:
+                        for write in writers:
+                            write(rows)
+                    told = rows
                 if ended:
                     break
                 # All is read, and tables are written, anew: that is to be a small part of a board's time.
