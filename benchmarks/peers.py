@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.util
 import json
 import os
 import subprocess
@@ -40,10 +39,10 @@ from edgedst.cli.profile_terminal import Reporter
 from edgedst.config import TrainConfig
 from edgedst.energy import sources
 from edgedst.energy.meter import Meter
-from edgedst.errors import EdgedstError
+from edgedst.errors import EdgedstError, ProfileError
 from edgedst.launch.job import command, job_for
 from edgedst.launch.settings import NAMED_PRESETS
-from edgedst.profile.contenders import PEERS, Contender, peer_variables
+from edgedst.profile.contenders import PEERS, Contender, peer_variables, peers
 from edgedst.profile.measure import Goal, Measured, measure
 from edgedst.spread import ratio
 
@@ -77,11 +76,10 @@ def contenders(args: Namespace, **more: Any) -> list[Contender]:
     )
     dense = TrainConfig(method="td3", **common)
     made.append(Contender("dense", "edgedst dense", dense))
-    for name, peer in PEERS.items():
-        if importlib.util.find_spec(peer.module):
-            made.append(Contender(name, f"{peer.title} TD3", dense))
-        else:
-            progress(f"{peer.title} is not installed, so it is left out: pip install 'edgedst[{name}]'.")
+    installed, missing = peers(PEERS, dense)
+    made += installed
+    for sentence in missing:
+        progress(sentence)
     only = args.only or [each.name for each in made]
     if unknown := set(only) - {each.name for each in made}:
         raise SystemExit(f"`--only` has {sorted(unknown)}, and there are {[each.name for each in made]}.")
@@ -97,7 +95,7 @@ def speed(args: Namespace) -> None:
 
     reporter = Reporter(None)
     facts, everybody = machine.facts(), contenders(args)
-    if all(each.engine != "edgedst" for each in everybody):
+    if all(each.peer for each in everybody):
         raise SystemExit("`--only` names nobody of edgedst's, whose steps in `--seconds` are everybody's. Add 95.")
     measured = measure(everybody, Goal(args.seconds, args.repeats), start, reporter, meter())
     reporter.end()
@@ -165,16 +163,14 @@ def returns(args: Namespace) -> None:
             progress(f"{contender.label} on {args.env}, seed {seed}")
             try:
                 told = learn(contender, args)
-            except PeerError as error:
+            except ProfileError as error:
                 progress(f"{contender.label} is left out: {error}")
                 continue
             file.write_text(json.dumps(told) + "\n", encoding="utf-8")
             progress("  " + ", ".join(f"{goal} after {at['seconds']:,.0f} s" for goal, at in told["goals"].items()))
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((args.folder / args.env).glob("*.json"))]
     print(f"| {args.env}, seed | return | steps | seconds | CPU-seconds | joules |\n|---|---|---|---|---|---|")
-    for run in sorted(
-        runs, key=lambda run: (run["seed"], list(PEERS).index(run["name"]) if run["name"] in PEERS else -1)
-    ):
+    for run in sorted(runs, key=lambda run: (run["seed"], run["name"] in PEERS)):
         for goal in args.goals:
             at = run["goals"].get(str(goal))
             joules = f"{at['joules']:,.0f}" if at and at["joules"] is not None else "not metered"
@@ -192,16 +188,16 @@ def asks_for_more(args: Namespace, run: dict[str, Any]) -> bool:
     return bool(missing) and (max(missing) > run["watched_for"] or args.steps > run["steps"])
 
 
-class PeerError(Exception):
-    """A run ended before its last step."""
-
-
 def learn(contender: Contender, args: Namespace) -> dict[str, Any]:
-    """One run, watched as its file of episodes grows: where it reached which goal, and its curve."""
+    """One run, watched as its file of episodes grows: where it reached which goal, and its curve.
+
+    Raises:
+        ProfileError: its process failed before that.
+    """
     facts, joules, config = machine.facts(), meter(), contender.config
     with tempfile.TemporaryDirectory(prefix="edgedst-peers-") as folder:
         environment = None
-        if contender.engine == "edgedst":
+        if contender.peer is None:
             (Path(folder) / "config.toml").write_text(config.toml(), encoding="utf-8")
             line = machine.edgedst_command(
                 "train", "--config", f"{folder}/config.toml", "--run-dir", folder, "--no-progress"
@@ -215,7 +211,7 @@ def learn(contender: Contender, args: Namespace) -> dict[str, Any]:
         with (Path(folder) / "words").open("w+", encoding="utf-8") as words:
             process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=words, env=environment)
             try:
-                told = watch(process, Path(folder), args.goals, joules, contender.engine == "edgedst")
+                told = watch(process, Path(folder), args.goals, joules, contender.peer is None)
             finally:
                 process.kill()  # nothing where it has ended
                 process.wait()
@@ -223,7 +219,7 @@ def learn(contender: Contender, args: Namespace) -> dict[str, Any]:
                     joules.stop()
             if len(told["goals"]) < len(args.goals) and process.returncode:
                 words.seek(0)
-                raise PeerError(f"it ended with {process.returncode}: {words.read().strip()[-2000:]}")
+                raise ProfileError(f"it ended with {process.returncode}: {words.read().strip()[-2000:]}")
     asked = {"steps": args.steps, "watched_for": max(args.goals)}
     return {"name": contender.name, "label": contender.label, "seed": config.seed, "machine": facts, **asked, **told}
 

@@ -12,7 +12,7 @@ import selectors
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -63,9 +63,14 @@ class Contender:
     config: TrainConfig
 
     @property
+    def peer(self) -> Peer | None:
+        """None: edgedst itself."""
+        return PEERS.get(self.name)
+
+    @property
     def engine(self) -> str:
         """edgedst, or a peer's name."""
-        return self.name if self.name in PEERS else "edgedst"
+        return self.name if self.peer else "edgedst"
 
     @property
     def told(self) -> str:
@@ -74,9 +79,7 @@ class Contender:
 
     def command(self, goal: dict[str, Any], folder: str, start: Start) -> Command:
         """Its process."""
-        return (
-            start(self.config, goal, folder) if self.engine == "edgedst" else peer_command(self.name, self.config, goal)
-        )
+        return peer_command(self.name, self.config, goal) if self.peer else start(self.config, goal, folder)
 
 
 _OF_A_BEGINNING = ("init_from", "prefill", "critic_warmup")
@@ -141,20 +144,27 @@ def contenders(config: TrainConfig, against: Sequence[str]) -> tuple[list[Conten
         )
     dense = dense_of(config)
     made = [Contender(SPARSE, f"edgedst {_upper(config.method)}", config)]
-    missing = []
     if DENSE in against:
         made.append(Contender(DENSE, f"edgedst dense {kind.upper()}", dense))
-    for name in foreign:
+    installed, missing = peers(foreign, dense)
+    made += installed
+    if len(made) == 1:
+        raise ProfileError(" ".join(missing))
+    return made, missing
+
+
+def peers(names: Iterable[str], dense: TrainConfig) -> tuple[list[Contender], list[str]]:
+    """The contenders of these PEERS with the settings of a dense method; sentences on those that are not installed."""
+    installed, missing = [], []
+    for name in names:
         title, module = PEERS[name]
         if importlib.util.find_spec(module):
-            made.append(Contender(name, f"{title} {kind.upper()}", dense))
+            installed.append(Contender(name, f"{title} {family(dense.method).upper()}", dense))
         else:
             missing.append(
                 f"{title} is not installed, so nothing is compared with it: `pip install 'edgedst[{name}]'`."
             )
-    if len(made) == 1:
-        raise ProfileError(" ".join(missing))
-    return made, missing
+    return installed, missing
 
 
 def _upper(method: str) -> str:

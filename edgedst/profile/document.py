@@ -15,7 +15,7 @@ from edgedst import __version__, flops
 from edgedst.boards import Board
 from edgedst.errors import EnergyMismatch
 from edgedst.profile import window
-from edgedst.profile.contenders import PEERS, SPARSE, Contender
+from edgedst.profile.contenders import SPARSE, Contender
 from edgedst.profile.doubts import doubts
 from edgedst.profile.measure import Measured, Turn
 from edgedst.runs.folder import host_facts
@@ -125,9 +125,8 @@ def _contender(contender: Contender, measured: Measured) -> dict[str, Any]:
     paper, parts = flops.an_update(workload)
     actions = [turn.facts["actions"] for turn in turns]
     label = contender.label
-    if contender.name in PEERS:
-        title = PEERS[contender.name].title
-        label = label.replace(title, f"{title} {facts['version']}")
+    if contender.peer:
+        label = label.replace(contender.peer.title, f"{contender.peer.title} {facts['version']}")
     return {
         "name": contender.name,
         "label": label,

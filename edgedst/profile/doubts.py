@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator
 from statistics import median
 
-from edgedst.profile.contenders import PEERS
 from edgedst.profile.host_state import Counters
 from edgedst.profile.measure import Measured
 
@@ -110,9 +109,9 @@ def _outside(measured: Measured) -> Iterator[str]:
 def _empty_replay(measured: Measured) -> Iterator[str]:
     """A peer's arrays are given pages as they fill; edgedst's arena is touched whole."""
     for contender in measured.contenders:
-        if contender.name in PEERS and (empty_bytes := measured.turns(contender.name)[0].empty_bytes):
+        if contender.peer and (empty_bytes := measured.turns(contender.name)[0].empty_bytes):
             yield (
-                f"{PEERS[contender.name].title}'s peak memory leaves out {empty_bytes / 1e6:,.0f} MB that its replay "
+                f"{contender.peer.title}'s peak memory leaves out {empty_bytes / 1e6:,.0f} MB that its replay "
                 "takes once it is full; edgedst's replay is reserved whole."
             )
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from edgedst.energy.meter import Meter
 from edgedst.errors import EdgedstError, ProfileError
-from edgedst.profile.contenders import PEERS, Contender, Start, run_contender
+from edgedst.profile.contenders import Contender, Start, run_contender
 from edgedst.profile.host_state import Counters, State, read_counters, read_state
 from edgedst.progress import duration
 
@@ -212,20 +212,20 @@ class _Session:
             try:
                 turn = self._take(contender, None, seconds)
             except EdgedstError as error:
-                if contender.name not in PEERS:
+                if contender.peer is None:
                     raise
                 self.measured.contenders.remove(contender)
-                self.measured.missing.append(f"{PEERS[contender.name].title} is left out: {error}")
+                self.measured.missing.append(f"{contender.peer.title} is left out: {error}")
                 if len(self.measured.contenders) < 2:
                     raise ProfileError(" ".join(self.measured.missing)) from None
                 self._watch.say(self.measured.missing[-1])
                 continue
             rates[contender.name] = turn.steps_per_second
             besides[contender.name] = time.monotonic() - begun - turn.seconds - turn.facts.get("once_seconds", 0.0)
-            if contender.engine == "edgedst" and self._replay_rows is None:
+            if contender.peer is None and self._replay_rows is None:
                 # Two digits: it differs from start to start, and RLtools compiles it in.
                 self._replay_rows = int(float(f"{turn.facts['replay_rows']:.1e}"))
-        slowest = min(rates[contender.name] for contender in self.measured.contenders if contender.engine == "edgedst")
+        slowest = min(rates[contender.name] for contender in self.measured.contenders if contender.peer is None)
         evolve_every = self.measured.contenders[0].config.evolve_every
         self.measured.steps = whole_steps(slowest * self._goal.seconds, evolve_every)
         self._turn_seconds = {name: besides[name] + self.measured.steps / rate for name, rate in rates.items()}

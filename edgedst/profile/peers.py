@@ -1,8 +1,8 @@
 """A peer's contender, a process of its own: Stable-Baselines3, SBX or RLtools, called as their own pages call them.
 
-Equal are the task, widths, batch, learning rate, discount, updates a step, random steps, seed and, of TD3, its noises
-and tau; all else is the peer's default. What that leaves unequal: peers have no weight decay; SBX's TD3 averages its
-targets at every update, not at every second, and all peers' SAC likewise; RLtools' TD3 updates from step 100 on,
+Equal are the task, widths, batch, learning rate, discount, updates a step, random steps, seed and, of TD3, its noises,
+delay and tau; all else is the peer's default. What that leaves unequal: peers have no weight decay; SBX's TD3 averages
+its targets at every update, not at every second, and all peers' SAC likewise; RLtools' TD3 updates from step 100 on,
 however many random steps there are. A package is imported only where it is the one that runs.
 """
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edgedst.config import TrainConfig
+from edgedst.errors import ProfileError
 from edgedst.profile.peers import RLtools, Sbx, StableBaselines3, environment
 
 
@@ -55,5 +56,5 @@ def test_rltools_has_layers_of_one_width_and_an_update_a_step():
         ({"updates_per_step": 2}, "updates once a step"),
     ):
         config = settings("td3", **wrong)
-        with pytest.raises(Exception, match=words):
+        with pytest.raises(ProfileError, match=words):
             RLtools(config, 1000, lambda config=config: environment(config))
