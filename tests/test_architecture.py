@@ -39,7 +39,7 @@ FLOORS = [
     {"budget", "config", "boards"},
     {"disturbances"},
     {"setting"},
-    {"child", "core", "density", "files", "folders", "parse", "plain_json", "spread", "updates"},
+    {"child", "core", "density", "files", "folders", "parse", "plain_json", "signals", "spread", "updates"},
     {"_core"},
     {"errors", ""},  # "": edgedst/__init__.py, which holds the version
 ]

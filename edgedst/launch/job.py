@@ -5,11 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from edgedst.errors import ConfigError, CoreNotBuilt, EdgedstError, EnvironmentF
 from edgedst.launch.board import asked_board, board_note, kernels_for, usual_settings
 from edgedst.launch.settings import combined, with_preset
 from edgedst.runs import find
+from edgedst.signals import signals_held_back
 
 _BOOT = "import sys; sys.path[:] = {path}; import edgedst; edgedst.__path__[:] = {package!r}; {rest}"
 _MAIN = "from {module} import main; sys.exit(main())"
@@ -225,16 +223,6 @@ def error_of(said: str) -> EdgedstError:
     if isinstance(kind, type) and issubclass(kind, EdgedstError):
         return kind(sentence)
     return EnvironmentFault(f"The trainer ended with `{said}`." if said else "The trainer ended without a word.")
-
-
-@contextmanager
-def signals_held_back() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP wait; a trainer that is started meanwhile lets them in when it can answer them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def job_for(config: TrainConfig, note: str = "", board: Board | None = None, **rest: Any) -> dict[str, Any]:

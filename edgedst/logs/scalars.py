@@ -19,12 +19,12 @@ from typing import Any
 from edgedst import parse
 from edgedst.errors import ConfigError, LogError
 from edgedst.files import folder_error, is_robot_file, remove, write_whole
-from edgedst.launch.job import signals_held_back
 from edgedst.runs.find import config_of_run
 from edgedst.runs.folder import folder_name
 from edgedst.runs.metrics import is_number, is_step
 from edgedst.runs.reading import locked_inodes, reading
 from edgedst.runs.run import Run
+from edgedst.signals import signals_held_back
 from edgedst.updates import updates_for
 
 STEP, ELAPSED = "time/total_timesteps", "time/time_elapsed"
