@@ -85,10 +85,6 @@ class EnergyUnavailable(EdgedstError, LookupError):
     """The energy source that was asked for is not there, or cannot be read."""
 
 
-class EnergyMismatch(EdgedstError, ValueError):
-    """Two figures of energy of another source or scope were to be compared."""
-
-
 class StudyError(EdgedstError, ValueError):
     """A study's file is wrong, or its folder or cluster cannot be used."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -13,7 +13,6 @@ from typing import Any
 
 from edgedst import __version__, flops
 from edgedst.boards import Board
-from edgedst.errors import EnergyMismatch
 from edgedst.profile import window
 from edgedst.profile.contenders import SPARSE, Contender
 from edgedst.profile.doubts import doubts
@@ -172,11 +171,7 @@ def _joules_per_1000_steps(turns: Sequence[Turn], measured: Measured) -> dict[st
 
 
 def _ratios(measured: Measured, told: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The first contender to each of the others, the measured ones paired by round.
-
-    Raises:
-        EnergyMismatch: energies of another source or scope would meet in one ratio.
-    """
+    """The first contender to each of the others, the measured ones paired by round."""
     figures: dict[str, Callable[[Turn], float | None]] = {
         "step_seconds": lambda turn: 1 / turn.steps_per_second,
         "update_seconds": lambda turn: turn.update_seconds,
@@ -189,9 +184,6 @@ def _ratios(measured: Measured, told: dict[str, dict[str, Any]]) -> dict[str, An
     ours, *others = told
     ratios = {}
     for theirs in others:
-        for one, other in zip(measured.turns(ours), measured.turns(theirs), strict=True):
-            if one.energy is not None and other.energy is not None:
-                check_comparable(one.energy, other.energy)
         pair: dict[str, Any] = {
             name: ratio(
                 [figure(turn) for turn in measured.turns(ours)], [figure(turn) for turn in measured.turns(theirs)]
@@ -204,24 +196,6 @@ def _ratios(measured: Measured, told: dict[str, dict[str, Any]]) -> dict[str, An
         pair["flops_counted"] = our_flops["update_counted"] / their_flops["update_counted"]
         ratios[f"{ours} / {theirs}"] = pair
     return ratios
-
-
-def check_comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Refuse to compare figures of energy of another source or scope, or a measured one with a modelled one.
-
-    They are anything with `source`, `scope` and `measured`: what a meter tells, or a run's summary.json.
-
-    Raises:
-        EnergyMismatch: they differ.
-    """
-    if any(one[name] != other[name] for name in ("source", "scope", "measured")):
-        told = [
-            f"{of['source']} ({of['scope']}, {'measured' if of['measured'] else 'modelled'})" for of in (one, other)
-        ]
-        raise EnergyMismatch(
-            f"Energy from {told[0]} and from {told[1]} cannot be compared: expected one source and one scope. Measure "
-            "both in the same way."
-        )
 
 
 def _run(folder: Path, measured: Measured, sparse: dict[str, Any]) -> dict[str, Any]:
