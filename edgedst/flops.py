@@ -27,7 +27,7 @@ NOT_OF_AN_UPDATE = ("acting", "evaluation")  # parts of `work_done` that belong 
 
 @dataclass(frozen=True)
 class Workload:
-    """What the count depends on. The defaults are the paper's for TD3; `Workload.of_sac` has SAC's."""
+    """What the count depends on. The defaults are the paper's for TD3."""
 
     observation_size: int  # all that the networks take of a state
     action_size: int
@@ -48,14 +48,6 @@ class Workload:
     evaluation_steps: int = 0  # environment steps of all evaluations together
     evolve_every: int = 0  # updates between two evolutions of the hidden layers' topology; 0: it stays as it is
     eta: float = 0.0  # share of their weights that an evolution drops and grows anew
-
-    @staticmethod
-    def of_sac(
-        observation_size: int, action_size: int, actor_nnz: Sequence[int], critic_nnz: Sequence[int], **rest: int
-    ) -> Workload:
-        """A run of SAC by the paper's settings, hard target updates; `averaged=2` for soft ones."""
-        usual = {"start_steps": 10_000, "batch_size": 256, "policy_delay": 1, "actor_critics": 2, "averaged": 0}
-        return Workload(observation_size, action_size, actor_nnz, critic_nnz, **{**usual, **rest})
 
     @staticmethod
     def of(config: TrainConfig, observation_size: int, action_size: int, **rest: int) -> Workload:

@@ -200,8 +200,7 @@ def test_the_documented_sizes_and_flops_of_sac_are_those_that_the_presets_give()
         runs = []
         for method in ("sac", "ds-sac"):
             config = TrainConfig(env=env, method=method).resolved()
-            sizes = ([n, 256, 256, 2 * m], [n + m, 256, 256, 1])
-            runs.append(Workload.of_sac(n, m, *map(nnz_per_layer, ("actor", "critic"), sizes, 2 * [config])))
+            runs.append(Workload.of(config, n, m))
         (dense, sparse), (dense_flops, sparse_flops) = runs, map(paper_flops, runs)
         expected = [f"{config.lambda1:g}", f"{config.lambda2:g}", f"{dense.connections:,}", f"{sparse.connections:,}"]
         expected += [f"{100 * (1 - sparse.connections / dense.connections):.0f} %"]

@@ -106,8 +106,14 @@ def test_a_run_that_ends_before_the_first_update_does_no_work():
     assert sum(work_done(half_cheetah(7, 64, None, steps=10_000)).values()) == 0
 
 
+def of_sac(*sizes, **rest):
+    """By the paper's settings, hard target updates; `averaged=2` for soft ones."""
+    usual = {"start_steps": 10_000, "batch_size": 256, "policy_delay": 1, "actor_critics": 2, "averaged": 0}
+    return Workload(*sizes, **usual | rest)
+
+
 def test_sac_s_actor_learns_at_every_update_from_both_critics():
-    run = Workload.of_sac(3, 3, [3, 5], [4, 1], actor_biases=2, critic_biases=1, steps=7, start_steps=5, batch_size=1)
+    run = of_sac(3, 3, [3, 5], [4, 1], actor_biases=2, critic_biases=1, steps=7, start_steps=5, batch_size=1)
     assert paper_flops(run) == 7 * 6 * (2 * 5 + 8)
     assert work_done(run) == {
         "acting": 2 * 2 * 8,
@@ -120,13 +126,13 @@ def test_sac_s_actor_learns_at_every_update_from_both_critics():
         "polyak": 0,  # copied
         "topology": 0,
     }
-    soft = Workload.of_sac(3, 3, [3, 5], [4, 1], critic_biases=1, steps=7, start_steps=5, batch_size=1, averaged=2)
+    soft = of_sac(3, 3, [3, 5], [4, 1], critic_biases=1, steps=7, start_steps=5, batch_size=1, averaged=2)
     assert work_done(soft)["polyak"] == 3 * 2 * 2 * 6
 
 
 def test_ds_sac_of_table_4_takes_0_63_of_dense_sac_s_flops():
     def run(*lambdas):
-        return Workload.of_sac(17, 6, nnz([17, 256, 256, 12], lambdas), nnz([23, 256, 256, 1], lambdas))
+        return of_sac(17, 6, nnz([17, 256, 256, 12], lambdas), nnz([23, 256, 256, 1], lambdas))
 
     dense, sparse = run(None, None, None), run(12, 80, None)
     assert (dense.connections, sparse.connections) == (216_320, 136_436)
