@@ -22,17 +22,6 @@ from edgedst.errors import ConfigError
 from edgedst.files import absolute_log, is_robot_file, log_kind
 from edgedst.setting import Json, Rate, check_choice, check_range, one_line, setting, toml, typed
 
-__all__ = [
-    "ALIASES",
-    "ENERGY_SOURCES",
-    "METHODS",
-    "PRESETS",
-    "SETTINGS",
-    "TrainConfig",
-    "dense_of",
-    "preset",
-]
-
 METHODS = ("ds-td3", "static-td3", "td3", "ds-sac", "static-sac", "sac")
 # What can meter energy, besides hwmon:NAME and csv:FILE (docs/energy.md).
 ENERGY_SOURCES = ("none", "auto", "rapl", "ina3221", "ina238", "pi5-pmic", "hwmon", "battery", "model")
