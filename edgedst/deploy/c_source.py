@@ -61,11 +61,7 @@ class CSource:
 class CExport:
     """What `export_c` wrote, and what its check found."""
 
-    path: Path
-    file_bytes: int  # of both
-    constant_bytes: int
-    ram_bytes: int
-    unpacked_bytes: int
+    source: CSource
     check: Check | None  # None: this machine has no C compiler
     reference: Reference  # of the weights that were written: golden pairs come from here
     pairs: int  # golden ones written
@@ -73,10 +69,11 @@ class CExport:
     @property
     def told(self) -> tuple[str, ...]:
         """Its size and its check, a sentence a line."""
-        size = f"{self.constant_bytes:,} bytes of constants, {self.ram_bytes:,} bytes of RAM (static)"
+        source = self.source
+        size = f"{source.constant_bytes:,} bytes of constants, {source.ram_bytes:,} bytes of RAM (static)"
         unpacked: tuple[str, ...] = ()
-        if self.unpacked_bytes:
-            unpacked = (f"faster with -DEDGEDST_UNPACK and {self.unpacked_bytes:,} bytes of RAM more",)
+        if source.unpacked_bytes:
+            unpacked = (f"faster with -DEDGEDST_UNPACK and {source.unpacked_bytes:,} bytes of RAM more",)
         if self.check is None:
             return (
                 f"{size}; code not measured",
@@ -119,10 +116,7 @@ def export_c(
         reference = reference_actions(written, recorded)
         check = check_source(source.code, source.header, path.stem, written, reference)
         pairs = write_golden(written, reference, golden, temporary[2]) if golden is not None else 0
-    file_bytes = len(source.code) + len(source.header)
-    return CExport(
-        path, file_bytes, source.constant_bytes, source.ram_bytes, source.unpacked_bytes, check, reference, pairs
-    )
+    return CExport(source, check, reference, pairs)
 
 
 def check_name(path: Path) -> None:

@@ -193,7 +193,8 @@ def _write_c(request: Request, path: Path, golden: Path | None) -> Written:
         *exported.told,
         *_moved(actor, dtype, exported.reference),
     ]
-    size = f"{exported.constant_bytes:,} bytes of constants and {exported.ram_bytes:,} bytes of RAM"
+    source = exported.source
+    size = f"{source.constant_bytes:,} bytes of constants and {source.ram_bytes:,} bytes of RAM"
     return Written(lines, size, exported.pairs)
 
 

@@ -62,7 +62,6 @@ class Format:
 class Exported:
     """What `export_actor` wrote, and what its checks found."""
 
-    path: Path
     file_bytes: int
     parity: Parity
     about: dict[str, Any]  # its metadata
@@ -104,7 +103,7 @@ def export_actor(
         pairs = write_golden(written, parity.reference, golden, temporary[1]) if golden is not None else 0
         if accept is not None:
             accept(temporary[0])
-    return Exported(path, file_bytes, parity, about, pairs)
+    return Exported(file_bytes, parity, about, pairs)
 
 
 def build_model(weights: ActorWeights, format: Format = Format()) -> ModelProto:

@@ -52,11 +52,11 @@ def test_every_walk_and_dtype_acts_as_the_native_actor(density, walk, dtype, tmp
     actor = random_actor(rng, (17, 256, 256, 6), (density, density, 1.0))
     recorded = rng.standard_normal((100, 17)).astype(np.float32)
     exported = export_c(actor, tmp_path / "actor.c", recorded, dtype)
-    assert f"sum_{walk}(&layer_1, scratch_0, scratch_1);" in exported.path.read_text()
+    assert f"sum_{walk}(&layer_1, scratch_0, scratch_1);" in exported.source.code
     assert exported.check is not None, "no C compiler here"
     assert exported.check.largest_difference <= 1e-6  # of the bound: 256 float32 sums in another order
     assert (exported.reference.recorded, exported.reference.random) == (100, 512)
-    assert exported.ram_bytes == 2 * 256 * 4
+    assert exported.source.ram_bytes == 2 * 256 * 4
 
 
 # Rows of 1, 31, 32, 33 and 65 places begin at every bit of the mask's words; some rows have no weight, one layer
@@ -234,7 +234,8 @@ def test_without_a_compiler_the_file_is_written_and_known_to_be_unchecked(tmp_pa
     assert exported.told[0] == "160 bytes of constants, 0 bytes of RAM (static); code not measured"
     assert exported.told[1] == "faster with -DEDGEDST_UNPACK and 1,092 bytes of RAM more"  # 17 inputs, 16 lanes, a flag
     assert exported.told[2].startswith("not compiled here: no C compiler (cc, gcc, clang)")
-    assert exported.file_bytes == sum((tmp_path / name).stat().st_size for name in ("actor.c", "actor.h"))
+    assert (tmp_path / "actor.c").read_text() == exported.source.code
+    assert (tmp_path / "actor.h").read_text() == exported.source.header
 
 
 @pytest.mark.parametrize("name", ["actor", "actor.cpp", "actor.C", "my-actor.c", "2actor.c", ".c", "a b.c"])

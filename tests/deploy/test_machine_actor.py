@@ -180,7 +180,7 @@ def test_c_takes_the_machine_s_numbers(dtype, robot_run, tmp_path, pair):
     scaled = "scaled[i] = obs[i] * layer_0_input_scales[i]" in code
     assert scaled == ("static const float layer_0_input_scales[3]" in code)
     assert scaled == (dtype != "fp32")  # float32 needs no step of its own for the units
-    assert exported.ram_bytes == 4 * (8 + 5 + (3 if scaled else 0))
+    assert exported.source.ram_bytes == 4 * (8 + 5 + (3 if scaled else 0))
 
 
 def test_int8_keeps_the_weights_of_every_unit(rng):

@@ -204,9 +204,9 @@ def test_c_acts_as_the_native_actor(dtype, about, tmp_path, rng):
     assert exported.check.largest_difference <= 3e-6
     assert exported.pairs == 64
     if actor.history:
-        assert exported.ram_bytes == 4 * (64 + 32 + actor.sizes[0] + 1)
+        assert exported.source.ram_bytes == 4 * (64 + 32 + actor.sizes[0] + 1)
     else:
-        assert exported.ram_bytes == 4 * (64 + 32 + 3)
+        assert exported.source.ram_bytes == 4 * (64 + 32 + 3)
 
 
 def test_int8_keeps_the_weights_of_every_unit(rng):
