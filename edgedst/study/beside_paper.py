@@ -90,7 +90,7 @@ class BesidePaper:
             Heading("Learning curves"),
             self._figure(
                 "learning-curves",
-                [panel for panel in panels if any(curve.seeds for curve in panel[1])],
+                panels,
                 f"Evaluation returns, mean and standard deviation over seeds, as the paper's {figure}; a line is thin "
                 "where not all seeds have come so far. Diamonds at the right edge: the paper's R and its standard "
                 "deviation at 1,000,000 steps.",
@@ -192,7 +192,7 @@ class BesidePaper:
             Heading(sweep["title"]),
             self._figure(
                 f"figure-{sweep['figure']}",
-                [panel for panel in panels if any(curve.seeds for curve in panel[1])],
+                panels,
                 f"As the paper's Figure {sweep['figure']}: mean and standard deviation over seeds; diamonds: R as the "
                 "paper prints it, or as it follows from the text.",
             ),
@@ -282,7 +282,7 @@ class BesidePaper:
         return curves
 
     def _figure(self, name: str, panels: Sequence[tuple[str, Sequence[figures.Curve]]], caption: str) -> Block:
-        if not panels:
+        if not (panels := [panel for panel in panels if panel[1]]):  # a curve has seeds
             return Text("There is no evaluation yet.")
         self.pictures[f"{name}.svg"] = figures.draw_curves(panels, paper().steps)
         return Picture(f"{name}.svg", caption.partition(",")[0], caption)

@@ -43,8 +43,8 @@ def over_tasks(
             middle = interquartile_mean([score for task in scores for score in task])
             interval = stratified_bootstrap(scores)
             rows.append((variant.name, number[variant.name], middle, interval))
-            cells[variant.name] += _cells(middle, interval, _mean([_mean(task) for task in scores]))
-            cells[variant.name].append(_paper_mean(metric, tasks, variant))
+            mean = fixed(_mean([_mean(task) for task in scores]), 3)
+            cells[variant.name] += [_told(middle, interval), mean, _paper_mean(metric, tasks, variant)]
         panels.append((f"{metric}, interquartile mean", rows))
     picture = figures.draw_intervals(panels, "score: 1 is the paper's dense TD3")
 
@@ -109,10 +109,6 @@ def _caption(tasks: Sequence[str], left_out: Sequence[str], as_long: bool) -> st
     )
     other = " These runs have another length or other evaluations than the paper's: LCA compares among them only."
     return caption if as_long else caption + other
-
-
-def _cells(middle: float, interval: Interval, mean: float) -> list[str]:
-    return [_told(middle, interval), fixed(mean, 3)]
 
 
 def _told(middle: float, interval: Interval) -> str:

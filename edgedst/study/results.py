@@ -119,7 +119,7 @@ class Results:
         self.strangers = [folder.relative_to(out) for folder in index.strangers(study.points)]
         self.tasks = list(dict.fromkeys(result.point.config.env for result in self.all))
         points = [result.point for result in self.all]
-        varied, names = _varied(points, _by_method), _names(points)
+        varied, names = _varied(points, lambda point: point.config.method), _names(points)
         self._variant_of = {point: _variant(point, varied[point.config.method], names[point]) for point in points}
         self.variants = _joined(list(self._variant_of.values()))
 
@@ -208,10 +208,6 @@ def network_sizes(run: Path) -> dict[str, list[int]] | None:
 def _result(point: Point, run: Run | None, out: Path) -> Result:
     evaluations, lost = (tuple(run.evaluations()), unread(run.folder)) if run else ((), 0)
     return Result(point, run, evaluations, failure_of(out, point), lost)
-
-
-def _by_method(point: Point) -> str:
-    return point.config.method
 
 
 def _varied(points: Sequence[Point], group_of: Callable[[Point], str]) -> dict[str, set[str]]:
