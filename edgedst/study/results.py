@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -153,14 +154,20 @@ class Results:
     def costs(self, task: str, variant: Variant) -> Costs | None:
         """Connections and FLOPs, from the networks of any run of the task; None when none has a checkpoint."""
         config = next((result.point.config for result in self.of(task, variant)), None)
+        sizes = self._sizes.get((task, variant.family))
+        return Costs.of(config, *sizes) if config and sizes else None
+
+    @functools.cached_property
+    def _sizes(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """Observations and actions by task and family, as the first run tells whose checkpoint can be read."""
+        found: dict[tuple[str, str], tuple[int, int]] = {}
         for result in self.all:
-            # SAC's actor has other heads than TD3's.
-            same = result.point.config.env == task and family(result.point.config.method) == variant.family
-            sizes = network_sizes(result.run.folder) if config and same and result.run else None
-            if config and sizes:
-                heads = 2 if variant.family == "sac" else 1
-                return Costs.of(config, sizes["actor"][0], max(1, sizes["actor"][-1] // heads))
-        return None
+            kind = family(result.point.config.method)
+            key = result.point.config.env, kind
+            if key not in found and result.run and (sizes := network_sizes(result.run.folder)):
+                heads = 2 if kind == "sac" else 1  # SAC's actor has other heads than TD3's
+                found[key] = sizes["actor"][0], max(1, sizes["actor"][-1] // heads)
+        return found
 
 
 @dataclass(frozen=True)
