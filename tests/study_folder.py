@@ -97,7 +97,7 @@ def numbers(run):
     return [{name: value for name, value in json.loads(line).items() if name not in timed} for line in lines]
 
 
-def write_run(out, point, returns, every=5000, finished=True, sizes=None):
+def write_run(out, point, returns, every=5000, finished=True, sizes=None, **about):
     """A run folder of a study's point, made by hand: these evaluations, and networks of these sizes."""
     config = point.config
     run = Path(out) / "runs" / config.env / config.method / f"s{config.seed}-{point.name[-8:]}"
@@ -108,7 +108,7 @@ def write_run(out, point, returns, every=5000, finished=True, sizes=None):
     host = {"edgedst": "0", "python": "3", "isa": "scalar", "machine": "x86_64", "board": None, "cpu": "A CPU"}
     (run / "host.json").write_text(json.dumps({**host, "cores": 2, "memory_bytes": 4_000_000_000}), encoding="utf-8")
     if sizes:
-        header = json.dumps({"__metadata__": {"edgedst": json.dumps({"sizes": sizes})}}).encode()
+        header = json.dumps({"__metadata__": {"edgedst": json.dumps({"sizes": sizes, **about})}}).encode()
         (run / "checkpoint" / "n.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
         state = {"step": every * (len(returns) - 1), "networks": {"file": "n.safetensors"}}
         (run / "checkpoint" / "state.json").write_text(json.dumps(state), encoding="utf-8")

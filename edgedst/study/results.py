@@ -164,9 +164,9 @@ class Results:
         for result in self.all:
             kind = family(result.point.config.method)
             key = result.point.config.env, kind
-            if key not in found and result.run and (sizes := network_sizes(result.run.folder)):
-                heads = 2 if kind == "sac" else 1  # SAC's actor has other heads than TD3's
-                found[key] = sizes["actor"][0], max(1, sizes["actor"][-1] // heads)
+            heads = 2 if kind == "sac" else 1
+            if key not in found and result.run and (sizes := _task_sizes(result.run.folder, heads)):
+                found[key] = sizes
         return found
 
 
@@ -191,8 +191,8 @@ class Costs:
         return 100 * (1 - self.connections / self.dense_connections)
 
 
-def network_sizes(run: Path) -> dict[str, list[int]] | None:
-    """Features at the layer boundaries of actor and critics, from the checkpoint's header (docs/formats.md).
+def _task_sizes(run: Path, heads: int) -> tuple[int, int] | None:
+    """Observations and actions, from the checkpoint's header (docs/formats.md): an action has so many `heads`.
 
     None where there is no checkpoint, or one that cannot be read.
     """
@@ -202,14 +202,14 @@ def network_sizes(run: Path) -> dict[str, list[int]] | None:
         path = folder / Path(state["networks"]["file"]).name
         parse.opened(path).close()  # a pipe, which safetensors would wait for, is refused here
         with safe_open(path, "numpy") as file:
-            told = parse.json_object(file.metadata()["edgedst"])["sizes"]
-        sizes: dict[str, list[int]] = {name: list(told[name]) for name in ("actor", "critic_1")}
-    except (OSError, KeyError, TypeError, SafetensorError):
+            about = parse.json_object(file.metadata()["edgedst"])
+        features, *_, outputs = about["sizes"]["actor"]
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError):
         return None
-    for ends in sizes.values():
-        if len(ends) < 2 or not all(is_step(size) and 1 <= size <= MOST_FEATURES for size in ends):
-            return None
-    return sizes
+    observations = about.get("observation_size", features)  # of a history the actor takes more
+    if not all(is_step(size) and 1 <= size <= MOST_FEATURES for size in (observations, outputs)):
+        return None
+    return observations, max(1, outputs // heads)
 
 
 def _result(point: Point, run: Run | None, out: Path) -> Result:

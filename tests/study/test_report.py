@@ -14,6 +14,7 @@ from PIL import Image
 from study_folder import write_run
 
 from edgedst.errors import RunFolderError, StudyError
+from edgedst.flops import Workload
 from edgedst.study.grid import read_study
 from edgedst.study.report import write_report
 from tools import require_tool
@@ -210,6 +211,16 @@ def test_connections_are_those_of_a_variant_s_own_width(study):
     # Nobody has trained the small one yet: 17 -> 64 -> 32 -> 6, and twice 23 -> 64 -> 32 -> 1.
     assert dense.config.hidden == (64, 32)
     assert connections["td3"] == f"{17 * 64 + 64 * 32 + 32 * 6 + 2 * (23 * 64 + 64 * 32 + 32):,}"
+
+
+def test_a_history_is_counted_once(study):
+    out, points = study("[grid]\nseed = 0\nhistory = 3\n")
+    features = 3 * (17 + 6)
+    sizes = {"actor": [features, 256, 256, 6], "critic_1": [features + 6, 256, 256, 1]}
+    (point,) = points.values()
+    write_run(out, point, ramp(8000), sizes=sizes, history=3, observation_size=17)
+    _, tables = written(out)
+    assert tables["FLOPs and connections"][1][5] == f"{Workload.of(point.config, 17, 6).connections:,}"
 
 
 def test_three_seeds_have_an_interval_over_tasks_and_two_have_none(study):
