@@ -21,6 +21,7 @@ import torch
 from edgedst.errors import ModelError
 from edgedst.imports.model import NORMALISED, Dense, DoubleArray, Model, Output, check_layers, read_file
 from edgedst.runs.actor import FloatArray
+from edgedst.runs.metrics import is_number
 
 POLICY, VARIABLES, DATA = "policy.pth", "pytorch_variables.pth", "data"
 # What a member may unpack to. Six networks of ten million weights each, or data with every object of the training.
@@ -65,8 +66,8 @@ def read_stable_baselines(path: Path) -> Model:
     networks, notes = _networks(tensors, family, path)
     m = len(networks["actor"][-1].bias) // (2 if family == "sac" else 1)
     settings: dict[str, Any] = {}
-    if _is_number(data.get("gamma")) and 0 <= data["gamma"] <= 1:
-        settings["gamma"] = float(data["gamma"])
+    if is_number(gamma := data.get("gamma")) and 0 <= gamma <= 1:
+        settings["gamma"] = float(gamma)
     if family == "sac":
         # Its targets are averages, not copies.
         settings |= {"target_update": "soft", **_temperature(variables, path)}
@@ -282,10 +283,6 @@ def _forward(layers: list[Dense], action_size: int) -> Any:
         return actions
 
     return run
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _words(error: Exception) -> str:
