@@ -39,7 +39,11 @@ def locate(
         UnknownEnvironment: no such task, where that can be told without importing gymnasium.
         SimulatorMismatch: a native task without an installed MuJoCo that can be read.
     """
-    disturbed = _in_use(**disturbances) if disturbances else {}
+    disturbed: Spec = {}
+    if disturbances:
+        from edgedst.disturbances import in_use  # the trainer does without: it has them as numbers
+
+        disturbed = in_use(**disturbances)
     if is_robot_file(env_id):
         return _robot(env_id, process, max_episode_steps, kwargs, disturbed)
     _refuse_malformed(env_id)
@@ -157,12 +161,6 @@ def read_state_bits(headers: str) -> dict[str, int]:
             "Try `pip install -U mujoco`, or `--env-process`."
         )
     return bits
-
-
-def _in_use(**disturbances: "Any") -> "Spec":
-    from edgedst.disturbances import in_use  # the trainer does without: it has them as numbers
-
-    return in_use(**disturbances)
 
 
 def _robot(
