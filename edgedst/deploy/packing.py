@@ -76,12 +76,10 @@ def pack_layer(layer: ActorLayer, dtype: str = "fp32", encoding: str | None = No
     """Pack a layer; without `encoding` in whichever is smaller, gaps where both are equal.
 
     Raises:
-        ConfigError: when the dtype or the encoding is unknown.
+        ConfigError: when the dtype is unknown.
         ExportError: when a weight is too large for float16.
     """
     check_dtype(dtype)
-    if encoding is not None and encoding not in ENCODINGS:
-        raise ConfigError(f"Encoding `{encoding}` is unknown. Expected one of {', '.join(ENCODINGS)}.")
     # In different units, weights of one importance differ by any factor; few bits would keep the largest alone.
     units = None if dtype == "fp32" else layer.units
     trained, input_scales = layer.values, None
