@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgedst.cli.options import Debug
+from edgedst.cli.options import AsJson, Debug
 from edgedst.errors import ConfigError
 from edgedst.machine import MOVING
 from edgedst.machine.check import Check
@@ -44,7 +44,7 @@ def check(
     move: Annotated[
         bool, typer.Option("--move/--no-move", help="Give it actions, small ones first; or only start, read and stop.")
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Try a robot.py without learning.

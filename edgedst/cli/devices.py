@@ -12,6 +12,7 @@ import typer
 
 from edgedst import boards
 from edgedst.boards import Board, Fact
+from edgedst.cli.options import AsJson, Debug
 from edgedst.errors import ConfigError
 from edgedst.profile import board_report
 
@@ -21,8 +22,8 @@ HEADINGS = ("name", "RAM", "ISA", "budget", "threads", "power", "run by us")
 def devices(
     name: Annotated[str | None, typer.Argument(help="Show this board: every fact, and where it is written.")] = None,
     here: Annotated[bool, typer.Option("--here", help="Show which board this is, and its power sources.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """List the boards, and what `edgedst train` takes on each.
 

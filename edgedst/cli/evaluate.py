@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from edgedst.cli.options import AsJson, Debug, RunDir
+
 EnvKwargs = Annotated[
     str | None,
     typer.Option(
@@ -26,7 +28,7 @@ def evaluate(
     checkpoint: Annotated[
         str, typer.Option(help="Of a run. last: the actor as training left it. best: that of the best evaluation.")
     ] = "last",
-    run_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    run_dir: RunDir = Path("runs"),
     env: Annotated[
         str | None,
         typer.Option(
@@ -90,8 +92,8 @@ def evaluate(
         str | None,
         typer.Option(metavar="WxH", help="Of the pictures, 640x480. [default: the task's own]", show_default=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Play a trained actor, and print the returns it earns.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgedst.cli.evaluate import EnvKwargs, tell
+from edgedst.cli.options import Debug, RunDir
 from edgedst.errors import ConfigError
 
 
@@ -18,7 +19,7 @@ def export(
     run: Annotated[
         Path | None, typer.Option(help="Run folder to take the actor from; by default the newest below --run-dir.")
     ] = None,
-    run_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    run_dir: RunDir = Path("runs"),
     checkpoint: Annotated[
         str, typer.Option(help="last: the actor as training left it. best: that of the best evaluation.")
     ] = "last",
@@ -73,7 +74,7 @@ def export(
         ),
     ] = None,
     env_kwargs: EnvKwargs = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Write a trained actor for a device: as ONNX, as C, or as a kit.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from edgedst.cli.evaluate import EnvKwargs, tell
+from edgedst.cli.options import Debug, RunDir
 
 
 def import_(
@@ -47,13 +48,13 @@ def import_(
             show_default=False,
         ),
     ] = None,
-    run_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    run_dir: RunDir = Path("runs"),
     episodes: Annotated[
         int, typer.Option(min=0, help="Episodes to play with the original, the imported and the pruned actor.")
     ] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the run; episode i is reset with seed + i.")] = 0,
     env_kwargs: EnvKwargs = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Take over a model that another tool trained.
 

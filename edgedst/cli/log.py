@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgedst.cli.options import Debug
+from edgedst.cli.options import Debug, RunDir
 from edgedst.errors import ConfigError
 
 
@@ -37,7 +37,7 @@ def log(
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on writing these four until the run ends, or Ctrl-C.")
     ] = False,
-    run_dir: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    run_dir: RunDir = Path("runs"),
     env: Annotated[
         str | None,
         typer.Option(

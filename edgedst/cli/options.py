@@ -25,6 +25,9 @@ Progress = Annotated[
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+RunDir = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
+
 Device = Annotated[
     str | None,
     typer.Option(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from edgedst.cli.options import Debug, Device, training_options
+from edgedst.cli.options import AsJson, Debug, Device, training_options
 from edgedst.config import ROBOT, TrainConfig
 from edgedst.density import family
 from edgedst.files import is_robot_file
@@ -27,7 +27,7 @@ def plan(
     typed: dict[str, Any],
     config: Path | None,
     device: Device = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Show what every byte of a run is for, and how long it takes.
