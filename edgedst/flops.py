@@ -42,9 +42,7 @@ class Workload:
     policy_delay: int = 2  # updates for one of the actor
     actor_critics: int = 1  # critics that the actor's update asks: TD3 one, SAC both
     averaged: int = 3  # targets of each averaging: TD3 three, SAC two, none where they are copied (hard updates)
-    halves: int = (
-        1  # of the mini-batch that critics learn from: 2 in CrossQ, where both states pass through them at once
-    )
+    halves: int = 1  # of the critics' mini-batch: 2 in CrossQ, where both states pass through them at once
     evaluation_steps: int = 0  # environment steps of all evaluations together
     evolve_every: int = 0  # updates between two evolutions of the hidden layers' topology; 0: it stays as it is
     eta: float = 0.0  # share of their weights that an evolution drops and grows anew

@@ -37,14 +37,8 @@ Device = Annotated[
     ),
 ]
 
-_KINDS = {
-    "int": "N",
-    "float": "X",
-    "Rate": "N",
-    "str": "TEXT",
-    "tuple[int, ...]": "N,N",
-    "tuple[float, ...]": "X,X",
-}  # what help shows where no unit does
+# What help shows where no unit does.
+_KINDS = {"int": "N", "float": "X", "Rate": "N", "str": "TEXT", "tuple[int, ...]": "N,N", "tuple[float, ...]": "X,X"}
 
 
 def training_options(function: Callable[..., None], without: tuple[str, ...] = ()) -> Callable[..., None]:

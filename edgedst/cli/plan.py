@@ -52,16 +52,12 @@ def plan(
 
 def ledger_text(settings: TrainConfig, ledger: dict[str, Any]) -> str:
     """The ledger as a table: bytes, share of the budget, line."""
-    env, outside = settings.env, settings.env_process
-    budget = ledger["budget_bytes"]
-    rows = ledger["replay_rows"]
-    lines = [f"{env} in {budget / 1e6:g} MB ({budget:,} bytes)", ""]
+    budget, rows = ledger["budget_bytes"], ledger["replay_rows"]
+    lines = [f"{settings.env} in {budget / 1e6:g} MB ({budget:,} bytes)", ""]
     for line in ledger["lines"]:
-        name = (
-            f"replay of {rows:,} rows, {ledger['replay_row_bytes']} bytes each"
-            if line["name"] == "replay"
-            else line["name"]
-        )
+        name = line["name"]
+        if name == "replay":
+            name = f"replay of {rows:,} rows, {ledger['replay_row_bytes']} bytes each"
         lines.append(f"{line['bytes']:>13,}  {100 * line['bytes'] / budget:5.1f} %  {name}")
     left = budget - ledger["planned_bytes"]
     lines += [
@@ -75,9 +71,9 @@ def ledger_text(settings: TrainConfig, ledger: dict[str, Any]) -> str:
             "the replay does not store them, the networks see them."
         )
     if "update_seconds" in ledger:
-        told_times = robot_lines if is_robot_file(env) else time_lines
+        told_times = robot_lines if is_robot_file(settings.env) else time_lines
         lines += ["", *told_times(settings, ledger)]
-    if outside:
+    if settings.env_process:
         lines.append("The environment runs in a process of its own, outside this budget.")
     return "\n".join(lines)
 

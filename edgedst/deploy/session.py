@@ -25,23 +25,8 @@ METADATA_KEY, CHECKSUM = "edgedst", "sha256"
 UNSEALED = "0" * 64  # the checksum is of the file with these digits in its place
 # What `onnx` and `onnx_weights` write, and nothing that could loop, read another file or go on for ever.
 OPERATORS = {
-    *(
-        "Gemm",
-        "Relu",
-        "Tanh",
-        "Clip",
-        "Mul",
-        "Add",
-        "Sub",
-        "Max",
-        "Min",
-        "Cast",
-        "CumSum",
-        "BitShift",
-        "Reshape",
-        "NonZero",
-    ),
-    *("ConstantOfShape", "ScatterElements", "Split"),
+    *("Gemm", "Relu", "Tanh", "Clip", "Mul", "Add", "Sub", "Max", "Min", "Cast", "CumSum", "BitShift", "Reshape"),
+    *("NonZero", "ConstantOfShape", "ScatterElements", "Split"),
 }
 # Of the files that were written before there was a checksum. Any other key beside a missing one: the key is damaged.
 KEYS_BEFORE = {

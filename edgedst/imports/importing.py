@@ -212,10 +212,8 @@ def _tell_what_is_taken(tell: Tell, model: Model, config: TrainConfig, networks:
         f"{model.action_size} action{'s' if model.action_size > 1 else ''}"
     )
     for name, layers in networks.items():
-        kept, places = (
-            sum(layer.nnz for layer in layers),
-            sum(layer.in_features * layer.out_features for layer in layers),
-        )
+        kept = sum(layer.nnz for layer in layers)
+        places = sum(layer.in_features * layer.out_features for layer in layers)
         tell(f"  {name}: {kept:,} of {places:,} weights" + (f", {1 - kept / places:.1%} left out" * (kept < places)))
     if "alpha" in model.settings:
         tell(f"  alpha {config.alpha:.3g}, {config.alpha_tuning}")

@@ -280,12 +280,9 @@ class _Chain:
     def _layer(self, node: onnx.NodeProto, x: str, constants: Constants) -> None:
         about = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
         if self._behind not in ("input", "Relu"):
-            what = (
-                "a layer stands behind another without an activation"
-                if self._behind == "linear"
-                else ("it has the activation Tanh between its layers, and edgedst's networks have ReLU")
-            )
-            raise self._refused(what)
+            if self._behind == "linear":
+                raise self._refused("a layer stands behind another without an activation")
+            raise self._refused("it has the activation Tanh between its layers, and edgedst's networks have ReLU")
         weight = self._array(node.input[1], constants) if node.input[0] == x else np.zeros(0)
         if weight.ndim != 2 or about.get("transA"):
             raise self._refused(f"{node.op_type} does not multiply the features by a matrix")

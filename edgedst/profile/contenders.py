@@ -83,12 +83,8 @@ class Contender:
 
 
 _OF_A_BEGINNING = ("init_from", "prefill", "critic_warmup")
-_NOT_OF_PEERS = {
-    "normalize_observations": False,
-    "history": 0,
-    "n_steps": 1,
-    "batch_norm": False,
-}  # and what they are without
+# And what they are without.
+_NOT_OF_PEERS = {"normalize_observations": False, "history": 0, "n_steps": 1, "batch_norm": False}
 
 
 def contenders(config: TrainConfig, against: Sequence[str]) -> tuple[list[Contender], list[str]]:

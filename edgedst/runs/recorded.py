@@ -97,14 +97,8 @@ class Replay:
         self.offset = replay.get("offset")  # of observations, that was subtracted before they were stored
         self.observation_size = observation_size
         self.stored = [index for index in range(observation_size) if index not in self.constants]
-        self.record = np.dtype(
-            [
-                ("observation", dtype, len(self.stored)),
-                ("action", dtype, action_size),
-                ("reward", "<f4"),
-                ("flags", "u1"),
-            ]
-        )
+        fields = [("observation", dtype, len(self.stored)), ("action", dtype, action_size)]
+        self.record = np.dtype([*fields, ("reward", "<f4"), ("flags", "u1")])
         foreign = any(index >= observation_size for index in self.constants)
         foreign = foreign or (self.offset is not None and len(self.offset) != observation_size)
         if foreign or (replay["segments"] and self.record.itemsize != row_bytes):

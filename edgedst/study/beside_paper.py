@@ -120,10 +120,8 @@ class BesidePaper:
                 known = any(task_of(task) in source.rows for task in tasks)
                 keys, where = source.methods if known else (), f"Table {source.number}"
                 if keys and family == "sac" and "sac-soft" in self._protocol:
-                    keys, where = (
-                        (*keys, "sac-soft"),
-                        f"{where}, for soft targets Table {'2' if metric == 'R' else '1'}",
-                    )
+                    keys = (*keys, "sac-soft")
+                    where += f", for soft targets Table {'2' if metric == 'R' else '1'}"
                 blocks.append(self._metric_table(metric, where, keys, variants, tasks))
         return blocks
 
