@@ -1,6 +1,6 @@
 """From a run folder to something a device can run: read the checkpoint, write it as ONNX, prove the two equal.
 
-`checkpoint` reads, `native_actor` runs a checkpoint through the core, `packing` makes weights small, `onnx` and
+`runs/actor.py` reads, `native_actor` runs a checkpoint through the core, `packing` makes weights small, `onnx` and
 `c_source` write, `parity` and `c_check` check, `evaluate` and `return_drop` measure returns. What goes onto the device
 beside the file lives in `export/` and imports nothing from here.
 """
