@@ -2,8 +2,8 @@
 
     python benchmarks/update_step.py                            17/6, [256, 256], batch 100, density 0.5
     python benchmarks/update_step.py --density 0.2 --batch 256 --json
-    python benchmarks/update_step.py --goals                    every row of the table of goals
-    python benchmarks/update_step.py --goals high-sparsity      every row of the table of goals at high sparsity
+    python benchmarks/update_step.py --goals high-sparsity      every goal in docs/performance.md
+    python benchmarks/update_step.py --goals                    the first goals, docs/decisions/0007
 
 The baselines: edgedst at density 1; the BLAS floor, that is only the matrix products of a dense update through
 NumPy's sgemm; and a plain dense PyTorch update (`pip install torch`). An update is timed as the mean of a block, so

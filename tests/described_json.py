@@ -36,7 +36,7 @@ TYPES = {
 
 def described(title):
     """{key: its types} of the table under a title, as regular expressions of paths."""
-    section = FORMATS.read_text(encoding="utf-8").partition(f"# {title}\n")[2].partition("\n# ")[0]
+    section = FORMATS.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     keys = {}
     for line in section.splitlines():
         if line.startswith("| `"):

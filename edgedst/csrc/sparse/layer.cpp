@@ -16,7 +16,7 @@ Form pinned = Form::kChosen;
 
 // Plain rows suit views whose rows have few connections, which in a row group would spread over
 // fifteen buckets, and a single row; up to about a quarter of all connections, where they take no
-// more memory than groups, they are also faster. Measured in docs/performance.md.
+// more memory than groups, they are also faster. Measured in docs/decisions/0007.
 bool rows_are_plain(int columns, int rows, uint32_t nnz, uint32_t capacity) {
   if (pinned != Form::kChosen) return pinned == Form::kPlain;
   const double row = static_cast<double>(nnz) / rows;
