@@ -6,7 +6,7 @@ everything that is written. The acting side never waits for it; what it waits fo
 
 import os
 import sys
-from _signal import SIGINT, SIGTSTP, signal  # type: ignore[import-not-found]  # `signal` imports enum
+from _signal import SIGINT  # type: ignore[import-not-found]  # `signal` imports enum
 from time import monotonic, monotonic_ns, sleep
 
 from edgedst import core, saving, trainer
@@ -47,7 +47,6 @@ class LiveTraining(trainer.Training):
         """As every run; then what is particular to a machine."""
         self.guard.beside_bytes = self.environment.memory_beside()
         super().prepare(lines, state)
-        signal(SIGTSTP, self.request_stop)  # Ctrl-Z: who reads "Stopped" must not find the machine moving
         config = self.config
         self.progress.quick_steps = 0  # a machine's steps have a clock
         self.period = 1 / self.environment.rate_hz

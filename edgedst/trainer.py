@@ -14,6 +14,7 @@ from _signal import (  # type: ignore[import-not-found]  # typeshed has only sig
     SIGHUP,
     SIGINT,
     SIGTERM,
+    SIGTSTP,
     getsignal,
     pthread_sigmask,
     signal,
@@ -225,6 +226,8 @@ class Training:
         for number in STOPPING:
             if number != SIGHUP or getsignal(number) != SIG_IGN:  # nohup
                 signal(number, self.request_stop)
+        if environment.hardware:  # Ctrl-Z: who reads "Stopped" must not find the machine moving
+            signal(SIGTSTP, self.request_stop)
         if state is None:
             self.folder = RunFolder.create(job["run_dir"], config.env, config.method, config.seed)
             # Two starts differ by some rows; with the number in its config a run can be repeated to the bit.

@@ -228,7 +228,7 @@ def test_hardware_is_opened_once_never_moved_to_be_measured_and_nothing_is_playe
     arguments = ("--env", "own:Robot-v0", "--budget-mb", "80", *(["--env-process"] if process_of_its_own else []))
     process = start(own, *arguments, *LONG, "--eval-every", "150", "--checkpoint-every", "100")
     under_way(own, process)
-    process.terminate()
+    os.killpg(process.pid, signal.SIGTSTP)  # Ctrl-Z: a machine must not go on behind the word "Stopped"
     assert_stopped(own, process, steps=200)
     run = run_in(own)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -140,6 +140,16 @@ def test_target_policy_noise_is_clipped_and_added(golden):
     assert abs(expected - without) > 1e-4 * without, "the noise is seen in the loss"
 
 
+@pytest.mark.parametrize("golden", ["first"], indirect=True)
+def test_an_action_that_is_no_number_is_not_explored_as_the_largest_one(golden):
+    """Losses need not show it: a ReLU makes 0 of a NaN. Whoever gets the action refuses it."""
+    agent = agent_of(golden)
+    agent.actor.bias(2)[0] = float("nan")
+    action = np.zeros(2, np.float32)
+    agent.explore(agent.seen, action)
+    assert np.isnan(action).tolist() == [True, False]
+
+
 @pytest.mark.parametrize(("method", "connections"), [("ds-td3", 106_169), ("static-td3", 106_169), ("td3", 214_784)])
 def test_connections_of_the_papers_table_3(method, connections):
     settings = config(method=method, hidden=(256, 256), lambda1=7, lambda2=64, batch_size=100)

@@ -282,6 +282,20 @@ def test_weights_that_have_become_nan_reach_the_target_and_do_not_stop_the_proce
     assert np.isnan(found.weight.reshape(-1)[source.positions(0)]).all()
 
 
+def test_weights_that_have_become_nan_leave_a_target_with_their_topology(rng):
+    """No magnitude prunes them: united again and again they would outgrow its room, which is that of two topologies."""
+    mask = random_mask(rng, 24, 9, 60)
+    layers = [models.Layer(np.where(mask, np.float32(1), np.float32(0)), mask, np.zeros(24, np.float32))]
+    workspace = packed.workspace_for(layers)
+    source, target = packed.network_of(layers, workspace=workspace), empty_target(layers)
+    target.copy_from(source, workspace)
+    for seed in range(4):
+        source.initialise(core.Random(seed), workspace)
+        np.asarray(source.values(0))[:] = np.nan
+        core.polyak_update(source, target, 0.005, workspace)
+        assert target.nnz[0] <= 2 * 60
+
+
 def test_a_target_for_copies_follows_its_source_and_has_no_room_to_average(rng):
     mask = random_mask(rng, 24, 9, 100)
     weight = np.where(mask, rng.normal(size=mask.shape), 0).astype(np.float32)

@@ -35,7 +35,7 @@ class TD3Policy(Policy):
         self.act(seen, action)
         self.random.normal(self.noise, self.config.exploration_noise)
         for i, noise in enumerate(self.noise):
-            action[i] = max(-1.0, min(1.0, action[i] + noise))
+            action[i] = max(min(action[i] + noise, 1.0), -1.0)  # in this order a NaN stays one, and is refused
 
 
 class TD3(ActorCritic):

@@ -158,8 +158,8 @@ def open_environment(
 ) -> Iterator[Environment]:
     """An environment that is closed at the end of the block: also after an error, Ctrl-C, SIGTERM or a lost terminal.
 
-    No further signal interrupts the closing of hardware, which brings it to rest. `render_mode` is for an environment
-    that Gymnasium makes; another one cannot draw itself.
+    Hardware also after Ctrl-Z: who reads "Stopped" must not find it moving. No further signal interrupts its closing,
+    which brings it to rest. `render_mode` is for an environment that Gymnasium makes; another one cannot draw itself.
 
     Raises:
         What `registry.locate` and `registry.make` raise.
@@ -172,6 +172,8 @@ def open_environment(
         with _Signals() as signals:
             host = registry.make(spec)
             try:
+                if host.hardware:
+                    signals.take({signal.SIGTSTP: signal.SIG_DFL})
                 try:
                     yield host
                 finally:
@@ -188,26 +190,26 @@ class _Asked(KeyboardInterrupt):
 
 
 class _Signals:
-    """Raises _Asked at SIGTERM and SIGHUP, which would end the process at once; what is handled or ignored stays so."""
+    """Raises _Asked at signals that would end or stop the process at once; what is handled or ignored stays so."""
 
     def __init__(self) -> None:
         self.held_back = False  # then they do nothing, and no more does Ctrl-C
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _Signals:
-        """Take the signals, where this is the main thread: others cannot."""
-        mine = {
-            signal.SIGTERM: signal.SIG_DFL,
-            signal.SIGHUP: signal.SIG_DFL,
-            signal.SIGINT: signal.default_int_handler,
-        }
-        for number, handler in mine.items():
+        """Take those that end the process."""
+        terminal = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+        self.take({signal.SIGTERM: signal.SIG_DFL, **terminal})
+        return self
+
+    def take(self, usual: dict[signal.Signals, Any]) -> None:
+        """Take signals whose handlers are the usual ones, where this is the main thread: others cannot."""
+        for number, handler in usual.items():
             if signal.getsignal(number) == handler:
                 try:
                     self._before[number] = signal.signal(number, self._ask)
                 except ValueError:  # a thread of a program that uses edgedst
                     break
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Give them back."""

@@ -107,17 +107,14 @@ def episode_limit(environment: Environment) -> int:
     return environment.max_episode_steps or EPISODE_STEPS
 
 
-def check_finite(
-    name: str, observation: "memoryview[float]", reward: float, episode_step: int, action: "Sequence[float]" = ()
-) -> None:
+def check_finite(name: str, observation: "memoryview[float]", reward: float, episode_step: int) -> None:
     """Refuse what would spoil the replay for good.
 
     Raises:
-        EnvironmentFault: a NaN or infinity, with its place; in the action, where it began there.
+        EnvironmentFault: a NaN or infinity, with its place.
     """
     if math.isfinite(sum(observation) + reward):  # one pass in C; only a fault looks closer
         return
-    check_action(name, action, episode_step)
     if not math.isfinite(reward):
         what = f"a reward of {reward}"
     else:

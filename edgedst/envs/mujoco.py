@@ -1,7 +1,7 @@
 """A native MuJoCo task: the core steps it, this class keeps the time limit and turns errors into edgedst's."""
 
 from edgedst import core
-from edgedst.envs import Environment, check_finite
+from edgedst.envs import Environment, check_action, check_finite
 from edgedst.envs.tasks import NATIVE_TASKS
 from edgedst.errors import CheckpointError, ConfigError, EnvironmentFault, SimulatorMismatch
 
@@ -71,6 +71,7 @@ class MujocoEnvironment(Environment):
 
     def step(self, action: "memoryview[float]") -> tuple[float, bool, bool]:
         """See `Environment.step`."""
+        check_action(self.name, action, self._episode_step + 1)  # MuJoCo would act 0, warn and go on
         largest = self._largest_action
         if max(action) > largest or min(action) < -largest:  # by a last bit, from an exported actor
             clipped = memoryview(bytearray(4 * len(action))).cast("f")
@@ -84,7 +85,7 @@ class MujocoEnvironment(Environment):
                 f"{self.name}: {error} (step {self._episode_step + 1} of an episode). Nothing of this step was stored."
             ) from error
         self._episode_step += 1
-        check_finite(self.name, self.observation, reward, self._episode_step, action)
+        check_finite(self.name, self.observation, reward, self._episode_step)
         return reward, terminated, self._episode_step >= self._time_limit
 
     def _draw(self, seed: int) -> None:

@@ -40,7 +40,8 @@ class ProcessEnvironment(Environment):
     def __init__(
         self, env_id: str, max_episode_steps: int | None = None, kwargs: "dict[str, Any] | None" = None
     ) -> None:
-        from _signal import SIGHUP, SIGINT, SIGTERM  # type: ignore[import-not-found]  # typeshed has only signal itself
+        # Typeshed has only signal itself.
+        from _signal import SIGHUP, SIGINT, SIGTERM, SIGTSTP  # type: ignore[import-not-found]
 
         self.name = env_id
         self._ended = ""  # how its process ended
@@ -58,7 +59,7 @@ class ProcessEnvironment(Environment):
             # posix_spawn, not subprocess: the trainer pays for every module that it imports.
             # What stops the trainer may reach its whole group, and must not end the environment before it.
             self._pid = os.posix_spawn(
-                sys.executable, [sys.executable, "-c", boot], os.environ, setsigmask=(SIGINT, SIGTERM, SIGHUP)
+                sys.executable, [sys.executable, "-c", boot], os.environ, setsigmask=(SIGINT, SIGTERM, SIGHUP, SIGTSTP)
             )
         except OSError as error:
             for pipe in (self._requests, self._replies):
@@ -236,7 +237,7 @@ def _outlive_signals() -> None:
     """
     import signal
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup's, for example
             signal.signal(number, lambda number, frame: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -8,11 +8,12 @@ contract. Importing it must not move anything: it is imported to be planned and 
 import math
 import os
 import sys
+from _signal import SIG_IGN, SIGHUP, SIGTERM, signal  # type: ignore[import-not-found]  # `signal` imports enum
 from time import monotonic_ns, sleep
 
 from edgedst.envs import LARGEST_FLOAT32, Environment
 from edgedst.errors import RobotFault
-from edgedst.files import locked
+from edgedst.files import close_each, locked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -297,23 +298,27 @@ class RobotEnvironment(Environment):
         if self._started:
             self._started = False
             self.robot.stop()
-            os.write(self._guard, b".")
-            os.close(self._guard)
+            os.write(self._guard[0], b".")
+            close_each(self._guard)
 
 
-def _guard(robot: Robot) -> int:
+def _guard(robot: Robot) -> "list[int]":
     """Fork a process that calls `stop` when this one is gone without having said that the machine is at rest.
 
     Returns:
-        The end of a pipe: a byte says so.
+        The end of a pipe: a byte says so. It is closed in what is forked from here on, by robot.py too, which must not
+        keep the guard waiting.
     """
     reading, writing = os.pipe()
+    ends = [writing]
+    os.register_at_fork(after_in_child=lambda: close_each(ends))
     if os.fork():
         os.close(reading)
-        return writing
+        return ends
     try:
-        os.close(writing)
         os.setsid()  # what a terminal sends is not for this one
+        for number in (SIGTERM, SIGHUP):  # nor what a service's end sends to all of its processes
+            signal(number, SIG_IGN)
         if not os.read(reading, 1):
             robot.stop()
     finally:

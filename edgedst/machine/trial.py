@@ -30,7 +30,8 @@ RAMP_SECONDS = 0.5  # in which an episode's actions grow to their size
 SINE_SECONDS, SINE_STEPS = 3.0, 8  # of a sine: at most so long, at least so many steps; and two in the last phase
 RESETTING_SECONDS = 60.0  # that all resets but the first may take together: the phase ends behind them
 HANG_PERIODS, HANG_SECONDS = 3, 0.5  # a call that takes longer than both is ended
-ENDED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # what a user or a system asks with
+# What a user or a system asks with; Ctrl-Z too: a check that stands still sees to nothing.
+ENDED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
 DEADLINE, CALLING = 0, 1  # what the starter sees: when the call has to be over (0: any time), which of FUNCTIONS it is
 
 

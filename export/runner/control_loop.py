@@ -5,11 +5,11 @@
     python control_loop.py actor.onnx --golden golden.csv --rate 20 --steps 100
     python control_loop.py --stop
 
-It starts only when the golden pairs come out, and calls robot.stop() when it ends: after --steps, Ctrl-C, SIGTERM, a
-lost terminal, a bad observation, an exception in robot.py. What cannot be caught (a kill, a crash of Python) is
-systemd's part, which runs `--stop`. The rate is that of training: an actor knows no other. A robot.py that was written
-for training serves as it is: its ACTION limits what is applied, its other numbers and functions are not used. Needs
-onnxruntime, numpy, and run_actor.py and robot.py beside it.
+It starts only when the golden pairs come out, and calls robot.stop() when it ends: after --steps, Ctrl-C, Ctrl-Z,
+SIGTERM, a lost terminal, a bad observation, an exception in robot.py. What cannot be caught (a kill, a crash of
+Python) is systemd's part, which runs `--stop`. The rate is that of training: an actor knows no other. A robot.py that
+was written for training serves as it is: its ACTION limits what is applied, its other numbers and functions are not
+used. Needs onnxruntime, numpy, and run_actor.py and robot.py beside it.
 """
 
 import argparse
@@ -24,7 +24,8 @@ import time
 REPORT_SECONDS = 10.0
 SLOWEST, FASTEST = 0.01, 10_000.0  # steps a second
 SLEEP_SECONDS = 0.1  # at most: a signal is looked for in between
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# Ctrl-\ and Ctrl-Z, too: they would leave the robot with its last action.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
 ROBOT = ("start", "read_observation", "apply_action", "stop")
 
 

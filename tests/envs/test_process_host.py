@@ -69,7 +69,7 @@ def test_an_observation_larger_than_a_pipe_arrives_whole_and_is_not_kept_twice(m
     assert env.observation is observation
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP])
 def test_a_signal_to_the_whole_group_does_not_end_the_environment(make, number):
     env = make("Pendulum-v1")
     env.reset(0)

@@ -291,7 +291,7 @@ def test_nothing_moves_when_the_golden_pairs_differ_or_the_model_is_none(board):
     assert log(board) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP])
 def test_a_signal_ends_the_loop_after_its_step_and_the_service_is_told_it_lives(number, board):
     robot(board)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from machine.runs import ENDLESS, LONGEST_SECONDS, Run, family
@@ -64,12 +65,45 @@ def test_a_run_does_not_go_on_at_another_rate(run):
     assert again.count("start") == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_an_evaluation_that_is_killed_leaves_the_machine_at_rest(run, number):
+def kill(playing):
+    playing.kill()
+
+
+def kill_behind_a_sigterm_to_its_guard(playing):
+    """As systemd ends a service that hangs: SIGTERM to each of its processes, SIGKILL to those that are left."""
+    children = Path(f"/proc/{playing.pid}/task/{playing.pid}/children").read_text(encoding="utf-8")
+    os.kill(int(children.split()[0]), signal.SIGTERM)
+    playing.kill()
+
+
+FORKS = """
+started = start
+def start():
+    if os.fork() == 0:
+        os.close(_log)
+        time.sleep(1e6)
+    started()
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        (kill, ""),
+        (kill, FORKS),
+        (kill_behind_a_sigterm_to_its_guard, ""),
+        (lambda playing: playing.terminate(), ""),
+        (lambda playing: playing.send_signal(signal.SIGTSTP), ""),
+    ],
+    ids=["SIGKILL", "SIGKILL, and robot.py has forked", "SIGKILL behind SIGTERM to all", "SIGTERM", "Ctrl-Z"],
+)
+def test_an_evaluation_that_is_killed_leaves_the_machine_at_rest(run, end, code):
     one = run().until("apply", 60)
     one.send(signal.SIGTERM)
     one.ended()
     one.before = len(one.log_bytes())
+    with (one.folder / "robot.py").open("a", encoding="utf-8") as file:
+        file.write(code)
     command = edgedst("evaluate", one.run, "--env", "robot.py", "--episodes", "1000")
     variables = {**os.environ, "ROBOT_LOG": str(one.log_file)}
     with subprocess.Popen(command, cwd=one.folder, env=variables, stdout=subprocess.DEVNULL) as playing:
@@ -77,8 +111,12 @@ def test_an_evaluation_that_is_killed_leaves_the_machine_at_rest(run, number):
         while one.count("apply") < 20:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        playing.send_signal(number)
-    rests(one)
+        end(playing)
+        while not one.at_rest:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    if not code:  # what robot.py forked goes on
+        rests(one)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

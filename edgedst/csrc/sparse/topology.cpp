@@ -136,7 +136,9 @@ void unite(const Layer& source, Layer& target, TopologyWorkspace& workspace) {
       for (int c = 0; c < target.in; ++c) {
         const bool stored = own.mask[c] >> lane & 1;
         const float w = stored ? target.values[own.slot[lane * workspace.width + c]] : 0;
-        if (w == 0 && !(theirs.mask[c] >> lane & 1)) continue;
+        // Nothing prunes a NaN either: kept here, they would outgrow the target's room.
+        const bool kept = w < 0 || w > 0;
+        if (!kept && !(theirs.mask[c] >> lane & 1)) continue;
         workspace.indices[k] = static_cast<uint32_t>(g * kGroupRows + lane) * target.in + c;
         workspace.values[k++] = w;
       }

@@ -15,8 +15,8 @@ void initialise(Layer& layer, Random& random, TopologyWorkspace& workspace);
 // weight and moments 0. Returns how many.
 uint32_t evolve(Layer& layer, double drop_fraction, Random& random, TopologyWorkspace& workspace);
 
-// The target's topology becomes the union of both; positions where its weight is 0 and the source
-// has none leave it.
+// The target's topology becomes the union of both; positions where its weight is 0 or NaN and the
+// source has none leave it.
 void unite(const Layer& source, Layer& target, TopologyWorkspace& workspace);
 
 // Find the source's weights from the target's connections.
