@@ -22,8 +22,8 @@ HEADROOM_BYTES = 2_200_000
 HEADROOM_BYTES_GYMNASIUM = 4_000_000
 HEADROOM_BYTES_A_LAYER = 45_000  # of each hidden layer behind the second: it stands in a checkpoint's header
 # What is counted differs from start to start, by address layout and by how the kernel has cached the libraries' files
-# since (docs/performance.md, "What the libraries count"): 0.43 MB between the extremes that were tried. A run that goes
-# on may be that much larger: it needs so much less headroom.
+# since (docs/performance.md, "What the libraries count"). A run that goes on may be that much larger: it needs so much
+# less headroom.
 DRIFT_BYTES = 600_000
 DRIFT_BYTES_GYMNASIUM = 1_500_000
 SMALLEST_USEFUL_ROWS = 10_000

@@ -123,14 +123,15 @@ def robot_lines(settings: TrainConfig, ledger: dict[str, Any]) -> list[str]:
     wanted = f"{told_rate(asked)} a step are asked for" if asked else f"as many as fit, at most {most}, are asked for"
     if asked > fit:
         wanted += "; learning will fall behind, acting will not"
+    told = {**vars(settings), "updates_per_step": told_rate(asked) if asked else "auto"}
     usual = ", ".join(
-        f"{name} {','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        f"{name} {','.join(map(str, told[name])) if isinstance(told[name], tuple) else told[name]}"
         for name in ("method", *ROBOT[family(settings.method)])
-        if (value := getattr(settings, name)) is not None
+        if told[name] is not None
     )
     return [
         f"An update takes {1e3 * update_seconds:.2g} ms here: {fit:.3g} fit into a step of {1e3 * step_seconds:g} ms; "
         f"{wanted}.",
         *_busy(ledger),
-        f"A robot.py's own defaults, as they are now: {usual}.",
+        f"What has a default of its own for a robot.py, as it is now: {usual}.",
     ]

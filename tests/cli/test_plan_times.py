@@ -128,6 +128,13 @@ def test_a_robot_s_rate_affords_a_fraction_where_an_update_takes_longer_than_a_s
     )
 
 
+@pytest.mark.parametrize(("rate", "told"), [(0, "auto"), (1 / 3, "1/3"), (2, "2")])
+def test_a_robot_s_defaults_are_told_as_they_would_be_typed(rate, told):
+    config = TrainConfig(env="arm/robot.py", method="ds-sac", updates_per_step=rate)
+    last = robot_lines(config, {"update_seconds": MS, "step_seconds": 20 * MS, "waited_share": 0.0})[-1]
+    assert f" updates_per_step {told}, normalize_observations " in last
+
+
 def test_where_nothing_could_be_timed_a_robot_has_its_bytes_all_the_same():
     config = TrainConfig(env="arm/robot.py", method="ds-sac")
     ledger = {"budget_bytes": 50_000_000, "planned_bytes": 40_000_000, "smallest_budget_mb": 30.0, "lines": []}
