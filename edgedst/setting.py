@@ -113,7 +113,7 @@ def check_choice(row: Field[Any], value: Any) -> None:
     choices = row.metadata["one_of"]
     if value is None or value in choices:
         return
-    near = difflib.get_close_matches(str(value), choices, n=1)
+    near = difflib.get_close_matches(str(value).lower(), choices, n=1)
     hint = f" Did you mean `{near[0]}`?" if near else ""
     raise ConfigError(f"`{row.name}` must be one of {', '.join(choices)} and is `{one_line(value)}`.{hint}")
 

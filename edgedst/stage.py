@@ -337,8 +337,18 @@ def made_to_try(config: "Any", environment: "Environment", rows: int = 8) -> "An
     make(measured)
     agent = make(core.Arena(measured.used_bytes))
     agent.initialise()
-    agent.begin_episode(environment.observation)
+    try:
+        agent.begin_episode(environment.observation)
+    except ValueError as error:
+        raise EnvironmentFault(not_kept(config, error)) from error
     return agent
+
+
+def not_kept(config: "Any", error: ValueError) -> str:
+    """What the replay refuses to keep of an environment, as it says in `error`, and what to do next."""
+    half = config.replay_dtype == "float16" and "float16" in str(error)
+    advice = " Train anew with `--replay-dtype float32`: a run keeps its precision." if half else ""
+    return f"{config.env}: {error}.{advice}"
 
 
 def take_kernels(state: "dict[str, Any]", folder: str) -> str:

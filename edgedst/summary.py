@@ -1,5 +1,7 @@
 """How a run ends: summary.json, and the words for whoever waits. `trainer.Training` is the run, and stays as it is."""
 
+from edgedst.files import quoted
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -57,7 +59,7 @@ def last_checkpoint(run: "Training") -> str:
     """Where to go on, for an error's sentence."""
     if run.saved_step < 0:
         return "There is no checkpoint yet."
-    return f"The checkpoint of step {run.saved_step:,} is good: `edgedst train --resume {run.folder.path}`."
+    return f"The checkpoint of step {run.saved_step:,} is good: `edgedst train --resume {quoted(run.folder.path)}`."
 
 
 def more_memory(run: "Training") -> str:
@@ -68,7 +70,7 @@ def more_memory(run: "Training") -> str:
         return f"There is no checkpoint yet. Train again with {again}."
     return (
         f"The checkpoint of step {run.saved_step:,} is good, and keeps the size of its replay: "
-        f"`edgedst train --resume {run.folder.path} --budget-mb {wanted}`."
+        f"`edgedst train --resume {quoted(run.folder.path)} --budget-mb {wanted}`."
     )
 
 

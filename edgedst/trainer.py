@@ -30,7 +30,7 @@ from edgedst.budget.plan import budget_bytes_of
 from edgedst.envs import LARGEST_FLOAT32
 from edgedst.errors import BudgetBroken, BudgetExceeded, EdgedstError, EnvironmentFault, TrainingDiverged
 from edgedst.evaluation import Evaluations, evaluate
-from edgedst.files import write_all, write_whole
+from edgedst.files import quoted, write_all, write_whole
 from edgedst.plain_json import dumps, loads
 from edgedst.progress import Progress, flush_output
 from edgedst.runs.checkpoint import Checkpoints, layout
@@ -42,6 +42,7 @@ from edgedst.stage import (
     learning_seconds,
     make_environments,
     make_tally,
+    not_kept,
     notes_on,
     plan_run,
     read_resumable,
@@ -321,7 +322,7 @@ class Training:
                 self.summarise("stopped" if self.wish else "interrupted")
                 say(
                     f"Stopped at step {self.step:,} with a checkpoint{self.wish}. To go on: "
-                    f"edgedst train --resume {self.folder.path}"
+                    f"edgedst train --resume {quoted(self.folder.path)}"
                 )
                 return 0
             self.summarise("finished")
@@ -439,9 +440,7 @@ class Training:
         try:
             method(*row)
         except ValueError as error:
-            half = self.config.replay_dtype == "float16" and "float16" in str(error)
-            advice = " Train anew with `--replay-dtype float32`: a run keeps its precision." if half else ""
-            raise ReplayFault(f"{self.config.env}: {error}.{advice}") from error
+            raise ReplayFault(not_kept(self.config, error)) from error
 
     def begin_episode(self) -> None:
         """Reset the training environment with a seed of this episode's own."""

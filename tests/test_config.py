@@ -101,6 +101,7 @@ def test_a_run_s_config_file_is_the_same_config_again(method, tmp_path):
         ({"lambda-1": 3}, r"Did you mean `lambda1`\?"),
         ({"zzz": 3}, r"The settings are: env, method"),
         ({"method": "ds-td"}, r"`method` must be one of .* and is `ds-td`. Did you mean `ds-td3`\?"),
+        ({"method": "TD3"}, r"`method` must be one of .* and is `TD3`. Did you mean `td3`\?"),
         ({"method": 3}, r"`method` must be one of"),
         (
             {"policy_delay": 2, "method": "ds-sac"},

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -267,6 +269,21 @@ def test_observations_that_half_precision_cannot_hold_are_refused_at_the_start(p
     assert err.startswith("UnsupportedSpace: own:Counts-v0 says that observation 1 goes up to 100000, and float16"), err
     assert not (own / "runs").exists()
     train(own, *arguments, "--replay-dtype", "float32")
+
+
+def test_a_first_observation_that_half_precision_cannot_hold_is_a_sentence(tmp_path):
+    _, err = train(tmp_path, *QUIET, "--observation-noise", "1e10", code=1)
+    assert re.match(r"EnvironmentFault: \S+: observation 0 is \S+ and float16 holds at most 65504\. .*float32`", err), (
+        err
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_to_type_next_works_with_a_folder_of_any_name(tmp_path):
+    out, _ = train(tmp_path, *QUIET, "--run-dir", "it's $HOME", "--stop-at-return", "-1e9")
+    *_, option, folder = shlex.split(out.rpartition("To go on: ")[2])
+    assert option == "--resume"
+    assert (tmp_path / folder / "config.toml").exists()
 
 
 @pytest.mark.parametrize("closing", ["exec 1>&-", "exec 2>&-", "exec 1>&- 2>&-", "exec >/dev/full"])

@@ -1,6 +1,7 @@
 """Files are written whole or not at all, under names that nobody foresees, and on the disk before they have theirs."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from edgedst import files
 from edgedst.errors import RunFolderError
-from edgedst.files import make_folder, put_in_place, remove_leftovers, temporary, write_whole
+from edgedst.files import make_folder, put_in_place, quoted, remove_leftovers, temporary, write_whole
 
 
 @pytest.fixture
@@ -130,3 +131,23 @@ def test_a_name_of_255_bytes_can_be_written(tmp_path):
     path = tmp_path / ("\u00e9" * 127)
     write_whole(str(path), b"1")
     assert path.read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("word", ["", "runs/s0-2", "a b", "it's", "dü", "a\nb", "$(x)", "-x", "\udcff"])
+def test_a_path_is_one_word_of_a_command(word):
+    assert quoted(word) == shlex.quote(word)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("none/a", "Its folder is not there: make it"),
+        ("folder", "It is a folder: choose another name"),
+        (".", "It is a folder, or something is mounted there: choose another name"),
+    ],
+)
+def test_a_name_that_is_a_folder_s_or_in_none_is_told(path, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RunFolderError, match=f"{said}.* with `--csv`"):
+        write_whole(path, b"x", "--csv")

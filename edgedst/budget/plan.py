@@ -6,6 +6,7 @@ of the interpreter is this process as it stands. Enforcing is `guard.py`'s.
 
 from edgedst import core
 from edgedst.errors import BudgetExceeded
+from edgedst.files import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def ledger_lines(regions: "list[tuple[str, int]]") -> "list[tuple[str, int]]":
 
 def _larger_budget(run: str, smallest: float) -> str:
     """The words of a command that takes a larger budget; those of a run that goes on name it."""
-    return f"`edgedst train --resume {run} --budget-mb {smallest:g}`" if run else f"`--budget-mb {smallest:g}`"
+    return f"`edgedst train --resume {quoted(run)} --budget-mb {smallest:g}`" if run else f"`--budget-mb {smallest:g}`"
 
 
 def _tenths_up(size: int) -> float:

@@ -56,10 +56,11 @@ def check_parity(path: Path, weights: ActorWeights, recorded: FloatArray, sparse
     Raises:
         ExportError: when the file is not valid ONNX, cannot be loaded, or an output differs by more than its limit.
     """
-    _check_file(path, full=not sparse)
+    content = path.read_bytes()  # its path may be no text, which neither onnx nor onnxruntime takes
+    _check_file(content, full=not sparse)
     reference = reference_actions(weights, recorded)
     runners: list[tuple[str, Runs, int]] = [
-        (f"onnxruntime {onnxruntime.__version__}", open_session(path), len(reference.observations))
+        (f"onnxruntime {onnxruntime.__version__}", open_session(path, content), len(reference.observations))
     ]
     checks = f"onnx's full check, onnxruntime {onnxruntime.__version__}, onnx's reference evaluator"
     if sparse:
@@ -68,7 +69,7 @@ def check_parity(path: Path, weights: ActorWeights, recorded: FloatArray, sparse
             "read sparse initialisers"
         )
     else:
-        runners.append(("onnx's reference evaluator", ReferenceEvaluator(str(path)), SINGLE_ROWS))
+        runners.append(("onnx's reference evaluator", ReferenceEvaluator(content), SINGLE_ROWS))
     log_std = None
     if weights.log_std_head is not None:
         log_std = native_log_std(weights, weights.log_std_head, reference.observations)
@@ -90,9 +91,9 @@ def log_std_limit(reference: Reference) -> float:
     return LOG_STD_TOLERANCE * reference.tolerance / TOLERANCE
 
 
-def _check_file(path: Path, full: bool) -> None:
+def _check_file(content: bytes, full: bool) -> None:
     try:
-        onnx.checker.check_model(str(path), full_check=full)
+        onnx.checker.check_model(content, full_check=full)
     except Exception as error:  # checker, shape inference and protobuf each have their own class
         raise ExportError(
             f"onnx {onnx.__version__} refuses the exported file ({first_line(error)}). No file was written; please "

@@ -45,10 +45,10 @@ class Runs(Protocol):
         """Outputs of these names, in their order."""
 
 
-def open_session(path: Path, content: bytes | None = None) -> onnxruntime.InferenceSession:
+def open_session(path: Path, content: bytes) -> onnxruntime.InferenceSession:
     """An onnxruntime session on one CPU thread: for an actor of this size more only wait for each other.
 
-    `content` is the file's, where it was read already.
+    `content` is the file's; `path` is for errors.
 
     Raises:
         ExportError: when onnxruntime cannot load the file.
@@ -59,9 +59,7 @@ def open_session(path: Path, content: bytes | None = None) -> onnxruntime.Infere
     options.log_severity_level = 4  # errors are raised: logged too, they would be told twice
     try:
         # Without a fallback, which is the same provider once more and prints that it is tried.
-        return onnxruntime.InferenceSession(
-            content or str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
-        )
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime's own exceptions share no base but Exception
         raise _cannot_load(f"onnxruntime {onnxruntime.__version__}", path, error) from error
 
@@ -113,9 +111,15 @@ def _digest(content: bytes, checksum: str) -> str:
 
 
 def _about(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
+    texts = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
+    if not texts:
+        raise CheckpointError(
+            f"`{path}` was not exported by this edgedst: it has no metadata key `edgedst`, so its environment is not "
+            "known. Expected a file made by `edgedst export`."
+        )
     try:
-        (text,) = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY] or [None]
-        about: dict[str, Any] = json.loads(text or "null")
+        (text,) = texts
+        about: dict[str, Any] = json.loads(text)
         if about["format"] != FORMAT:
             raise ValueError(f"its format is {about['format']}, and {FORMAT} is read here")
         about["environment"] = environment_id(about["environment"])

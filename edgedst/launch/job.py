@@ -19,6 +19,7 @@ from edgedst.config import TrainConfig, disturbing
 from edgedst.density import DENSE_METHODS, uses_lambda
 from edgedst.envs import registry
 from edgedst.errors import ConfigError, CoreNotBuilt, EdgedstError, EnvironmentFault
+from edgedst.files import quoted
 from edgedst.launch.board import asked_board, board_note, kernels_for, usual_settings
 from edgedst.launch.settings import combined, with_preset
 from edgedst.runs import find
@@ -96,7 +97,7 @@ def trainer_command(
         if shorter:
             notes.append(
                 f"A new run begins: `{shorter}` differs in its steps alone, and goes on to these with `edgedst train "
-                f"--resume {shorter} --steps {settings.steps}`."
+                f"--resume {quoted(str(shorter))} --steps {settings.steps}`."
             )
     job = job_for(
         settings,

@@ -8,17 +8,18 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from edgedst import parse
 from edgedst.errors import ConfigError, LogError
-from edgedst.files import folder_error, is_robot_file, remove, write_whole
+from edgedst.files import folder_error, is_robot_file, remove, write_all, write_whole
 from edgedst.runs.find import config_of_run
 from edgedst.runs.folder import folder_name
 from edgedst.runs.metrics import is_number, is_step
@@ -154,29 +155,38 @@ def _parquet(run: Run, where: str, opened: ExitStack) -> Write:
 def _tensorboard(run: Run, where: str, opened: ExitStack) -> Write:
     """An event file in a folder of the run's own. What an earlier call left there is replaced."""
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    from tensorboard.summary.writer.record_writer import RecordWriter
 
     folder = Path(where, *_place(run))
     began = (run.folder / "config.toml").stat().st_mtime  # times are the run's, not those of writing
     told: list[Row] = []
-    writer: Any = None
+    file: Any = None
 
     def write(rows: list[Row]) -> None:
-        nonlocal told, writer
+        nonlocal told, file
+        content = io.BytesIO()
+        records = RecordWriter(content)
+
+        def add(seconds: float, **what: Any) -> None:
+            records.write(Event(wall_time=seconds, **what).SerializeToString())
+
         try:
-            if writer is None or rows[: len(told)] != told:
+            if file is None or rows[: len(told)] != told:
                 for path in folder.glob(f"events.out.tfevents.*{_OURS}"):
                     remove(str(path))
-                writer, told = opened.enter_context(closing(EventFileWriter(str(folder), filename_suffix=_OURS))), []
+                folder.mkdir(parents=True, exist_ok=True)
+                name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}{_OURS}"
+                file, told = opened.enter_context((folder / name).open("xb", buffering=0)), []
+                add(time.time(), file_version="brain.Event:2")
                 # A TensorBoard that is open forgets what it has read of the run.
-                writer.add_event(Event(wall_time=began, step=0, session_log=SessionLog(status=SessionLog.START)))
+                add(began, step=0, session_log=SessionLog(status=SessionLog.START))
             elapsed = 0.0
             for number, row in enumerate(rows):
                 elapsed = row.get(ELAPSED, elapsed)
                 if number >= len(told):
                     values = [{"tag": name, "simple_value": float(v)} for name, v in row.items() if name != STEP]
-                    writer.add_event(Event(wall_time=began + elapsed, step=int(row[STEP]), summary={"value": values}))
-            writer.flush()
+                    add(began + elapsed, step=int(row[STEP]), summary={"value": values})
+            write_all(file.fileno(), content.getbuffer())
         except OSError as error:
             raise folder_error(error, str(folder), "--tensorboard") from error
         told = rows

@@ -16,6 +16,7 @@ from typing import Any
 from edgedst import parse
 from edgedst.config import TrainConfig
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError
+from edgedst.files import quoted
 from edgedst.runs.folder import ORDER, folder_name
 from edgedst.runs.reading import reading
 from edgedst.runs.state import extended_config, is_config_of, read_state
@@ -59,7 +60,8 @@ def resume(folder: Path, given: dict[str, Any]) -> Resumed:
     if "imported" in state:
         raise CheckpointError(
             f"`{folder}` has the networks of {state['imported']}, as `edgedst import` took them, and no training to go "
-            f"on with. Begin one with them: `edgedst train --config {folder}/config.toml --init-from {folder}`."
+            f"on with. Begin one with them: `edgedst train --config {quoted(f'{folder}/config.toml')} --init-from "
+            f"{quoted(str(folder))}`."
         )
     stored, content = _stored_settings(folder, state)
     began_with = stored.settings()

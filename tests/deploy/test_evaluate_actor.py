@@ -65,9 +65,10 @@ def test_an_actor_that_does_not_fit_the_environment_is_refused(run, tmp_path, re
 def test_a_foreign_onnx_file_is_refused(run, tmp_path):
     model = build_model(read_actor(run))
     del model.metadata_props[:]
-    (tmp_path / "foreign.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(CheckpointError, match="was not exported by this edgedst"):
-        evaluate(tmp_path / "foreign.onnx")
+    for content in (model.SerializeToString(), b""):
+        (tmp_path / "foreign.onnx").write_bytes(content)
+        with pytest.raises(CheckpointError, match="was not exported by this edgedst: it has no metadata key `edgedst`"):
+            evaluate(tmp_path / "foreign.onnx")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`edgedst export` as it is typed: what it tells, and that bad input leaves nothing behind."""
 
 import json
+import os
 import shutil
 
 import onnx
@@ -141,3 +142,10 @@ def test_a_place_or_name_that_cannot_be_written_is_one_sentence(name, run, tmp_p
     assert isinstance(done.exception, EdgedstError)
     assert len(str(done.exception).splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_name_that_is_no_text_is_written(run, tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff.onnx")
+    done = export(path, "--run", run)
+    assert done.exit_code == 0, done.exception
+    assert path.exists()

@@ -157,7 +157,9 @@ def test_every_onnx_form_takes_the_machine_s_numbers(form, dtype, robot_run, tmp
     exported = export_actor(folded, tmp_path / "actor.onnx", recorded(robot_run), Format(form, dtype), None, golden)
     assert exported.pairs == 64
     observations, seen = in_bounds(rng, arm.bounds)
-    (actions,) = run_in_batches(open_session(tmp_path / "actor.onnx"), observations, 64)
+    (actions,) = run_in_batches(
+        open_session(tmp_path / "actor.onnx", (tmp_path / "actor.onnx").read_bytes()), observations, 64
+    )
     exact = reference(quantised(learnt, dtype), seen)  # the rounding of normalised weights
     # int8: two ways to round, for a power of two beside the half may make another weight the row's largest.
     limit = {"fp32": TOLERANCE, "fp16": 5e-3, "int8": 0.1}[dtype]

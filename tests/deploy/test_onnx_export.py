@@ -27,7 +27,7 @@ def test_reference_evaluator_and_onnxruntime_agree_with_numpy(run, tmp_path, rng
     onnx.checker.check_model(model, full_check=True)
     path = tmp_path / "actor.onnx"
     path.write_bytes(model.SerializeToString())
-    session = open_session(path)
+    session = open_session(path, path.read_bytes())
     for batch in (1, 5, 64):
         obs = rng.standard_normal((batch, 3)).astype(np.float32)
         expected = reference(actor, obs)
@@ -43,7 +43,7 @@ def test_no_action_passes_its_bound_when_tanh_saturates(run, tmp_path, rng):
     path = tmp_path / "actor.onnx"
     path.write_bytes(build_model(actor).SerializeToString())
     obs = (rng.standard_normal((500, 3)) * 50).astype(np.float32)
-    actions = open_session(path).run(["actions"], {"obs": obs})[0]
+    actions = open_session(path, path.read_bytes()).run(["actions"], {"obs": obs})[0]
     assert (actions >= np.float32(low)).all()
     assert (actions <= np.float32(high)).all()
 
@@ -77,7 +77,9 @@ def test_saturated_actions_stay_within_bounds_that_are_no_float32_numbers(form, 
     obs = (rng.standard_normal((300, 3)) * 50).astype(np.float32)
     if kind == "onnx":
         (tmp_path / "actor.onnx").write_bytes(build_model(actor, Format(dtype=dtype)).SerializeToString())
-        actions = open_session(tmp_path / "actor.onnx").run(["actions"], {"obs": obs})[0]
+        actions = open_session(tmp_path / "actor.onnx", (tmp_path / "actor.onnx").read_bytes()).run(
+            ["actions"], {"obs": obs}
+        )[0]
     else:
         require_tool("cc", "gcc", "clang")
         source = build_source(actor, "actor", dtype)

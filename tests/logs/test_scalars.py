@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import json
+import resource
 import shutil
 import signal
 import subprocess
@@ -227,6 +228,17 @@ def test_what_cannot_be_written_is_a_sentence(kind, where, sentence, run, tmp_pa
     (tmp_path / "file").touch()
     with pytest.raises(RunFolderError, match=sentence):
         write_scalars(run, {kind: where})
+
+
+def test_an_event_file_that_finds_no_room_is_one_sentence(run, tmp_path):
+    def no_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+    command = edgedst("log", run, "--tensorboard", "tb")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=no_room)
+    assert done.returncode == 1
+    assert done.stderr.startswith("RunFolderError: `tb/")
+    assert done.stderr.count("\n") == 1, done.stderr
 
 
 def test_what_is_no_run_or_has_recorded_nothing_is_a_sentence(run, tmp_path):
