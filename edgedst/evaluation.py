@@ -94,10 +94,9 @@ def evaluate(run: "Training") -> None:
             if terminated or truncated:
                 break
         returns.append(total)
-    best_before = run.evaluations.best
     mean, _ = run.evaluations.add(run.step, returns)
     run.unsaved = True
-    if mean > best_before:
+    if run.checkpoints.is_best(mean):
         run.checkpoints.save_best(about(run, "actor"))
     run.wish_after_evaluation(mean)
     log(run, len(returns))

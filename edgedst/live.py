@@ -272,9 +272,8 @@ class LiveTraining(trainer.Training):
 
     def count_evaluation(self, buffer: int) -> None:
         """Its returns; the actor that acted, which still lies in the link, is saved when it is the best."""
-        best_before = self.evaluations.best
         mean, _ = self.evaluations.add(self.step, self.returns)
-        if mean > best_before:
+        if self.checkpoints.is_best(mean):
             networks = self.checkpoints.networks
             self.checkpoints.networks = {**networks, "actor": self.environment.link.actors[buffer]}
             try:

@@ -87,7 +87,7 @@ def restore(run: "Training", state: "dict[str, Any]") -> str:
         CheckpointError: the checkpoint is damaged, or of another run.
     """
     run.folder.keep_metrics(state["metrics_bytes"], state.get("metrics_crc32"))
-    run.checkpoints.load(state)
+    lost: str = run.checkpoints.load(state)
     _check_bounds(run)
     try:
         run.agent.set_state(state["agent"])
@@ -116,9 +116,9 @@ def restore(run: "Training", state: "dict[str, Any]") -> str:
     if mean is not None:
         run.progress.evaluation = f"{mean:,.1f}"
     if not broken_off:
-        return ""
+        return lost
     run.begin_episode()
-    return (
+    return (f"{lost} " if lost else "") + (
         f"A new episode begins: {broken_off}. Networks, replay and counters are as they were; from here the run's "
         "numbers are not those of one that was never stopped."
     )

@@ -103,6 +103,10 @@ class Checkpoints:
         keep = {name, "state.json", *others, *[segment["file"] for segment in segments]}
         self._remove_others(keep | {self.best["file"]} if self.best else keep)
 
+    def is_best(self, mean: float) -> bool:
+        """Whether an evaluation's mean return is above that of the best actor that is kept."""
+        return self.best is None or bool(mean > self.best["evaluation_return"])
+
     def save_best(self, about: "dict[str, Any]") -> None:
         """Write the actor, without its moments, as the best one so far: the next checkpoint will name it.
 
@@ -124,11 +128,14 @@ class Checkpoints:
         told = {key: about[key] for key in ("step", "evaluation_return")}
         self.best = {"file": name, **written, **told}
 
-    def load(self, state: "dict[str, Any]") -> None:
+    def load(self, state: "dict[str, Any]") -> str:
         """Put what a checkpoint holds into the networks and the replay.
 
         Args:
             state: from `state.read_state`.
+
+        Returns:
+            What the user has to know, or "": a run goes on without its best actor, which nothing is learned from.
 
         Raises:
             CheckpointError: a file is missing, damaged, or belongs to other networks.
@@ -136,7 +143,7 @@ class Checkpoints:
         try:
             self._read_networks(state)
             self._read_rows(state["replay"])
-            self.best = state.get("best")  # runs from before there was one go on without
+            lost = self._find_best(state.get("best"))  # runs from before there was one go on without
         except CheckpointError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -150,6 +157,22 @@ class Checkpoints:
                 "checkpoint folder again."
             ) from error
         self._kept = state["networks"]["file"]
+        return lost
+
+    def _find_best(self, best: "dict[str, Any] | None") -> str:
+        if best is None:
+            return ""
+        path = os.path.join(self.folder, best["file"])
+        try:
+            with open(path, "rb", buffering=0) as file:
+                check_crc(file, path, best["bytes"], best["crc32"], self._chunk)
+        except (CheckpointError, OSError):
+            return (
+                f"The best actor so far, `{path}` of step {best['step']:,}, is damaged or gone. That of the next "
+                "evaluation takes its place."
+            )
+        self.best = best
+        return ""
 
     def _tensors(self, only: str = "") -> "Iterator[tuple[str, int, list[tuple[str, str, int]]]]":
         """(network, layer, [(tensor, dtype, elements)]) in the order of the file; of `only` alone without moments."""

@@ -188,8 +188,30 @@ def test_a_run_from_before_there_was_a_best_actor_goes_on(tmp_path):
     state = read_state(str(tmp_path))
     del state["best"]
     other = checkpoints_of(new_agent(), tmp_path)
-    other.load(state)
+    assert other.load(state) == ""
     assert other.best is None
+    assert other.is_best(-1e9)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.unlink(), lambda path: os.truncate(path, 100)], ids=["gone", "torn"]
+)
+def test_a_run_goes_on_without_its_best_actor_and_says_so(tmp_path, damage):
+    agent = new_agent()
+    agent.initialise()
+    writer = checkpoints_of(agent, tmp_path)
+    writer.save_best({"step": 0, "evaluation_return": -3.5})
+    save(agent, writer, 0)
+    damage(tmp_path / "best-000000000.safetensors")
+    other = checkpoints_of(new_agent(), tmp_path)
+    told = other.load(read_state(str(tmp_path)))
+    assert told.endswith("is damaged or gone. That of the next evaluation takes its place.")
+    assert str(tmp_path / "best-000000000.safetensors") in told
+    assert other.is_best(-4.0)
+    other.save_best({"step": 10, "evaluation_return": -4.0})
+    save(agent, other, 10)
+    assert best_of(tmp_path)[0]["step"] == 10
+    assert not other.is_best(-4.0)
 
 
 def test_the_format_is_the_one_that_docs_formats_describes(tmp_path, rng):
