@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +41,18 @@ Device = Annotated[
 # What help shows where no unit does.
 _KINDS = {"int": "N", "float": "X", "Rate": "N", "str": "TEXT", "tuple[int, ...]": "N,N", "tuple[float, ...]": "X,X"}
 
+# Headings of help, each above the setting that begins it.
+_HEADINGS = {
+    "env": "Task",
+    "eval_every": "Run",
+    "action_delay": "Disturbances of a simulator",
+    "hardware": "Machines and energy",
+    "init_from": "What it begins with",
+    "normalize_observations": "Observations and replay",
+    "hidden": "Networks",
+    "start_steps": "Learning",
+}
+
 
 def training_options(function: Callable[..., None], without: tuple[str, ...] = ()) -> Callable[..., None]:
     """Give a verb an option for each setting: it gets those that were typed as `typed`, a dict by name of setting.
@@ -47,17 +60,28 @@ def training_options(function: Callable[..., None], without: tuple[str, ...] = (
     `--set`, `--preset` and `--config` are among them, the settings `without` are not; the verb's own parameters stay.
     """
     names = [name for name in SETTINGS if name not in without]
-    options = [_parameter(name, *_option(name)) for name in names]
+    heading = ""
+    below: dict[str, list[inspect.Parameter]] = {name: [] for name in _HEADINGS.values()}
+    for name in SETTINGS:
+        heading = _HEADINGS.get(name, heading)
+        if name in names:
+            below[heading].append(_parameter(name, *_option(name, heading)))
     several = typer.Option("--set", metavar="NAME=VALUE", help="Any setting, by any of its names; may be repeated.")
-    options.append(_parameter("several", Annotated[list[str] | None, several]))
     preset = typer.Option("--preset", help=f"Settings that go together: {', '.join(NAMED_PRESETS)} (docs/sparsity.md).")
-    options.append(_parameter("preset", Annotated[str | None, preset]))
     config = typer.Option("--config", help="TOML file of settings, such as a run's config.toml; options override it.")
-    options.append(_parameter("config", Annotated[Path | None, config]))
-    own = [
-        p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name not in ("typed", "config")
+    task, *rest = below.values()
+    options = [
+        *task,
+        _parameter("several", Annotated[list[str] | None, several]),
+        _parameter("preset", Annotated[str | None, preset]),
+        _parameter("config", Annotated[Path | None, config]),
+        *(
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in inspect.signature(function, eval_str=True).parameters.values()
+            if parameter.name not in ("typed", "config")
+        ),
+        *itertools.chain(*rest),
     ]
-    options += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
 
     @functools.wraps(function)
     def verb(several: list[str] | None, **values: Any) -> None:
@@ -73,7 +97,7 @@ def training_options(function: Callable[..., None], without: tuple[str, ...] = (
     return verb
 
 
-def _option(name: str) -> tuple[Any, Any]:
+def _option(name: str, heading: str) -> tuple[Any, Any]:
     """(annotation, default) for typer: texts, which `read_typed` reads, and one switch."""
     about, kind = SETTINGS[name].metadata, str(SETTINGS[name].type).split(" | ")[0]
     owners = [owner.upper() for owner in about["by_family"]]
@@ -82,10 +106,11 @@ def _option(name: str) -> tuple[Any, Any]:
         told = f"Of {owners[0]}: {told[0].lower()}{told[1:]}"
     text = f"{told} {shown_default(name)}".strip()
     if kind == "bool":
-        option = typer.Option("/".join(switches(name)), help=text, show_default=False)
+        option = typer.Option("/".join(switches(name)), help=text, show_default=False, rich_help_panel=heading)
         return Annotated[bool | None, option], None
     metavar = about["unit"].upper() or _KINDS[kind]
-    return Annotated[str | None, typer.Option(*flags(name), metavar=metavar, help=text, show_default=False)], None
+    option = typer.Option(*flags(name), metavar=metavar, help=text, show_default=False, rich_help_panel=heading)
+    return Annotated[str | None, option], None
 
 
 def shown_default(name: str) -> str:

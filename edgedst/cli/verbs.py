@@ -5,7 +5,7 @@ import keyword
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 # `edgedst/cli/<verb>.py` has a function of that name, or an app with verbs of its own. A verb that is a word of
 # Python's has `_` behind it there.
@@ -13,6 +13,21 @@ VERBS = (
     *("init", "check", "import", "train", "plan", "evaluate", "export", "log"),
     *("watch", "profile", "study", "tune", "devices"),
 )
+
+
+class SectionedCommand(TyperCommand):
+    """Shows its options below the headings that they name as their help panel."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """A section for each heading, in the order in which they come up."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if record := parameter.get_help_record(ctx):
+                heading = getattr(parameter, "rich_help_panel", None) or "Options"
+                sections.setdefault(heading, []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
 
 
 class LazyGroup(TyperGroup):
@@ -31,7 +46,8 @@ class LazyGroup(TyperGroup):
         if isinstance(function, typer.Typer):
             return typer.main.get_command(function)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name, context_settings={"help_option_names": ["-h", "--help"]})(function)
+        options = {"help_option_names": ["-h", "--help"]}
+        single.command(cmd_name, cls=SectionedCommand, context_settings=options)(function)
         return typer.main.get_command(single)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

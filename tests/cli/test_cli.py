@@ -84,6 +84,27 @@ def test_the_verbs_are_listed_and_a_wrong_one_is_told():
     assert "Did you mean `train`?" in wrong.stderr
 
 
+@pytest.mark.parametrize("verb", ["train", "plan", "profile"])
+def test_help_has_each_setting_below_one_heading(verb):
+    told = runner.invoke(verbs.app, [verb, "--help"], terminal_width=200).output
+    below = {}
+    for section in re.split(r"\n\n(?=[A-Z])", told)[1:]:
+        heading, *lines = section.splitlines()
+        for line in lines:
+            if option := re.match(r"  (-.*?)(?:  |$)", line):
+                for name in re.findall(r"--[a-z0-9-]+", option[1]):
+                    below.setdefault(name, []).append(heading)
+    expected = {
+        "--env": "Task:",
+        "--threads": "Run:",
+        "--hidden": "Networks:",
+        "--tau": "Learning:",
+        "--set": "Options:",
+    }
+    assert {name: below[name] for name in expected} == {name: [heading] for name, heading in expected.items()}
+    assert all(len(headings) == 1 for headings in below.values())
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["study", "--help"]])
 def test_a_verb_s_summary_is_a_whole_sentence_on_80_columns(arguments):
     told = runner.invoke(verbs.app, arguments, terminal_width=80, env={"COLUMNS": "80"}).output
