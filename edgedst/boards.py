@@ -127,10 +127,18 @@ def load(name: str) -> Board:
     """
     known = names()
     if name not in known:
-        near = get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f"Did you mean `{near[0]}`? " if near else ""
+        near = [board for board in known if _shortens(name.lower(), board)]
+        if not 1 <= len(near) <= 5:
+            near = get_close_matches(name.lower(), known, n=1, cutoff=0.4)
+        hint = f"Did you mean `{'` or `'.join(near)}`? " if near else ""
         raise UnknownDevice(f"no device `{name}` in devices/. {hint}`edgedst devices` lists all {len(known)}.")
     return _read(name, _board)
+
+
+def _shortens(name: str, board: str) -> bool:
+    """Whether a board's name has these letters and digits in this order: rpi, pi5, orin."""
+    letters = iter(board)
+    return all(letter in letters for letter in name if letter.isalnum())
 
 
 def detect(root: Path = Path("/")) -> Recognised:

@@ -119,6 +119,20 @@ def test_a_board_tells_its_power_sensor_and_its_model(devices):
     assert only.power is None
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("pi5", "`raspberry-pi-5`"),
+        ("Raspberry Pi 4", "`raspberry-pi-4`"),
+        ("zero2w", "`raspberry-pi-zero-2w`"),
+        ("orin", "`jetson-agx-orin` or `jetson-orin-nano` or `jetson-orin-nx`"),
+    ],
+)
+def test_a_shortened_name_gets_those_that_it_can_stand_for(name, told):
+    with pytest.raises(UnknownDevice, match=rf"Did you mean {told}\?"):
+        boards.load(name)
+
+
 def test_an_unknown_device_gets_a_near_name():
     sentence = rf"no device `raspbery-pi4` .*Did you mean `raspberry-pi-4`\? .* lists all {len(boards.names())}\."
     with pytest.raises(UnknownDevice, match=sentence):
