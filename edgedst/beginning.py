@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgedst.envs import Environment
 
-    Training = Any  # trainer.Training, which imports this
+    Training = Any  # training.Training, which imports this
 
 TRIES = 3  # a run that trains meanwhile deletes the files of the checkpoint before
 _BOUNDS = ("observation_low", "observation_high", "action_low", "action_high")

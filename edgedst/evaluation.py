@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Training = Any  # trainer.Training, which imports this
+    Training = Any  # training.Training, which imports this
 
 LAST = 10  # evaluations that R is the mean of
 SEED_STREAM = 1_000  # evaluation i draws its seeds from stream SEED_STREAM + i: it never disturbs training

@@ -9,7 +9,7 @@ import sys
 from _signal import SIGINT  # type: ignore[import-not-found]  # `signal` imports enum
 from time import monotonic, monotonic_ns, sleep
 
-from edgedst import core, saving, trainer
+from edgedst import core, saving, trainer, training
 from edgedst.errors import EdgedstError, RobotFault, RunFolderError
 from edgedst.evaluation import log
 from edgedst.machine import Machine
@@ -38,7 +38,7 @@ def main() -> int:
     return trainer.main(LiveTraining)
 
 
-class LiveTraining(trainer.Training):
+class LiveTraining(training.Training):
     """A run on a machine. Its steps, and so its numbers, follow a clock: no two runs are the same."""
 
     environment: Machine

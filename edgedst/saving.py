@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Training = Any  # trainer.Training, which imports this
+    Training = Any  # training.Training, which imports this
 
 
 def facts(run: "Training") -> "dict[str, Any]":

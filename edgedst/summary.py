@@ -1,4 +1,4 @@
-"""How a run ends: summary.json, and the words for whoever waits. `trainer.Training` is the run, and stays as it is."""
+"""How a run ends: summary.json, and the words for whoever waits. `training.Training` is the run, and stays as it is."""
 
 from edgedst.files import quoted
 
@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Training = Any  # trainer.Training, which imports this
+    Training = Any  # training.Training, which imports this
 
 
 def summary(run: "Training", exit_reason: str) -> "dict[str, Any]":

@@ -27,6 +27,7 @@ FLOORS = [
     {"imports"},
     {"deploy", "live", "logs"},
     {"trainer"},
+    {"training"},
     {"timing"},
     {"launch", "stage", "summary"},
     {"evaluation"},

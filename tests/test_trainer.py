@@ -17,7 +17,7 @@ from training import digest, edgedst, metrics, modules, run_in, start, summary, 
 
 from edgedst.config import TrainConfig
 from edgedst.launch import job as launch
-from edgedst.trainer import Training
+from edgedst.training import Training
 
 SMALL = (
     "--hidden",

@@ -10,7 +10,8 @@ from edgedst import core
 from edgedst.errors import EdgedstError
 from edgedst.plain_json import loads
 from edgedst.profile import window
-from edgedst.trainer import Training, start_again_if_larger
+from edgedst.trainer import start_again_if_larger
+from edgedst.training import Training
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
