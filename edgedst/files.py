@@ -222,8 +222,8 @@ def folder_error(error: OSError, path: str, option: str = "--run-dir") -> RunFol
     advice = {
         2: f"Its folder is not there: make it, or choose another with `{option}`.",
         13: f"Check its permissions, or choose another folder with `{option}`.",
-        17: f"Something else has that name: choose another folder with `{option}`.",
         16: f"It is a folder, or something is mounted there: choose another name with `{option}`.",
+        17: f"Something else has that name: choose another folder with `{option}`.",
         20: f"A file is in the way: choose another folder with `{option}`.",
         21: f"It is a folder: choose another name with `{option}`.",
         27: "The file would be larger than is allowed here (`ulimit -f`).",
@@ -235,7 +235,7 @@ def folder_error(error: OSError, path: str, option: str = "--run-dir") -> RunFol
 
 
 def quoted(word: str) -> str:
-    """A path as a shell takes it for one word of a command; `shlex` would load `re`."""
+    """`shlex.quote` for what counts against a small budget: `shlex` would load `re`."""
     plain = all((c.isascii() and c.isalnum()) or c in "@%+=:,./-_" for c in word)
     return word if word and plain else "'" + word.replace("'", "'\"'\"'") + "'"
 

@@ -269,12 +269,18 @@ def test_pruned_target_weights_compete_again(rng):
             np.testing.assert_allclose(a.weight, b.weight, rtol=0, atol=2e-5)
 
 
-def test_weights_that_have_become_nan_reach_the_target_and_do_not_stop_the_process(rng):
-    mask = random_mask(rng, 24, 9, 100)
+def source_and_target(rng, nnz):
+    """A layer of so many ones, and its target; and their scratch."""
+    mask = random_mask(rng, 24, 9, nnz)
     layers = [models.Layer(np.where(mask, np.float32(1), np.float32(0)), mask, np.zeros(24, np.float32))]
     workspace = packed.workspace_for(layers)
     source, target = packed.network_of(layers, workspace=workspace), empty_target(layers)
     target.copy_from(source, workspace)
+    return source, target, workspace
+
+
+def test_weights_that_have_become_nan_reach_the_target_and_do_not_stop_the_process(rng):
+    source, target, workspace = source_and_target(rng, 100)
     source.evolve(core.Random(0), 0.3, workspace)
     np.asarray(source.values(0))[:] = np.nan
     core.polyak_update(source, target, 0.005, workspace)
@@ -284,11 +290,7 @@ def test_weights_that_have_become_nan_reach_the_target_and_do_not_stop_the_proce
 
 def test_weights_that_have_become_nan_leave_a_target_with_their_topology(rng):
     """No magnitude prunes them: united again and again they would outgrow its room, which is that of two topologies."""
-    mask = random_mask(rng, 24, 9, 60)
-    layers = [models.Layer(np.where(mask, np.float32(1), np.float32(0)), mask, np.zeros(24, np.float32))]
-    workspace = packed.workspace_for(layers)
-    source, target = packed.network_of(layers, workspace=workspace), empty_target(layers)
-    target.copy_from(source, workspace)
+    source, target, workspace = source_and_target(rng, 60)
     for seed in range(4):
         source.initialise(core.Random(seed), workspace)
         np.asarray(source.values(0))[:] = np.nan

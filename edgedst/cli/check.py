@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 import textwrap
@@ -12,7 +13,6 @@ import typer
 
 from edgedst.cli.options import AsJson, Debug
 from edgedst.errors import ConfigError
-from edgedst.files import quoted
 from edgedst.machine import MOVING
 from edgedst.machine.check import Check
 from edgedst.machine.seen import FULL, READING, SMALL
@@ -159,8 +159,8 @@ def _verdict(found: dict[str, Any]) -> str:
         count = len(found["problems"])
         return f"{path} cannot train yet: {count} problem{'s' if count > 1 else ''}."
     if not found["moved"]:
-        return f"{path} reads well. Nothing was moved: `edgedst check {quoted(path)}` tries that, too."
-    return f"{path} can train: `edgedst train --env {quoted(path)}`"
+        return f"{path} reads well. Nothing was moved: `edgedst check {shlex.quote(path)}` tries that, too."
+    return f"{path} can train: `edgedst train --env {shlex.quote(path)}`"
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:

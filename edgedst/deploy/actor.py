@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from edgedst.deploy.agreement import TOLERANCE
 from edgedst.deploy.bundle import check_bundle, check_golden, is_bundle
 from edgedst.deploy.history import History
 from edgedst.errors import CheckpointError, ConfigError
-from edgedst.files import quoted
 from edgedst.runs.actor import ActorWeights, FloatArray, read_actor
 from edgedst.runs.reading import reading
 
@@ -69,7 +69,7 @@ class Actor:
             bundle, exported = is_bundle(target), not target.is_dir()
             if exported and not target.exists():
                 if target.suffix == ".onnx":
-                    advice = f"Make it with `edgedst export {quoted(str(target))}`, or name a run folder."
+                    advice = f"Make it with `edgedst export {shlex.quote(str(target))}`, or name a run folder."
                 else:
                     advice = "Name a run folder, an .onnx file or a bundle; without a name the newest run is played."
                 raise CheckpointError(f"There is no file `{target}`. {advice}")

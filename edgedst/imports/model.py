@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedst.errors import ModelError
-from edgedst.files import quoted
 from edgedst.runs.actor import FloatArray
 from edgedst.runs.reading import read_regular, reason
 
@@ -83,7 +83,7 @@ def read_file(path: Path) -> bytes:
         if path.is_dir():
             raise ModelError(
                 f"`{path}` is a folder. Expected a model's file, .zip or .onnx; a run folder is begun from with "
-                f"`edgedst train --init-from {quoted(str(path))}`."
+                f"`edgedst train --init-from {shlex.quote(str(path))}`."
             )
         return read_regular(path)
     except OSError as error:
