@@ -59,6 +59,7 @@ class LiveTraining(training.Training):
         self.episode_began = (self.step, self.agent.iteration)
         self.cut_off = self.lost = self.dropped = self.behind = 0
         self.returns: list[float] = []  # of the evaluation under way
+        self.evaluating_at = -1  # its step, as the acting side counts them
         self.evaluated = 0
         self.published = -1
         self.next_beside = self.next_word = 0.0
@@ -226,7 +227,7 @@ class LiveTraining(training.Training):
             self.remember(agent.begin_episode, link.observation)
             return
         if kind == fields.OVER:
-            self.end_of(flags, length, value, buffer)
+            self.end_of(flags, steps, length, value, buffer)
             return
         self.acted_until = monotonic()
         for kept in (self.kept, self.kept_of_episode):
@@ -246,10 +247,12 @@ class LiveTraining(training.Training):
             if len(self.weights) == MOST_LINES:
                 self.write_weights()
 
-    def end_of(self, flags: int, length: int, total: float, buffer: int) -> None:
+    def end_of(self, flags: int, steps: int, length: int, total: float, buffer: int) -> None:
         """An episode is over."""
         self.cut_off += bool(flags & fields.CUT_OFF)
         if flags & fields.EVALUATION:
+            if steps != self.evaluating_at:  # one with an episode cut off, or lost, stays incomplete: another actor's
+                self.evaluating_at, self.returns = steps, []
             if not flags & fields.CUT_OFF:
                 self.returns.append(total)
             self.evaluated += 1
@@ -267,7 +270,7 @@ class LiveTraining(training.Training):
         self.episode_return, self.episode_length = 0.0, 0
         self.episode_began = (self.step, self.agent.iteration)
         self.kept_of_episode.clear()
-        if not self.config.eval_every:
+        if not self.config.eval_every and self.evaluations.count:
             self.progress.evaluation = f"{self.evaluations.newest[0]:,.1f} (training)"
 
     def count_evaluation(self, buffer: int) -> None:

@@ -312,7 +312,10 @@ class Training:
             self.begin_episode()
 
     def end_episode(self, step: int, terminated: bool, **told: "Any") -> None:
-        """An episode of training is over: a line of metrics. Without evaluations R comes from these returns."""
+        """An episode of training is over: a line of metrics. Without evaluations R comes from these returns.
+
+        Not from one that a machine `cut_off` for missed periods: its return is that of a few steps.
+        """
         line = {
             "step": step,
             "episode": self.episode,
@@ -322,7 +325,7 @@ class Training:
         }
         self.folder.metric({**line, **told})
         self.progress.episode = f"{self.episode_return:,.1f}"
-        if not self.config.eval_every:
+        if not self.config.eval_every and "cut_off" not in told:
             self.wish_after_evaluation(self.evaluations.add(step, [self.episode_return])[0])
         self.episode += 1
 

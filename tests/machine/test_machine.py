@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,12 @@ from machine.runs import ENDLESS, SMALL, TRUNCATED, Run, family, in_order, repla
 from training import edgedst, metrics, run_in, saved_step, start, summary, train
 
 from edgedst.deploy.actor import Actor
+from edgedst.evaluation import Evaluations
 from edgedst.launch.job import trainer_command
+from edgedst.live import LiveTraining
+from edgedst.machine.kept_time import KeptTime
+from edgedst.machine.link import CUT_OFF, EVALUATION, OVER
+from edgedst.machine.link import TRUNCATED as TRUNCATED_FLAG
 from edgedst.runs.actor import read_actor
 
 EPISODE = 40  # steps
@@ -572,6 +578,43 @@ def test_after_too_many_missed_periods_in_a_row_the_machine_rests_and_a_new_epis
     assert len(stored(one.run, one.calls)) == one.summary["step"] - told["steps_not_stored"]
     assert in_order(one.calls)
     assert one.count("stop") >= one.count("reset") > 5
+    assert one.summary["R"] is None  # no return here is that of a whole episode
+
+
+def learning_side(**settings):
+    """One without a machine, to which records are given."""
+    side = LiveTraining.__new__(LiveTraining)
+    side.config, side.job = SimpleNamespace(**settings), {"stop_at_return": -20.0}
+    side.cut_off = side.evaluated = side.step = side.episode = 0
+    side.evaluating_at, side.returns, side.episode_began = -1, [], (0, 0)
+    side.stop, side.evaluations, side.kept_of_episode = False, Evaluations(), KeptTime(50)
+    side.agent, side.progress = SimpleNamespace(iteration=0), SimpleNamespace(evaluation="none yet")
+    side.folder = SimpleNamespace(metric=lambda _line: None)
+    side.environment = SimpleNamespace(link=None, acknowledge=lambda _count: None)
+    return side
+
+
+def test_an_evaluation_with_an_episode_cut_off_lends_no_return_to_the_next_one(monkeypatch):
+    side, counted = learning_side(eval_every=1, eval_episodes=3), []
+
+    def count_evaluation(buffer):
+        counted.append((buffer, side.returns))
+        side.returns = []
+
+    monkeypatch.setattr(side, "count_evaluation", count_evaluation)
+    for steps, flags in ((40, (0, 0, CUT_OFF)), (80, (0, 0, 0)), (120, (CUT_OFF, 0, 0)), (160, (0, 0, 0))):
+        for i, flag in enumerate(flags):
+            side.take(OVER, EVALUATION | flag, steps, 40, 0, 1, steps // 80, 0, steps + i, 0.0, 0.0, 0.0)
+    assert counted == [(1, [80, 81, 82]), (2, [160, 161, 162])]
+
+
+def test_without_evaluations_an_episode_cut_off_is_no_return_that_a_run_stops_at():
+    side = learning_side(eval_every=0, eval_episodes=1)
+    ends = ((-6.0, 6, TRUNCATED_FLAG | CUT_OFF), (-310.0, 300, TRUNCATED_FLAG), (-6.0, 6, TRUNCATED_FLAG | CUT_OFF))
+    for (total, length, flags), told in zip(ends, ("none yet", *["-310.0 (training)"] * 2), strict=True):
+        side.take(OVER, flags, length, length, 0, 1, 0, 0, total, 0.0, 0.0, 0.0)
+        assert side.progress.evaluation == told
+    assert (side.stop, side.evaluations.count, side.evaluations.best, side.episode) == (False, 1, -310.0, 3)
 
 
 # Determinism, where there is any.
