@@ -182,7 +182,7 @@ def played(folder: Path, way: str, seed: int, share: int, updates: str, minutes:
     return row | {
         "returns": kept,
         "updates_per_step": real_time["updates_per_step"],
-        "missed_share": real_time["missed_periods"] / max(1, real_time["missed_periods"] + real_time["steps_acted"]),
+        "missed_share": real_time["missed_periods"] / max(1, real_time["periods"]),
     }
 
 

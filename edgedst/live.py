@@ -333,15 +333,14 @@ class LiveTraining(training.Training):
             ", ".join(f"{share} {told[f'{name}_{share}_ms']:g}" for share in ("p50", "p99", "max"))
             for name in ("jitter", "observation_to_action")
         )
-        periods = self.kept.periods + self.kept.missed
         behind = f", {self.behind:,} behind" if self.behind > 0 else ""
         more = f" {self.cut_off:,} episodes were cut off for missed periods." if self.cut_off else ""
         more += f" {self.dropped:,} records found the ring full." if self.dropped else ""
         return (
-            f"Rate {told['rate_kept_hz']:g} of {self.environment.rate_hz:g} Hz, {self.kept.missed:,} of {periods:,} "
-            f"periods missed; jitter {jitter} ms; observation to action {latency} ms; {self.updates_per_step():.3g} "
-            f"updates a step{behind}; weights {told['weights_age_p50_ms']:g} ms old (p50), "
-            f"{told['weights_age_max_ms']:g} at most.{more}"
+            f"Rate {told['rate_kept_hz']:g} of {self.environment.rate_hz:g} Hz, {self.kept.missed:,} of "
+            f"{self.kept.periods:,} periods missed; jitter {jitter} ms; observation to action {latency} ms; "
+            f"{self.updates_per_step():.3g} updates a step{behind}; weights {told['weights_age_p50_ms']:g} ms old "
+            f"(p50), {told['weights_age_max_ms']:g} at most.{more}"
         )
 
     def more_to_tell(self) -> "dict[str, Any]":
@@ -352,7 +351,8 @@ class LiveTraining(training.Training):
         """In numbers, of this process."""
         return {
             "rate_hz": self.environment.rate_hz,
-            "steps_acted": self.kept.periods,
+            "steps_acted": self.kept.steps,
+            "periods": self.kept.periods,
             **self.kept.told(),
             "steps_not_stored": self.lost,
             "records_dropped": self.dropped,

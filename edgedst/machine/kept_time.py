@@ -47,25 +47,31 @@ class KeptTime:
     """
 
     def __init__(self, rate_hz: float) -> None:
-        self._rate_hz = rate_hz
+        self._rate_hz, self._period_ns = rate_hz, round(1e9 / rate_hz)
         self._jitter_us, self._latency_us, self._age_ms = Histogram(), Histogram(), Histogram()
-        self.missed = 0
+        self.missed = self._late = 0  # _late: steps that began behind half of their period, which is in `missed`, too
+
+    @property
+    def steps(self) -> int:
+        """That were counted."""
+        return self._jitter_us.count
 
     @property
     def periods(self) -> int:
-        """That were kept."""
-        return self._jitter_us.count
+        """That have passed, kept and missed."""
+        return self.steps - self._late + self.missed
 
     def add(self, missed: int, jitter_us: float, latency_us: float, age_ms: "float | None") -> None:
-        """A period that was kept.
+        """A step.
 
         Args:
-            missed: periods since the one before.
+            missed: periods since the one before, its own included where it began behind half of that.
             jitter_us: how late it began.
             latency_us: from the end of reading to the end of applying; 0: it ended an episode, nothing was applied.
             age_ms: since the weights that acted were handed over; None: they have learnt nothing yet.
         """
         self.missed += missed
+        self._late += 2 * (round(1e3 * jitter_us) % self._period_ns) > self._period_ns
         self._jitter_us.add(jitter_us)
         if latency_us:
             self._latency_us.add(latency_us)
@@ -75,7 +81,7 @@ class KeptTime:
     def told(self) -> "dict[str, float]":
         """For metrics.jsonl and summary.json, in ms."""
         told = {
-            "rate_kept_hz": round(self._rate_hz * self.periods / max(1, self.periods + self.missed), 3),
+            "rate_kept_hz": round(self._rate_hz * self.steps / max(1, self.periods), 3),
             "missed_periods": self.missed,
         }
         for name, histogram in (("jitter", self._jitter_us), ("observation_to_action", self._latency_us)):
@@ -87,6 +93,6 @@ class KeptTime:
 
     def clear(self) -> None:
         """Count anew."""
-        self.missed = 0
+        self.missed = self._late = 0
         for histogram in (self._jitter_us, self._latency_us, self._age_ms):
             histogram.clear()

@@ -39,9 +39,28 @@ def test_what_is_told_of_some_periods():
         kept.add(0, 100.0, 50.0, 20.0 if number else None)
     kept.add(1, 3000.0, 0.0, 20.0)  # the last of an episode: nothing was applied
     told = kept.told()
-    assert (kept.periods, told["missed_periods"], told["rate_kept_hz"]) == (99, 1, 49.5)
+    assert (kept.steps, kept.periods, told["missed_periods"], told["rate_kept_hz"]) == (99, 100, 1, 49.5)
     assert told["jitter_p50_ms"] == pytest.approx(0.1, rel=0.03)
     assert (told["jitter_max_ms"], told["observation_to_action_max_ms"]) == (3.0, 0.05)
     assert told["weights_age_max_ms"] == 20.0
     kept.clear()
     assert kept.told() == KeptTime(50.0).told()
+
+
+@pytest.mark.parametrize(
+    ("steps", "periods", "missed"),  # of a step: late (periods), missed since the one before
+    [
+        ([(0.0, 0), (0.0, 0), (0.6, 1), (0.0, 0)], 4, 1),  # the third was missed, and had its step
+        ([(0.0, 0), (0.4, 0), (1.4, 1), (0.0, 0)], 5, 1),  # the one before the third was, and had none
+        ([(0.6, 1), (1.6, 2), (0.6, 1)], 4, 4),  # not one was kept
+        ([(0.0, 2), (0.0, 0)], 4, 2),  # records before it found no room
+    ],
+)
+def test_a_period_is_either_kept_or_missed_and_never_both(steps, periods, missed):
+    kept = KeptTime(30.0)
+    for late, since in steps:
+        kept.add(since, late * 1e6 / 30, 50.0, None)
+    assert (kept.steps, kept.periods, kept.missed) == (len(steps), periods, missed)
+    assert kept.told()["rate_kept_hz"] == round(30 * len(steps) / periods, 3)
+    kept.clear()
+    assert kept.periods == 0

@@ -568,6 +568,20 @@ def test_a_step_whose_period_was_missed_is_counted_and_not_stored(run):
         assert number - 1 not in numbers  # its action was held for 2.6 periods
 
 
+def test_the_periods_told_are_those_that_passed(run):
+    # Each second step begins 0.6 of a period late, and the one behind it is on time again: none is left out.
+    one = run(*SMALL, "--steps", "80", fault="apply_action slow /2", variables={"ROBOT_RATE": "50"})
+    out, _ = one.ended()
+    told, passed = one.summary["real_time"], 0.0
+    for episode in episodes_of(one):
+        reads = [call.ns for call in episode if call.name == "read"]
+        passed += (reads[-1] - reads[0]) * 50 / 1e9
+    assert told["missed_periods"] >= 30
+    assert told["periods"] == pytest.approx(passed, abs=10)  # 40 more when the late ones count twice
+    assert told["rate_kept_hz"] == round(50 * 80 / told["periods"], 3)
+    assert f"{told['missed_periods']:,} of {told['periods']:,} periods missed;" in out
+
+
 @pytest.mark.parametrize("name", ["read_observation", "apply_action"])
 def test_after_too_many_missed_periods_in_a_row_the_machine_rests_and_a_new_episode_begins(name, run):
     one = run(*SMALL, "--steps", "30", "--max-missed", "4", fault=f"{name} slow")
