@@ -2,7 +2,8 @@
 
 It is forked from the acting side when robot.py is loaded and nothing has moved. It waits on two pipes, whose other ends
 close when a side is gone, whatever ended it, and looks for the acting side's beat in each period. When it is time to
-end, it asks; then it interrupts what robot.py is doing; then it kills the acting side and calls `stop()` itself.
+end, it asks; then it interrupts what robot.py is doing; then it kills the acting side and calls `stop()` itself. A
+learning side that waits for a disk hears no signal, SIGKILL neither: those that wait for it are seen from here.
 
     END is set           2 periods later          2 periods later         acting side gone, not at rest
     acting side stops -> SIGUSR1: what blocks  -> SIGKILL              -> robot.stop() in this process
@@ -16,8 +17,11 @@ from _signal import (  # type: ignore[import-not-found]  # `signal` imports enum
     SIG_DFL,
     SIG_IGN,
     SIGALRM,
+    SIGHUP,
+    SIGINT,
     SIGKILL,
     SIGTERM,
+    SIGTSTP,
     SIGUSR1,
     setitimer,
     signal,
@@ -42,6 +46,9 @@ STOP_SECONDS = 2.0  # that `stop` may take before it is tried from here
 MOST_LOOK_SECONDS = 0.5  # between two looks while the machine moves: a period, of a slow one a part of it
 LEAST_HANG_SECONDS = 0.1  # a busy machine without real-time scheduling stands still for some of it
 IDLE_MS = 50  # between two looks while the machine does not move in steps
+LISTEN_SECONDS = 0.05  # at least, between two looks for signals that wait for the learning side; each takes 0.05 ms
+ENDING = sum([1 << (number - 1) for number in (SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGTSTP)])  # as /proc has them
+STATUS_BYTES = 8192  # of /proc/PID/status; it has some 1,500, and more for a user of many groups
 PRIORITY = 11  # of the real-time scheduling class: above the acting side, should that not leave the CPU
 
 
@@ -58,11 +65,16 @@ def guard(cells: "core.Cells", robot: Robot, told: Pipe, learner: int, ends: "li
     """
     alive, held = os.pipe()  # the acting side holds the other end as long as it lives
     acting = os.getpid()
+    try:
+        status = os.open(f"/proc/{os.getppid()}/status", os.O_RDONLY)
+    except OSError:  # there is no /proc: nobody is seen to wait
+        status = os.open(os.devnull, os.O_RDONLY)
     kept = list(ends)
     ends.clear()  # the warden is no such process
     pid = os.fork()
     if pid:
         os.close(alive)
+        os.close(status)
         ends.extend([*kept, held])
         return pid
     try:
@@ -75,23 +87,33 @@ def guard(cells: "core.Cells", robot: Robot, told: Pipe, learner: int, ends: "li
         except OSError:  # not allowed: it mostly sleeps
             pass
         core.release_file_pages()
-        _Warden(cells, robot, told, learner, alive, acting, max_missed).watch()
+        _Warden(cells, robot, told, learner, alive, acting, status, max_missed).watch()
     finally:
         os._exit(0)
 
 
 class _Warden:
     def __init__(
-        self, cells: "core.Cells", robot: Robot, told: Pipe, learner: int, alive: int, acting: int, max_missed: int
+        self,
+        cells: "core.Cells",
+        robot: Robot,
+        told: Pipe,
+        learner: int,
+        alive: int,
+        acting: int,
+        status: int,
+        max_missed: int,
     ) -> None:
         self.cells, self.robot, self.told = cells, robot, told
-        self.learner, self.alive, self.acting = learner, alive, acting
+        self.learner, self.alive, self.acting, self.status = learner, alive, acting, status
         period = robot.period_ns / 1e9
         self.look_seconds = min(period, MOST_LOOK_SECONDS)
         self.patience = min(2 * period, STOP_SECONDS)
         self.most_looks = round(max(2 * max_missed * period, LEAST_HANG_SECONDS) / self.look_seconds)
         self.looks = 0  # since the last beat
         self.beat = -1
+        self.next_listen = 0.0
+        self.waits = False  # a signal waited for the learning side at the last look
         self.ended_at = self.signalled_at = self.stopping_since = 0.0  # 0: not yet
 
     def watch(self) -> None:
@@ -114,6 +136,7 @@ class _Warden:
             if os.getppid() != self.acting:
                 self.take_over()
                 return
+            self.listen()
             self.look()
             self.press()
 
@@ -127,6 +150,21 @@ class _Warden:
         """End what the robot's code is doing."""
         self.signalled_at = self.signalled_at or monotonic()
         self.kill(SIGUSR1)
+
+    def listen(self) -> None:
+        """For a signal that the learning side has not taken at two looks running. One that is ignored never waits."""
+        now = monotonic()
+        if self.ended_at or now < self.next_listen:
+            return
+        self.next_listen = now + LISTEN_SECONDS
+        try:
+            status = os.pread(self.status, STATUS_BYTES, 0)
+        except OSError:  # it is gone
+            status = b""
+        words = status.partition(b"\nSigPnd:")[2].split(None, 3)  # of its main thread, "ShdPnd:", of all its threads
+        waited, self.waits = self.waits, len(words) > 2 and bool((int(words[0], 16) | int(words[2], 16)) & ENDING)
+        if waited and self.waits:
+            self.end(ASKED)
 
     def look(self) -> None:
         """For the beat. Looks are counted, not time: a machine whose CPU is held up holds up both."""

@@ -662,6 +662,23 @@ def closed(machine):  # the next file that is opened has the number of the pipe 
 live.Machine.close = closed
 sys.exit(live.main())
 """
+# As a write that hangs: no signal gets through to the process.
+HANGING_DISK = """
+import _signal, os, sys, time
+import edgedst.live as live
+from edgedst.runs import checkpoint
+write_all, signals = checkpoint.write_all, (_signal.SIGINT, _signal.SIGTERM)
+def hanging(descriptor, data):
+    if b" apply " in open("log", "rb").read() and not os.path.exists("works"):
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, signals)
+        open("hangs", "wb").close()
+        while not os.path.exists("works"):
+            time.sleep(0.01)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, signals)
+    write_all(descriptor, data)
+checkpoint.write_all = hanging
+sys.exit(live.main())
+"""
 IMPATIENT = "import edgedst.live as live, sys; live.TOLD_SECONDS = 0.1; sys.exit(live.main())"
 
 
@@ -707,6 +724,36 @@ def test_ctrl_c_while_a_checkpoint_is_written_writes_into_no_file(tmp_path):
     options = with_another_main(LOAD_AND_SAVE, tmp_path, resume=str(run))
     done = subprocess.run(**options, capture_output=True, text=True, check=False)  # it reads what was written
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_brings_the_machine_to_rest_while_the_learning_side_cannot_take_it(number, tmp_path):
+    shutil.copy(Path(__file__).with_name("robot.py"), tmp_path)
+    robot, log = str(tmp_path / "robot.py"), tmp_path / "log"
+    settings = {"env": robot, "budget_mb": 25, "hidden": (16,), "replay_rows": 5000, "eval_every": 0, "max_missed": 50}
+    options = with_another_main(
+        HANGING_DISK, tmp_path, {"ROBOT_EPISODE": "1000000"}, **settings, steps=1_000_000, checkpoint_every=20
+    )
+    process = subprocess.Popen(**options, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def wait_for(happened):
+        deadline = time.monotonic() + 60
+        while not happened():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, log.read_text(encoding="utf-8")[-200:]
+            time.sleep(0.01)
+
+    try:
+        wait_for((tmp_path / "hangs").exists)
+        process.send_signal(number)
+        wait_for(lambda: " stop " in log.read_text(encoding="utf-8"))  # its episode has no end
+        (tmp_path / "works").touch()
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (0, "")
+        assert "The machine is at rest: the run ended." in out
+        assert "Stopped at step" in out
+    finally:
+        process.kill()
 
 
 @pytest.mark.parametrize(
