@@ -31,7 +31,7 @@ from edgedst.errors import EdgedstError, RobotFault
 from edgedst.files import close_each
 from edgedst.machine import link as fields
 from edgedst.machine.link import HEADER, Link, Pipe, now_ms
-from edgedst.machine.warden import HUNG, REASONS, SIGNALLED, WARDEN_GONE, guard
+from edgedst.machine.warden import HUNG, LEAST_HANG_SECONDS, REASONS, SIGNALLED, WARDEN_GONE, guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -228,9 +228,8 @@ class Acting:
             self.told.send({"rest": why, "by": "acting"})  # who sees the phase finds the word
             cells[fields.PHASE] = fields.AT_REST
         if self._ended() == HUNG:
-            raise RobotFault(
-                f"`{robot.path}`: for {2 * config.max_missed} periods nothing came back: a call that hangs was ended."
-            )
+            seconds = round(max(2 * config.max_missed / robot.rate_hz, LEAST_HANG_SECONDS), 2)
+            raise RobotFault(f"`{robot.path}`: for {seconds:g} s nothing came back: a call that hangs was ended.")
         return 0
 
     def _play(self, evaluation: bool) -> bool:

@@ -5,7 +5,7 @@ close when a side is gone, whatever ended it, and looks for the acting side's be
 end, it asks; then it interrupts what robot.py is doing; then it kills the acting side and calls `stop()` itself. A
 learning side that waits for a disk hears no signal, SIGKILL neither: those that wait for it are seen from here.
 
-    END is set           2 periods later          2 periods later         acting side gone, not at rest
+    END is set           2 periods later          2 more, 0.1 s at least  acting side gone, not at rest
     acting side stops -> SIGUSR1: what blocks  -> SIGKILL              -> robot.stop() in this process
     at its next step     in robot.py is ended
 """
@@ -186,7 +186,7 @@ class _Warden:
             return
         if not self.signalled_at and (phase != RUNNING or now - self.ended_at > self.patience):
             self.interrupt()
-        elif self.signalled_at and now - self.signalled_at > max(self.patience, 0.02):
+        elif self.signalled_at and now - self.signalled_at > max(self.patience, LEAST_HANG_SECONDS):
             self.kill(SIGKILL)
 
     def kill(self, number: int) -> None:

@@ -20,8 +20,9 @@ from edgedst.deploy.actor import Actor
 from edgedst.evaluation import Evaluations
 from edgedst.launch.job import trainer_command
 from edgedst.live import LiveTraining
+from edgedst.machine import warden
 from edgedst.machine.kept_time import KeptTime
-from edgedst.machine.link import CUT_OFF, EVALUATION, OVER
+from edgedst.machine.link import BEAT, CUT_OFF, END, EVALUATION, OVER, PHASE, RUNNING
 from edgedst.machine.link import TRUNCATED as TRUNCATED_FLAG
 from edgedst.runs.actor import read_actor
 
@@ -319,7 +320,7 @@ FAULTS = [
     ),
     (f"reward nan {LATER}", 1, "reward() gave nan; a finite number was expected, at most 3.4e+38."),
     (f"read_observation size {LATER}", 1, "read_observation(3) gave 2 numbers and OBSERVATION names 3."),
-    (f"read_observation block {LATER}", 1, "for 40 periods nothing came back: a call that hangs was ended."),
+    (f"read_observation block {LATER}", 1, "for 0.2 s nothing came back: a call that hangs was ended."),
     (f"read_observation swallow {LATER}", 1, "was ended by signal 9. The machine was brought to rest."),
     ("stop block 2", 1, "was ended by signal 9. The machine was brought to rest."),
     (f"apply_action leak {LATER}", 3, "wanted more memory than was left when it had been imported"),
@@ -360,6 +361,24 @@ def test_stop_that_fails_at_the_end_of_a_run_is_told_once_all_is_saved(run):
     assert RAISED["stop"] in sentence
     assert saved_step(one.run) >= LATE - 3
     assert one.at_rest  # by the warden
+
+
+@pytest.mark.parametrize(("rate_hz", "seconds"), [(1000, 0.1), (200, 0.1), (10, 0.2), (0.1, 2.0)])
+def test_what_was_interrupted_has_a_tenth_of_a_second_at_least_before_it_is_killed(rate_hz, seconds, monkeypatch):
+    now, sent = 1000.0, []
+    monkeypatch.setattr(warden, "monotonic", lambda: now)
+    cells, robot = {END: 0, PHASE: RUNNING, BEAT: 0}, SimpleNamespace(period_ns=round(1e9 / rate_hz))
+    guard = warden._Warden(cells, robot, None, -1, -1, -1, -1, 5)
+    monkeypatch.setattr(guard, "kill", sent.append)
+    guard.end(warden.ASKED)
+    now += 2 / rate_hz + 2.001  # it has not ended
+    guard.press()
+    now += 0.99 * seconds
+    guard.press()
+    assert sent == [signal.SIGUSR1]
+    now += 0.02 * seconds
+    guard.press()
+    assert sent == [signal.SIGUSR1, signal.SIGKILL]
 
 
 KILLS = [
