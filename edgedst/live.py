@@ -7,7 +7,7 @@ everything that is written. The acting side never waits for it; what it waits fo
 import os
 import sys
 from _signal import SIGINT  # type: ignore[import-not-found]  # `signal` imports enum
-from time import monotonic, monotonic_ns, sleep
+from time import monotonic, sleep
 
 from edgedst import core, saving, trainer, training
 from edgedst.errors import EdgedstError, RobotFault, RunFolderError
@@ -15,7 +15,7 @@ from edgedst.evaluation import log
 from edgedst.machine import Machine
 from edgedst.machine import link as fields
 from edgedst.machine.kept_time import KeptTime
-from edgedst.machine.link import HEADER
+from edgedst.machine.link import HEADER, now_ns
 from edgedst.reserve import Reserve
 from edgedst.updates import told_rate, updates_for
 
@@ -193,7 +193,7 @@ class LiveTraining(training.Training):
         agent = self.agent
         if agent.iteration != self.published:
             self.published = agent.iteration
-            self.environment.link.publish(agent, monotonic_ns())
+            self.environment.link.publish(agent, now_ns())
 
     def take_steps(self) -> int:
         """Everything that the ring holds; returns how many records that was."""

@@ -20,7 +20,7 @@ from _signal import (  # type: ignore[import-not-found]  # `signal` imports enum
 )
 from _thread import stack_size
 from fcntl import F_SETFL, F_SETOWN, fcntl
-from time import monotonic_ns, sleep
+from time import sleep
 
 from edgedst import core
 from edgedst.agents import agent_class
@@ -30,7 +30,7 @@ from edgedst.envs.robot import Robot
 from edgedst.errors import EdgedstError, RobotFault
 from edgedst.files import close_each
 from edgedst.machine import link as fields
-from edgedst.machine.link import HEADER, Link, Pipe, now_ms
+from edgedst.machine.link import HEADER, LARGEST, Link, Pipe, now_ms, now_ns
 from edgedst.machine.warden import HUNG, LEAST_HANG_SECONDS, REASONS, SIGNALLED, WARDEN_GONE, guard
 
 TYPE_CHECKING = False
@@ -248,7 +248,7 @@ class Acting:
         taken = robot.rest()
         self._beat()
         cells[fields.PHASE] = fields.RUNNING
-        self.due_ns = self.read_ns = monotonic_ns()
+        self.due_ns = self.read_ns = now_ns()
         self.jitter_ns = 0
         self._read()
         self.history.begin(self.seen)
@@ -259,7 +259,7 @@ class Acting:
             else:
                 taken = self._choose(taken, evaluation)
                 robot.apply(taken)
-            acted_ns = monotonic_ns()
+            acted_ns = now_ns()
             # The machine has its action. What follows has time until the next period.
             if self.length:
                 reward = robot.reward(self.raw_before, before, self.raw)
@@ -302,7 +302,7 @@ class Acting:
 
     def _read(self) -> None:
         self.robot.read(self.raw)
-        self.read_ns = monotonic_ns()
+        self.read_ns = now_ns()
         for i, value in enumerate(self.raw):
             self.seen[i] = seen = (value - self.middle[i]) / self.half[i]
             if abs(seen) > self.largest:
@@ -348,16 +348,16 @@ class Acting:
         """Until the next period, or the end. One that begins more than half of it late, or never, was missed."""
         period_ns = self.robot.period_ns
         self.due_ns += period_ns
-        now_ns = monotonic_ns()
-        while now_ns < self.due_ns and not self._ended():
-            sleep(min(self.due_ns - now_ns, LOOK_NS) / 1e9)
-            now_ns = monotonic_ns()
+        at_ns = now_ns()
+        while at_ns < self.due_ns and not self._ended():
+            sleep(min(self.due_ns - at_ns, LOOK_NS) / 1e9)
+            at_ns = now_ns()
         self._beat()
-        self.jitter_ns = max(0, now_ns - self.due_ns)
+        self.jitter_ns = max(0, at_ns - self.due_ns)
         skipped, late_ns = divmod(self.jitter_ns, period_ns)
         self.due_ns += skipped * period_ns
         missed = skipped + (2 * late_ns > period_ns)
-        self.missed += missed
+        self.missed = min(self.missed + missed, LARGEST)  # a long sleep of a fast machine
         self.in_a_row = self.in_a_row + missed if missed else 0
         try:
             if os.waitpid(self.warden, os.WNOHANG | os.WUNTRACED) != (0, 0):  # one that stands still is none

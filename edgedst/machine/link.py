@@ -9,6 +9,7 @@ Both construct the same objects in the same order on one memory file, so both fi
 
 import os
 import struct
+from time import CLOCK_BOOTTIME, clock_gettime_ns
 
 from edgedst import core
 from edgedst.agents import agent_class
@@ -44,6 +45,7 @@ LEAST_RECORDS, MOST_RING_BYTES = 256, 1_000_000
 # that made the actor, which buffer it is in, records that found no room since the start; reward or return, jitter (us),
 # observation to action (us), age of the actor (ms). Then the normalised action (float32) and the observation (float64).
 HEADER = struct.Struct("<8I4d")
+LARGEST = 2**32 - 1  # of its integers
 
 
 class Pipe:
@@ -100,8 +102,13 @@ class Pipe:
         return [loads(line.decode()) for line in lines]
 
 
+def now_ns() -> int:
+    """A monotonic time that counts a suspend of the computer, too: the machine was without actions meanwhile."""
+    return clock_gettime_ns(CLOCK_BOOTTIME)
+
+
 def now_ms(time_ns: int) -> int:
-    """A monotonic time in ms, as a cell holds it."""
+    """Such a time in ms, as a cell holds it."""
     return (time_ns // 1_000_000) & 0xFFFFFFFF
 
 

@@ -650,6 +650,34 @@ def test_without_evaluations_an_episode_cut_off_is_no_return_that_a_run_stops_at
     assert (side.stop, side.evaluations.count, side.evaluations.best, side.episode) == (False, 1, -310.0, 3)
 
 
+# A clock that jumps by a year, which at 200 Hz has more periods than a record's 32 bits can tell.
+SUSPENDED = """
+import sys, time
+import edgedst.live as live
+from edgedst.machine import link
+calls = [0]
+def after_sleep(clock, real=link.clock_gettime_ns):
+    calls[0] += 1
+    slept = calls[0] > 600 and clock == time.CLOCK_BOOTTIME
+    return real(clock) + slept * 365 * 86400 * 10**9
+link.clock_gettime_ns = after_sleep
+sys.exit(live.main())
+"""
+
+
+def test_a_suspend_is_missed_periods_and_ends_the_episode(tmp_path):
+    shutil.copy(Path(__file__).with_name("robot.py"), tmp_path)
+    settings = {"env": str(tmp_path / "robot.py"), "budget_mb": 25, "hidden": (16,), "replay_rows": 5000, "steps": 300}
+    one_episode = {"ROBOT_EPISODE": "1000000"}  # a sleep between two is not noticed, nor need it be
+    options = with_another_main(SUSPENDED, tmp_path, one_episode, **settings, eval_every=0, max_missed=200)
+    done = subprocess.run(**options, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = summary(run_in(tmp_path))["real_time"]
+    assert told["missed_periods"] >= 2**32 - 1
+    assert told["episodes_cut_off"] >= 1
+    assert told["steps_not_stored"] >= 1
+
+
 # Determinism, where there is any.
 
 LOAD_AND_SAVE = """
