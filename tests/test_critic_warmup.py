@@ -101,6 +101,20 @@ def test_evolution_ends_at_its_step_whatever_the_count_of_updates(method):
         assert agent.evolution_is_due() == due
 
 
+@pytest.mark.parametrize(("delay", "every", "of_actor"), [(2, 100, 60), (3, 100, 60), (2, 101, 59), (7, 5, 857)])
+def test_the_actor_evolves_as_often_as_its_own_updates_allow(delay, every, of_actor):
+    agent = new_agent(method="ds-td3", evolve_every=every, policy_delay=delay, topology_stop_steps=0)
+    agent.at_step(50)
+    due = {1: [], delay: []}
+    for agent.iteration in range(1, 6_001):
+        for asked, updates in due.items():
+            if agent.iteration % asked == 0 and agent.evolution_is_due(asked):
+                updates.append(agent.iteration)
+    assert due[1] == list(range(every, 6_001, every))
+    assert len(due[delay]) == of_actor
+    assert due[delay][:2] == sorted({-(-critic // delay) * delay for critic in due[1]})[:2]
+
+
 @pytest.mark.parametrize(
     "method", [("--method", "ds-td3"), ("--method", "ds-sac", "--batch-size", "32", "--alpha-tuning", "automatic")]
 )

@@ -279,9 +279,14 @@ class ActorCritic:
         self.frozen = step >= config.steps - (config.topology_stop_steps or 0)
         self.actor_waits = step < config.start_steps + config.critic_warmup
 
-    def evolution_is_due(self) -> bool:
-        """Every e gradient steps, until `topology_stop_steps` before the end."""
-        return evolves(self.config) and self.iteration % self.config.evolve_every == 0 and not self.frozen
+    def evolution_is_due(self, every: int = 1) -> bool:
+        """Every e gradient steps, until `topology_stop_steps` before the end.
+
+        Args:
+            every: gradient steps between two at which it is asked: it is due at the first one that is e or more on.
+        """
+        now, e = self.iteration, self.config.evolve_every
+        return evolves(self.config) and now // e > (now - every) // e and not self.frozen
 
     def evolve(self, *networks: core.Network) -> int:
         """Algorithm 2: drop the weights nearest zero, grow as many at random; returns how many."""

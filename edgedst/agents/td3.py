@@ -59,15 +59,14 @@ class TD3(ActorCritic):
     def learn(self) -> None:
         """Lines 12-29 on what the batch holds."""
         self.iteration += 1
-        evolve = self.evolution_is_due()
         self.compute_target()
         self.update_critics()  # line 14
-        if evolve:
+        if self.evolution_is_due():
             self.connections_moved = self.evolve(self.critic_1, self.critic_2)
         if self.iteration % self.config.policy_delay == 0:
             if not self.actor_waits:
                 self.update_actor()
-                if evolve:
+                if self.evolution_is_due(self.config.policy_delay):
                     self.connections_moved += self.evolve(self.actor)
             self.update_targets(self.config.tau)  # lines 25-28
 
