@@ -110,8 +110,9 @@ class Watched:
         points = [point for point in points if is_number(point[1])]
         if settings and saved:  # tells what no line does
             agent, learned = saved["agent"], saved["step"] - settings.start_steps
+            counts = settings.init_from is None  # its own updates, and not another run's before
             newest = dict(zip(agent_class(settings.method).METRICS, agent["losses"], strict=False))
-            newest["updates_per_step"] = agent["iteration"] / learned if learned > 0 else None
+            newest["updates_per_step"] = agent["iteration"] / learned if counts and learned > 0 else None
         newest = {name: value for name, value in (newest | self._newest).items() if is_number(value)}
         # Random first steps are several times faster than those that learn: they promise nothing.
         start = settings.start_steps + settings.critic_warmup if settings else 0

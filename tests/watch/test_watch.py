@@ -134,6 +134,13 @@ def test_a_finished_run_has_everything_that_its_files_tell(trained):
     assert facts["missed_periods"] is facts["watts"] is facts["ends_at"] is None
 
 
+def test_updates_of_the_run_that_another_began_with_do_not_count_for_it(trained, tmp_path):
+    begun = ("--init-from", run_in(trained), "--steps", "100", "--eval-every", "0", "--no-progress")
+    train(tmp_path, "--env", "InvertedPendulum-v5", "--budget-mb", "40", *begun)
+    facts = only(Watcher(tmp_path / "runs"))
+    assert (facts["state"], "updates_per_step" in facts["newest"]) == ("finished", False)
+
+
 def test_connections_that_moved_are_told_layer_by_layer(tmp_path):
     train(tmp_path, *TINY, "--steps", "300", "--sparsity", "0.5")
     watcher = Watcher(tmp_path / "runs")
