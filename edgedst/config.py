@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedst import disturbances, parse
-from edgedst.density import DENSE_METHODS, OWN_SPARSITIES, family, uses_lambda
+from edgedst.density import DENSE_METHODS, MOST_FEATURES, OWN_SPARSITIES, family, uses_lambda
 from edgedst.errors import ConfigError
 from edgedst.files import absolute_log, is_robot_file, log_kind
 from edgedst.setting import Json, Rate, check_choice, check_range, one_line, setting, toml, typed
@@ -149,7 +149,7 @@ class TrainConfig:
         usual="what the budget leaves over")
 
     hidden: tuple[int, ...] = setting(
-        "Features of each hidden layer, of actor and critics, as 256,256; one number stands for two layers.",
+        "Features of each hidden layer, of actor and critics, as 256,256; a number alone stands for two, 256, for one.",
         (256, 256), unit="features", also="net_arch")
     lambda1: float | None = setting(
         "Density factor of layer 1: it stores lambda1 * (in + out) weights.", above=0,
@@ -457,9 +457,9 @@ def _check_together(config: TrainConfig) -> None:
             f"`tau` is {config.tau:g} and `target_update` is hard, which copies the whole network: tau = 1. Leave "
             "`tau` out, or choose `--target-update soft`."
         )
-    if not 1 <= len(config.hidden) <= 100 or not all(1 <= width <= 65_536 for width in config.hidden):
+    if not 1 <= len(config.hidden) <= 100 or not all(1 <= width <= MOST_FEATURES for width in config.hidden):
         shown = ", ".join(map(str, config.hidden[:8])) + (", ..." if len(config.hidden) > 8 else "")
-        raise ConfigError(f"`hidden` must have 1 to 100 layers of 1 to 65,536 features and is [{shown}].")
+        raise ConfigError(f"`hidden` must have 1 to 100 layers of 1 to {MOST_FEATURES:,} features and is [{shown}].")
     if not config.env.strip():
         raise ConfigError("`env` must name an environment, for example HalfCheetah-v4, and is empty.")
     if len(config.env) > 1_000 or not config.env.isprintable():

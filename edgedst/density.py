@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 DENSE_METHODS = ("td3", "sac")
 OWN_SPARSITIES = ("actor_sparsity", "critic_sparsity")
+MOST_FEATURES = 65_535  # of a layer: the core counts them in 16 bits
 
 
 def family(method: str) -> str:
@@ -68,7 +69,7 @@ def nnz_per_layer(network: str, sizes: "Sequence[int]", config: "Any") -> list[i
         factor = config.lambda1 if layer == 0 else config.lambda2
         if factor is None:
             factor = _factor_of_second_layer_density(sizes, config.lambda2)
-        nnz.append(max(1, min(most, round(factor * (sizes[layer] + sizes[layer + 1])))))
+        nnz.append(max(1, round(min(most, factor * (sizes[layer] + sizes[layer + 1])))))
     return [*nnz, full[-1]]
 
 

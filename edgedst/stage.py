@@ -12,7 +12,7 @@ from edgedst.agents.actor_critic import NETWORKS
 from edgedst.agents.networks import evolves
 from edgedst.budget.guard import START_BYTES, Guard, memory
 from edgedst.budget.plan import Plan, make_plan
-from edgedst.density import check_reachable
+from edgedst.density import MOST_FEATURES, check_reachable, input_size
 from edgedst.envs import EPISODE_STEPS, LARGEST_FLOAT16, registry
 from edgedst.errors import (
     BudgetExceeded,
@@ -209,7 +209,8 @@ def plan_run(
     Raises:
         BudgetExceeded: it does not fit.
         ConfigError: the networks cannot be as sparse as the settings say.
-        UnsupportedSpace: half precision cannot hold what the environment says that it observes.
+        UnsupportedSpace: half precision cannot hold what the environment says that it observes, or no layer has as many
+            features.
     """
     environment = environments[0]
     if config.replay_dtype == "float16" and rows is None:
@@ -220,15 +221,25 @@ def plan_run(
         arena = core.Arena(None)
         hidden = [width] * len(config.hidden) if width else config.hidden
         agent = agent_class(config.method)(arena, type(config)(**{**vars(config), "hidden": hidden}), n, m)
-        if not width:
-            check_reachable({name: agent.networks[name].sizes for name in NETWORKS[:2]}, config)
+        check_reachable({name: agent.networks[name].sizes for name in NETWORKS[:2]}, config)
         return arena
+
+    widest = input_size(n, m, config.history) + m  # a critic's first layer
+    if widest > MOST_FEATURES:
+        raise UnsupportedSpace(
+            f"{environment.name} has {n:,} observations and {m:,} actions, and the first layer of a critic would have "
+            f"{widest:,} features, of at most {MOST_FEATURES:,}. "
+            + ("Give a smaller `--history`." if config.history else "Observe less.")
+        )
 
     measure(0)  # what measuring itself takes is resident before it is counted
     core.release_file_pages()
     for one in environments if is_warmed_up(job["spec"], environment) else ():
         warm_up(one, job["spec"], config.seed)
-    rehearse(config, environment)
+    try:
+        rehearse(config, environment)
+    except MemoryError:  # it takes less than the run, which the plan refuses with what it needs
+        pass
     interpreter = lines[0]
     others = sum([size for _, size in lines[2:]])
     lines = [interpreter, (lines[1][0], max(0, memory()[0] - interpreter[1] - others)), *lines[2:]]
@@ -293,7 +304,8 @@ def _check_half_precision(environment: "Environment") -> None:
 
 def rehearse(config: "Any", environment: "Environment") -> None:
     """Let a small agent act, learn and evolve, so that the code that trains is resident and counted; it goes again."""
-    small = type(config)(**{**vars(config), "hidden": [32] * len(config.hidden), "start_steps": 0})
+    hidden = [min(32, width) for width in config.hidden]
+    small = type(config)(**{**vars(config), "hidden": hidden, "start_steps": 0})
     agent, action = made_to_try(small, environment), floats(environment.action_size)
     for _ in range(4):
         agent.explore(agent.seen, action)

@@ -125,6 +125,7 @@ def test_a_run_s_config_file_is_the_same_config_again(method, tmp_path):
         ({"eta": 1.5}, r"`eta` must be at least 0 and at most 1 and is 1.5"),
         ({"budget_mb": float("nan")}, r"`budget_mb` must be a finite number"),
         ({"hidden": []}, r"`hidden` must have 1 to 100 layers"),
+        ({"hidden": [65_535, 65_536]}, r"`hidden` must .* of 1 to 65,535 features and is \[65535, 65536\]"),
         ({"hidden": [256, "x"]}, r"`hidden` must be a list of whole numbers"),
         ({"replay_dtype": "float64"}, r"`replay_dtype` must be one of float16, float32"),
     ],
@@ -214,6 +215,8 @@ def test_the_documented_sizes_and_flops_of_sac_are_those_that_the_presets_give()
     [
         ("hidden=256,128", "hidden", (256, 128)),
         ("hidden=64", "hidden", (64, 64)),
+        ("hidden=64,", "hidden", (64,)),
+        ("hidden=[64]", "hidden", (64,)),
         ("net-arch=[400, 300]", "hidden", (400, 300)),
         ("steps=1e6", "steps", 1_000_000),
         ("total_timesteps=1_000_000", "steps", 1_000_000),

@@ -103,6 +103,11 @@ def test_the_largest_sparsity_that_is_told_can_be_reached():
     check_reachable(networks, TrainConfig(sparsity=0.99, actor_sparsity=0.9784, critic_sparsity=0.9964))
 
 
+def test_a_lambda_beyond_all_numbers_is_a_full_layer():
+    config = TrainConfig(lambda1=1e308, lambda2=1e308)
+    assert nnz_per_layer("actor", [17, 256, 256, 6], config) == places_of([17, 256, 256, 6])
+
+
 # The setting beside others.
 
 

@@ -512,6 +512,36 @@ def test_a_budget_that_does_not_fit_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_the_rehearsal_has_no_room_for_is_refused_by_the_plan(tmp_path):
+    large = ("--env", "Humanoid-v4", "--history", "64", "--batch-size", "512")
+    _, err = train(tmp_path, *large, "--budget-mb", "40", code=1)
+    assert err.startswith("BudgetExceeded: Humanoid-v4 needs at least")
+    assert "ulimit" not in err
+
+
+def test_the_rehearsal_takes_no_more_than_a_narrow_network_itself(tmp_path):
+    narrow = ("--budget-mb", "60", "--hidden", "8,8", "--batch-size", "100000")
+    planned = subprocess.run(edgedst("plan", *narrow, "--json"), capture_output=True, text=True, check=True)
+    assert json.loads(planned.stdout)["smallest_budget_mb"] < 55  # with layers of 32 it was 87.4
+
+
+def test_more_features_than_a_layer_can_have_are_a_sentence(tmp_path):
+    (tmp_path / "wide.py").write_text(
+        "import gymnasium, numpy as np\n"
+        "class Wide(gymnasium.Env):\n"
+        "    action_space = gymnasium.spaces.Box(-1, 1, (2,))\n"
+        "    def __init__(self, size): self.observation_space = gymnasium.spaces.Box(-1, 1, (size,))\n"
+        "    def reset(self, seed=None, options=None): return np.zeros(self.observation_space.shape), {}\n"
+        "    def step(self, action): return self.reset()[0], 0.0, False, False, {}\n"
+        "gymnasium.register('Wide-v0', Wide)\n"
+    )
+    for size, more, widest in ((70_000, (), "70,002"), (1_100, ("--history", "64"), "70,530")):
+        wide = ("--env", "wide:Wide-v0", "--env-kwargs", json.dumps({"size": size}), *more)
+        _, err = train(tmp_path, *wide, code=1)
+        assert re.match(rf"UnsupportedSpace: wide:Wide-v0 has {size:,} .* {widest} features, of at most 65,535\.", err)
+        assert ("--history" in err) == bool(more)
+
+
 def test_the_smallest_budget_that_is_named_works(tmp_path):
     _, err = train(tmp_path, "--budget-mb", "12", code=1)
     smallest = err.split("`--budget-mb ")[1].split("`")[0]

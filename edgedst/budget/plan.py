@@ -5,7 +5,7 @@ of the interpreter is this process as it stands. Enforcing is `guard.py`'s.
 """
 
 from edgedst import core
-from edgedst.errors import BudgetExceeded
+from edgedst.errors import BudgetExceeded, ConfigError
 from edgedst.files import quoted
 
 TYPE_CHECKING = False
@@ -213,6 +213,11 @@ def _larger_budget(run: str, smallest: float) -> str:
     return f"`edgedst train --resume {quoted(run)} --budget-mb {smallest:g}`" if run else f"`--budget-mb {smallest:g}`"
 
 
+def typed_widths(width: int, layers: int) -> str:
+    """Layers of one width as `--hidden` takes them: 256 is two, 256, (with its comma) is one."""
+    return ",".join([str(width)] * layers) if layers > 2 else f"{width}," if layers == 1 else str(width)
+
+
 def _tenths_up(size: int) -> float:
     """Bytes in MB, rounded up to 0.1 MB."""
     return -(-size // (MB // 10)) / 10
@@ -235,13 +240,17 @@ def _sentence(
     parts = sorted(parts, key=lambda part: -part[1])
     ledger = ", ".join([f"{name} {size / MB:.1f}" for name, size in parts])
     tries = [_larger_budget(run, smallest)]
-    width = 0 if run else max(config.hidden)
+    width = 0 if run or config.init_from else max(config.hidden)
     agent_bytes = measure_agent(0).used_bytes
     while width > 32:
         width //= 2
-        narrower = measure_agent(width).used_bytes
+        try:
+            narrower = measure_agent(width).used_bytes
+        except ConfigError:  # so few weights in all, as sparse as that, are fewer than the output layer's
+            break
         if needed(narrower) <= budget_bytes - DRIFT_BYTES_GYMNASIUM // 2:
-            tries.append(f"`--hidden {width}` (saves {(agent_bytes - narrower) / MB:.1f} MB)")
+            typed = typed_widths(width, len(config.hidden))
+            tries.append(f"`--hidden {typed}` (saves {(agent_bytes - narrower) / MB:.1f} MB)")
             break
     advice = " or ".join([*tries, otherwise] if otherwise else tries)
     if len(tries) == 1 and not run:

@@ -69,7 +69,7 @@ def _value(name: str, text: Any) -> Any:
             return [float(part) for part in text.split(",")]
         if kind == "tuple[int, ...]":
             widths = [_number(part) for part in text.strip("[]() ").replace(",", " ").split()]
-            return (widths * 2 if len(widths) == 1 else widths) or text
+            return (widths * 2 if not set(text) & set("[](),") else widths) or text
     except ValueError:
         return text
     return {"true": True, "false": False}.get(str(text).lower(), text) if kind == "bool" else text

@@ -6,8 +6,9 @@ from edgedst import core
 from edgedst.agents import agent_class
 from edgedst.budget.plan import make_plan
 from edgedst.config import TrainConfig
-from edgedst.density import nnz_per_layer
+from edgedst.density import check_reachable, nnz_per_layer
 from edgedst.errors import BudgetExceeded
+from edgedst.launch.settings import read_typed
 
 PROCESS = [("interpreter and libraries", 11_000_000), ("environments", 6_000_000)]
 N, M = 17, 6
@@ -23,7 +24,8 @@ def measuring(config):
     def measure(width):
         arena = core.Arena(None)
         hidden = [width] * len(config.hidden) if width else config.hidden
-        agent_class(config.method)(arena, SimpleNamespace(**{**vars(config), "hidden": hidden}), N, M)
+        agent = agent_class(config.method)(arena, SimpleNamespace(**{**vars(config), "hidden": hidden}), N, M)
+        check_reachable({"actor": agent.actor.sizes}, config)
         return arena
 
     return measure
@@ -108,11 +110,25 @@ def test_the_smallest_budget_that_is_named_works_and_a_tenth_of_the_jitter_less_
         plan(settings(budget_mb=smallest - 0.5))
 
 
-def test_a_narrower_network_that_is_advised_fits():
-    with pytest.raises(BudgetExceeded, match=r"or `--hidden \d+` \(saves \d\.\d MB\)") as refusal:
-        plan(settings(budget_mb=23.0))
-    width = int(str(refusal.value).split("`--hidden ")[1].split("`")[0])
-    assert plan(settings(budget_mb=23.0, hidden=(width, width))).replay_rows >= 25_000
+@pytest.mark.parametrize("hidden", [(256, 256), (2048,), (512, 512, 512)])
+def test_a_narrower_network_that_is_advised_fits(hidden):
+    with pytest.raises(BudgetExceeded, match=r"or `--hidden [\d,]+` \(saves \d+\.\d MB\)") as refusal:
+        plan(settings(budget_mb=23.0, hidden=hidden))
+    advised = read_typed({"hidden": str(refusal.value).split("`--hidden ")[1].split("`")[0]})
+    assert len(advised["hidden"]) == len(hidden)
+    assert plan(settings(budget_mb=23.0, **advised)).replay_rows >= 25_000
+
+
+def test_no_narrower_network_is_advised_where_it_could_not_be():
+    for sparsity, advised in ((0.95, True), (0.98, False)):  # the output layer of 200, 200, 6 has 0.027 of the weights
+        with pytest.raises(BudgetExceeded) as refusal:
+            plan(settings(budget_mb=23.8, hidden=(400, 400), batch_size=512, sparsity=sparsity))
+        assert ("--hidden" in str(refusal.value)) == advised
+    begun = settings(budget_mb=20.0)
+    begun.init_from = "a run, whose layers have their widths"
+    with pytest.raises(BudgetExceeded) as refusal:
+        plan(begun)
+    assert "--hidden" not in str(refusal.value)
 
 
 def test_float32_takes_twice_the_numbers_and_so_half_the_rows():
