@@ -16,12 +16,15 @@ import argparse
 import contextlib
 import os
 import pathlib
+import queue
 import signal
 import socket
 import sys
+import threading
 import time
 
 REPORT_SECONDS = 10.0
+LAST_REPORT_SECONDS = 1.0  # that a reader who stands still holds up the end, with the robot at rest
 SLOWEST, FASTEST = 0.01, 10_000.0  # steps a second
 SLEEP_SECONDS = 0.1  # at most: a signal is looked for in between
 # Ctrl-\ and Ctrl-Z, too: they would leave the robot with its last action.
@@ -55,6 +58,7 @@ def main() -> int:
     except (OSError, ValueError) as error:
         print(f"control_loop: {error}", file=sys.stderr)
         return 1
+    report = Report(arguments.rate)
     ended = Ended()
     import robot
 
@@ -69,18 +73,25 @@ def main() -> int:
     if ended.asked:
         return 0
     try:
-        robot.start()
-        loop(session, about, robot, limits, History(about), arguments.rate, arguments.steps, ended)
-    except Unusable as error:
-        print(f"control_loop: {error} No action was given; stopping the robot.", file=sys.stderr)
+        act_and_stop(session, about, robot, limits, History(about), report, arguments.steps, ended)
+    except Unusable as error:  # told when the robot is at rest: a terminal may stand still
+        print(f"control_loop: {error} No action was given; the robot was stopped.", file=sys.stderr)
         return 1
+    report.end()
+    return 0
+
+
+def act_and_stop(session, about, robot, limits, history, report, steps, ended):
+    """Start the robot, run the loop, and stop the robot whatever happens."""
+    try:
+        robot.start()
+        loop(session, about, robot, limits, history, report, steps, ended)
     finally:
         ended.handle(signal.SIG_IGN)  # nothing may interrupt: the robot is coming to rest
         try:
             robot.stop()
         finally:
             ended.handle(signal.SIG_DFL)  # should a thread of robot.py's keep the process
-    return 0
 
 
 class Unusable(Exception):
@@ -143,15 +154,17 @@ class Limits:
         return action
 
 
-def loop(session, about, robot, limits, history, rate, steps, ended):
-    """Step at `rate` until `steps` are done or the end is asked for: one episode, of which `history` remembers the end.
+def loop(session, about, robot, limits, history, report, steps, ended):
+    """Step at the report's rate until `steps` are done or the end is asked for.
 
-    Steps keep to the clock: a late one moves no other, and a period that has passed is left out, not caught up with.
+    It is one episode, of which `history` remembers the end. Steps keep to the clock: a late one moves no other, and a
+    period that has passed is left out, not caught up with.
     """
-    period = 1.0 / rate
-    service, report = Service(), Report(rate)
-    service.tell("READY=1")
+    period = 1.0 / report.rate
+    service = Service()
     due, done = time.monotonic(), 0
+    service.alive(due)
+    report.begin(due)
     while not ended.asked and (steps is None or done < steps):
         began = time.monotonic()
         observation = read(robot, about["observation_size"])
@@ -169,7 +182,6 @@ def loop(session, about, robot, limits, history, rate, steps, ended):
             time.sleep(min(due - now, SLEEP_SECONDS))
             now = time.monotonic()
             service.alive(now)
-    report.show()
 
 
 def read(robot, size):
@@ -204,12 +216,29 @@ def act(session, about, features):
 
 
 class Report:
-    """Every REPORT_SECONDS a line: steps, missed periods, and how long reading, acting and applying took."""
+    """Every REPORT_SECONDS a line: steps, missed periods, and how long reading, acting and applying took.
+
+    A thread writes it: a terminal after Ctrl-S, a full pipe or a slow disk keeps that thread, and the loop goes on
+    without further lines. It writes past Python's buffer, whose lock the process could not end without.
+    """
 
     def __init__(self, rate):
+        self.rate = rate
         self.times = [0.0] * (1 + round(rate * REPORT_SECONDS))  # the loop allocates nothing that grows
         self.count = self.missed = self.total = 0
-        self.next = time.monotonic() + REPORT_SECONDS
+        self.next = 0.0
+        self.lines = queue.SimpleQueue()
+        self.file = sys.stdout.fileno() if sys.stdout else os.open(os.devnull, os.O_WRONLY)
+        try:
+            print(end="", flush=True)  # what was printed before comes first
+        except OSError:
+            self.drop()
+        self.writer = threading.Thread(target=self.write, daemon=True)
+        self.writer.start()
+
+    def begin(self, now):
+        """The loop begins."""
+        self.next = now + REPORT_SECONDS
 
     def add(self, now, seconds, missed):
         """A step, and the periods that it was late by."""
@@ -222,41 +251,55 @@ class Report:
             self.next = now + REPORT_SECONDS
 
     def show(self):
-        """Print the line, and begin anew."""
-        if not self.count:
-            return
-        times = sorted(self.times[: self.count])
-        p50, p99 = (1e3 * times[int(share * (self.count - 1))] for share in (0.5, 0.99))
-        try:
-            print(
+        """Have the line written, unless the one before still waits for that, and begin anew."""
+        if self.count and self.lines.empty():
+            times = sorted(self.times[: self.count])
+            p50, p99 = (1e3 * times[int(share * (self.count - 1))] for share in (0.5, 0.99))
+            self.lines.put(
                 f"step {self.total:,}: p50 {p50:.2f}, p99 {p99:.2f}, max {1e3 * times[-1]:.2f} ms over "
-                f"{self.count:,} steps, {self.missed:,} periods missed",
-                flush=True,
+                f"{self.count:,} steps, {self.missed:,} periods missed\n"
             )
-        except OSError:  # whoever read this has gone: no reason to drop a robot
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         self.count = self.missed = 0
+
+    def end(self):
+        """The last line; waits for it to be written, not for long."""
+        self.show()
+        self.lines.put(None)
+        self.writer.join(LAST_REPORT_SECONDS)
+
+    def write(self):
+        """The thread's work."""
+        while line := self.lines.get():
+            try:
+                os.write(self.file, line.encode())
+            except OSError:
+                self.drop()
+
+    def drop(self):
+        """Whoever read this has gone, or the disk is full: no reason to drop a robot."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file)
 
 
 class Service:
-    """Tells systemd that the loop is ready and alive (sd_notify, in plain sockets); without systemd nothing."""
+    """Tells systemd that the loop is ready and alive (sd_notify, in plain sockets); without systemd nothing.
+
+    A systemd that does not read loses a message, and the loop does not wait for it.
+    """
 
     def __init__(self):
-        self.address = os.environ.get("NOTIFY_SOCKET")
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if self.address else None
+        address = os.environ.get("NOTIFY_SOCKET")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) if address else None
+        self.address = "\0" + address[1:] if address and address[0] == "@" else address  # an abstract one
+        self.state = b"READY=1"  # until it has arrived
         self.next = 0.0
-
-    def tell(self, state):
-        """Send one state; an address that begins with @ is an abstract one."""
-        if self.socket:
-            with contextlib.suppress(OSError):  # systemd's watchdog knows what to do
-                self.socket.sendto(state.encode(), "\0" + self.address[1:] if self.address[0] == "@" else self.address)
 
     def alive(self, now):
         """Once a second."""
-        if now >= self.next:
-            self.tell("WATCHDOG=1")
+        if self.socket and now >= self.next:
             self.next = now + 1.0
+            with contextlib.suppress(OSError):  # systemd's watchdog knows what to do
+                self.socket.sendto(self.state, self.address)
+                self.state = b"WATCHDOG=1"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The loop at a fixed rate, run as it is on a board: between a robot.py of its owner's and the exported actor."""
 
+import contextlib
 import os
+import pty
 import re
 import runpy
 import shutil
@@ -8,6 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import numpy as np
@@ -67,12 +71,12 @@ def robot(board, observe="return [1.0, 0.0]"):
     (board / "robot.py").write_text(ROBOT.format(observe=observe))
 
 
-def begin(board, *arguments, notify=None):
+def begin(board, *arguments, notify=None, **files):
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     if notify:
         environment["NOTIFY_SOCKET"] = str(notify)
     command = [sys.executable, "-I", "control_loop.py", "actor.onnx", "--golden", "golden.csv", *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **files}
     # Whatever started the tests may ignore signals, as nohup does, and the loop would, too.
     process = subprocess.Popen(
         ["sh", "-c", 'exec env --default-signal "$@"', "sh", *command], cwd=board, env=environment, **pipes
@@ -140,7 +144,7 @@ def test_an_observation_that_is_none_gets_no_action_and_stops_the_robot(observe,
     code, _, err = run(board, "--rate", "100")
     assert code == 1
     assert f"control_loop: robot.read_observation() {said}" in err
-    assert err.endswith(" No action was given; stopping the robot.\n")
+    assert err.endswith(" No action was given; the robot was stopped.\n")
     assert "Traceback" not in err
     lines = log(board)
     assert sum(line.startswith("act") for line in lines) == 2
@@ -330,10 +334,14 @@ def test_a_second_signal_ends_a_read_that_blocks(board):
     assert log(board)[-1] == "stop"
 
 
-def test_whoever_read_its_reports_may_go_and_the_loop_goes_on(board):
-    robot(board)
+def report_often(board):
     program = board / "control_loop.py"
     program.write_text(program.read_text().replace("REPORT_SECONDS = 10.0", "REPORT_SECONDS = 0.05"))
+
+
+def test_whoever_read_its_reports_may_go_and_the_loop_goes_on(board):
+    robot(board)
+    report_often(board)
     process = begin(board, "--rate", "100")
     assert "equal" in process.stdout.readline()
     assert "periods missed" in process.stdout.readline()
@@ -342,6 +350,69 @@ def test_whoever_read_its_reports_may_go_and_the_loop_goes_on(board):
     wait_until(lambda: len(log(board)) > seen + 100)  # fifty steps, ten reports that nobody reads
     process.send_signal(signal.SIGTERM)
     assert (process.wait(60), process.stderr.read()) == (0, "")
+    assert log(board)[-1] == "stop"
+
+
+def fill(file):
+    """Write until there is no more room, by an opening of its own: that it does not block is no other's business."""
+    own = os.open(f"/proc/self/fd/{file}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    for _ in range(5):  # what was written to a terminal moves on to its other end, and leaves room
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(own, b"x" * 1000)
+        time.sleep(0.1)
+    os.close(own)
+
+
+@pytest.mark.parametrize(
+    ("open_both", "stand_still"),
+    [
+        (pty.openpty, lambda file: termios.tcflow(file, termios.TCOOFF)),  # Ctrl-S was typed
+        (pty.openpty, fill),  # a connection that stands still: the terminal has room for a part of a line, then none
+        (os.pipe, fill),  # `less` that was left at its first page
+    ],
+)
+@pytest.mark.parametrize("end", ["SIGTERM", "NaN"])
+def test_output_that_stands_still_keeps_neither_the_robot_nor_its_end(open_both, stand_still, end, board):
+    robot(board, "import os.path; return [1.0, float('nan') if os.path.exists('end') else 0.0]")
+    report_often(board)
+    reader, writer = open_both()
+    try:
+        process = begin(board, "--rate", "100", stdout=writer, stderr=writer)
+        wait_for(board, "act")
+        stand_still(writer)
+        seen = len(log(board))
+        wait_until(lambda: len(log(board)) > seen + 200)  # a hundred steps, twenty reports
+        if end == "NaN":  # at rest it has to say what was wrong with the observation; a signal ends that
+            (board / "end").touch()
+            wait_for(board, "stop")
+            wait_until(lambda: process.send_signal(signal.SIGTERM) or process.poll() is not None)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == (-signal.SIGTERM if end == "NaN" else 0)
+        assert log(board)[-1] == "stop"
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_a_systemd_that_does_not_read_keeps_neither_the_robot_nor_its_end(board):
+    robot(board)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service:
+        service.bind(str(board / "notify"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as full, contextlib.suppress(BlockingIOError):
+            full.setblocking(False)
+            while True:
+                full.sendto(b"x", str(board / "notify"))
+        process = begin(board, "--rate", "100", notify=board / "notify")
+        wait_for(board, "act")
+        service.settimeout(60)
+        while (told := service.recv(100)) == b"x":
+            pass
+        assert told == b"READY=1"  # it is tried until it has arrived
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "periods missed" in out
     assert log(board)[-1] == "stop"
 
 
