@@ -87,11 +87,13 @@ def act_and_stop(session, about, robot, limits, history, report, steps, ended):
         robot.start()
         loop(session, about, robot, limits, history, report, steps, ended)
     finally:
-        ended.handle(signal.SIG_IGN)  # nothing may interrupt: the robot is coming to rest
         try:
-            robot.stop()
-        finally:
-            ended.handle(signal.SIG_DFL)  # should a thread of robot.py's keep the process
+            ended.handle(signal.SIG_IGN)  # nothing may interrupt: the robot is coming to rest
+        finally:  # a second signal may have raised in that very moment; a third one does not
+            try:
+                robot.stop()
+            finally:
+                ended.handle(signal.SIG_DFL)  # should a thread of robot.py's keep the process
 
 
 class Unusable(Exception):
@@ -102,13 +104,14 @@ class Ended:
     """Whether a signal has asked for the end; true after the step that it came in. A second one ends at once."""
 
     def __init__(self):
-        self.asked = False
+        self.asked = self.raised = False
         self.numbers = [n for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN]  # nohup's stays ignored
         self.handle(self.ask)
 
     def ask(self, number, _frame):
         """The handler: Python goes on with whatever was blocked, unless this raises."""
-        if self.asked:
+        if self.asked and not self.raised:
+            self.raised = True
             raise SystemExit(128 + number)
         self.asked = True
 

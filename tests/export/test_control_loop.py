@@ -334,6 +334,21 @@ def test_a_second_signal_ends_a_read_that_blocks(board):
     assert log(board)[-1] == "stop"
 
 
+def test_signals_in_the_moment_of_the_end_do_not_skip_stop(board):
+    robot(board, "steps == 3 and signal.raise_signal(signal.SIGTERM); return [1.0, 0.0]")
+    third = "def stop():\n    signal.raise_signal(signal.SIGINT)"
+    text = (board / "robot.py").read_text().replace("def stop():", third)
+    (board / "robot.py").write_text(f"import signal\n{text}")
+    program = board / "control_loop.py"
+    handle = '"""Let the signals do something else."""'  # its first words; then the second signal comes
+    assert handle in program.read_text()
+    second = "handler is signal.SIG_IGN and signal.raise_signal(signal.SIGHUP)"
+    program.write_text(program.read_text().replace(handle, second))
+    code, _, err = run(board, "--rate", "100")
+    assert (code, err) == (128 + signal.SIGHUP, "")
+    assert [line.split()[0] for line in log(board)][-2:] == ["act", "stop"]
+
+
 def report_often(board):
     program = board / "control_loop.py"
     program.write_text(program.read_text().replace("REPORT_SECONDS = 10.0", "REPORT_SECONDS = 0.05"))
