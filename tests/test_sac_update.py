@@ -13,6 +13,7 @@ import packed
 import pytest
 from updates import (
     BATCH_ROWS,
+    check_a_nan_ends_training,
     check_gradients,
     check_model,
     check_networks,
@@ -204,6 +205,12 @@ def test_losses_that_are_no_longer_finite_are_told_with_what_to_do():
     words = r"losses are nan of the critics and .* in gradient step 1; .* smaller `learning_rate` in .*: it is 0\.0003"
     with pytest.raises(TrainingDiverged, match=words):
         agent.update()
+
+
+@pytest.mark.parametrize("case", ["first", "dense", "batch_norm"])
+@pytest.mark.parametrize("name", ["actor", "critic_2"])
+def test_a_nan_weight_in_a_hidden_layer_ends_training(isa, case, name):
+    check_a_nan_ends_training(agent_of(case, golden(case)), golden(case), name)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import packed
 import pytest
 from updates import (
     BATCH_ROWS,
+    check_a_nan_ends_training,
     check_gradients,
     check_model,
     check_networks,
@@ -148,6 +149,12 @@ def test_an_action_that_is_no_number_is_not_explored_as_the_largest_one(golden):
     action = np.zeros(2, np.float32)
     agent.explore(agent.seen, action)
     assert np.isnan(action).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("golden", ["first", "dense", "batch_norm"], indirect=True)
+@pytest.mark.parametrize("name", ["actor", "critic_2"])
+def test_a_nan_weight_in_a_hidden_layer_ends_training(isa, golden, name):
+    check_a_nan_ends_training(agent_of(golden), golden, name)
 
 
 @pytest.mark.parametrize(("method", "connections"), [("ds-td3", 106_169), ("static-td3", 106_169), ("td3", 214_784)])

@@ -8,8 +8,10 @@ from __future__ import annotations
 import models
 import numpy as np
 import packed
+import pytest
 
 from edgedst.agents.actor_critic import NETWORKS
+from edgedst.errors import TrainingDiverged
 
 BATCH_ROWS = ("observation", "action", "reward", "next_observation", "terminated")
 
@@ -74,6 +76,19 @@ def fill_batch(agent, arrays, update):
     for name in BATCH_ROWS[:-1]:
         packed.array_of(getattr(batch, name))[:] = arrays[f"batch.{update}.{name}"]
     packed.array_of(batch.discount)[:] = agent.config.gamma * (1 - arrays[f"batch.{update}.terminated"])
+
+
+def check_a_nan_ends_training(agent, arrays, name):
+    """One NaN weight in a hidden layer of the network `name`: within four updates, its target's among them."""
+    agent.networks[name].values(0)[0] = np.nan
+    agent.sample = lambda: fill_batch(agent, arrays, 0)
+
+    def train():
+        for _ in range(4):
+            agent.update()
+
+    with pytest.raises(TrainingDiverged, match=r"The losses are .*nan of the"):
+        train()
 
 
 def run(agent, arrays, update):

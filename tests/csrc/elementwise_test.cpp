@@ -295,6 +295,27 @@ void check_batch_norm(const Kernels& table, Random& random) {
   }
 }
 
+// A NaN passes the ReLU behind it: of its sample, with own statistics of the whole feature, and of
+// no other feature.
+void check_batch_norm_of_nan(const Kernels& table) {
+  constexpr int kRows = 2, kBatch = 33;  // two of the widest vectors and one
+  constexpr size_t kStride = 48;
+  for (const int spoiled : {0, 20, 32}) {
+    for (const bool own : {true, false}) {
+      std::vector<float> z(kRows * kStride, 0.5f), normal(kRows * kStride);
+      std::vector<float> bias(kRows), mean(kRows), variance(kRows, 1), inverse(kRows);
+      z[spoiled] = NAN;
+      table.batch_norm(z.data(), own ? normal.data() : nullptr, kStride, kBatch, bias.data(),
+                       mean.data(), variance.data(), inverse.data(), 0, kRows);
+      bool right = true;
+      for (size_t i = 0; i < z.size(); ++i)
+        right &= std::isnan(z[i]) == (i < kBatch && (own || i == static_cast<size_t>(spoiled)));
+      expect(right, "%s batch_norm of NaN in sample %d, %s statistics", table.name, spoiled,
+             own ? "own" : "running");
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -308,6 +329,7 @@ int main() {
     check_zero_below(*table, random);
     check_normals(*table);
     check_batch_norm(*table, random);
+    check_batch_norm_of_nan(*table);
   }
   return report();
 }

@@ -66,8 +66,9 @@ struct View {
 class LayerCase {
  public:
   // `positions`: row * in + column, ascending. `zero_weights`: connected, and all weights are 0.
+  // `spoiled`: every fourth sample has a NaN in row 5 of x and in row 3 of dy.
   LayerCase(int in, int out, int batch, const std::vector<uint32_t>& positions, Form form,
-            bool zero_weights, Random& random)
+            bool zero_weights, Random& random, bool spoiled = false)
       : in(in),
         out(out),
         batch(batch),
@@ -77,6 +78,8 @@ class LayerCase {
         y_sum(static_cast<size_t>(out) * batch),
         dx_sum(static_cast<size_t>(in) * batch),
         bias_gradient(out) {
+    for (int b = 0; spoiled && b < batch; b += 4)
+      x.at(5, b) = dy.at(3, b) = std::numeric_limits<float>::quiet_NaN();
     const uint32_t nnz = static_cast<uint32_t>(positions.size());
     Arena arena((1 << 14) + 64 * nnz + 256 * size_t(in + out), false);
     TopologyWorkspace workspace(arena, "workspace", nnz, in, out);
@@ -131,6 +134,9 @@ class LayerCase {
   std::string name;
 };
 
+// What ReLU lets through, and its mask: all but 0 and below. A NaN passes (table.h says why).
+inline bool relu_passes(float v) { return !(v <= 0); }
+
 // Rows [max(first * 4, first_row), last * 4) hold the epilogue of bias + sum, and nothing else
 // changes but these rows' padding.
 inline void check_spmm(const Kernels& table, const LayerCase& c, bool transposed, bool with_bias,
@@ -142,7 +148,10 @@ inline void check_spmm(const Kernels& table, const LayerCase& c, bool transposed
   for (size_t row = 0; row < bias.size(); ++row) bias[row] = static_cast<float>(1 + row % 9);
   const int stride = x.padded + kColumnAlignment;
   Guarded y(static_cast<size_t>(view.rows + kGroupRows) * stride);
-  const auto old = [](int row, int b) { return static_cast<float>((row + b) % 3 - 1); };
+  const auto old = [](int row, int b) {
+    const float kinds[] = {-1, 0, 1, -0.0f, std::numeric_limits<float>::quiet_NaN()};
+    return kinds[(row + b) % 5];
+  };
   for (int row = 0; row < view.rows; ++row)
     for (int b = 0; b < c.batch; ++b) y.data()[static_cast<size_t>(row) * stride + b] = old(row, b);
 
@@ -157,12 +166,12 @@ inline void check_spmm(const Kernels& table, const LayerCase& c, bool transposed
       const float got = y[static_cast<size_t>(row) * stride + b];
       const float before = row < view.rows && b < c.batch ? old(row, b) : kCanary;
       if (!written || b >= x.padded) {
-        others_untouched &= got == before;
+        others_untouched &= same(got, before);
       } else if (b < c.batch) {
         const float sum =
             (with_bias ? bias[row] : 0) + sums[static_cast<size_t>(row) * c.batch + b];
-        const bool passes =
-            epilogue == Epilogue::kLinear || (epilogue == Epilogue::kRelu ? sum > 0 : before > 0);
+        const bool passes = epilogue == Epilogue::kLinear ||
+                            relu_passes(epilogue == Epilogue::kRelu ? sum : before);
         right &= same(got, passes ? sum : 0);
       }
     }
@@ -186,13 +195,13 @@ inline void check_sddmm(const Kernels& table, const LayerCase& c, int first, int
   bool others_untouched = gradient.guards_intact() && bias_gradient.guards_intact();
   for (uint32_t w = 0; w < gradient.size(); ++w) {
     if (w >= view.weight_start[first] && w < view.weight_start[last])
-      right &= gradient[w] == c.gradient[w];
+      right &= same(gradient[w], c.gradient[w]);
     else
       others_untouched &= gradient[w] == kCanary;
   }
   for (int row = 0; row < view.rows; ++row) {
     if (row >= first * kGroupRows && row < last * kGroupRows)
-      bias_right &= bias_gradient[row] == c.bias_gradient[row];
+      bias_right &= same(bias_gradient[row], c.bias_gradient[row]);
     else
       others_untouched &= bias_gradient[row] == kCanary;
   }
@@ -218,7 +227,7 @@ inline void check_spmm_t_sddmm(const Kernels& table, const LayerCase& c, bool bo
   for (uint32_t w = 0; w < gradient.size(); ++w) {
     const float got = gradient[c.slots[w]];
     if (w >= view.weight_start[first] && w < view.weight_start[last])
-      right &= got == c.gradient[c.slots[w]];
+      right &= same(got, c.gradient[c.slots[w]]);
     else
       others_untouched &= got == kCanary;
   }
@@ -230,10 +239,10 @@ inline void check_spmm_t_sddmm(const Kernels& table, const LayerCase& c, bool bo
       if (!written || b >= x.padded)
         others_untouched &= same(x.at(row, b), before);
       else if (b < c.batch)
-        right &= same(x.at(row, b), before > 0 ? sum : 0);
-      if (b < c.batch) dx_sum += before > 0 ? sum : 0;
+        right &= same(x.at(row, b), relu_passes(before) ? sum : 0);
+      if (b < c.batch) dx_sum += relu_passes(before) ? sum : 0;
     }
-    right &= dx_sums[row] == (written ? dx_sum : kCanary);
+    right &= same(dx_sums[row], written ? dx_sum : kCanary);
   }
   expect(right, "%s spmm_t_sddmm, groups [%d, %d): %s", table.name, first, last, c.name.c_str());
   expect(others_untouched, "%s spmm_t_sddmm wrote elsewhere, groups [%d, %d): %s", table.name,
@@ -253,7 +262,7 @@ inline void check_spmv(const Kernels& table, const LayerCase& c, Epilogue epilog
   bool right = true;
   for (int row = 0; row < view.rows; ++row) {
     const float sum = c.bias[row] + c.y_sum[static_cast<size_t>(row) * c.batch];
-    right &= same(y[row], epilogue == Epilogue::kLinear || sum > 0 ? sum : 0);
+    right &= same(y[row], epilogue == Epilogue::kLinear || relu_passes(sum) ? sum : 0);
   }
   expect(right && y.guards_intact(), "%s spmv: %s", table.name, c.name.c_str());
 }

@@ -86,7 +86,7 @@ void backward_tile(const Backward& in_memory, bool add) {
     Vector total = {};
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) {
-      const Vector dx = activation[t] > zero ? sum[t] : zero;
+      const Vector dx = activation[t] <= zero ? zero : sum[t];
       store(x + t * kLanes, dx);
       total += dx;
     }

@@ -45,12 +45,12 @@ void batch_norm(float* x, float* normal, size_t stride, int batch, const float* 
     for (; b + kLanes <= batch; b += kLanes) {
       const Vector n = (load(z + b) - center) * scale, y = n + shift;
       if (kept) store(kept + b, n);
-      store(z + b, y > 0 ? y : Vector{});
+      store(z + b, y <= 0 ? Vector{} : y);
     }
     for (; b < batch; ++b) {
       const float n = (z[b] - center) * scale;
       if (kept) kept[b] = n;
-      z[b] = n + shift > 0 ? n + shift : 0;
+      z[b] = n + shift <= 0 ? 0 : n + shift;
     }
     for (size_t rest = b; rest < stride; ++rest) {
       if (kept) kept[rest] = 0;

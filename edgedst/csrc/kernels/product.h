@@ -27,8 +27,8 @@ EDGEDST_INLINE void finish_row(const Product& p, int row, const Vector (&sum)[T]
 #pragma GCC unroll 16
   for (int t = 0; t < T; ++t) {
     Vector v = sum[t];
-    if (p.epilogue == Epilogue::kRelu) v = v > zero ? v : zero;
-    if (p.epilogue == Epilogue::kReluMask) v = load(out + t * kLanes) > zero ? v : zero;
+    if (p.epilogue == Epilogue::kRelu) v = v <= zero ? zero : v;
+    if (p.epilogue == Epilogue::kReluMask) v = load(out + t * kLanes) <= zero ? zero : v;
     store(out + t * kLanes, v);
   }
 }

@@ -23,8 +23,8 @@ void for_each_weight(const Groups& groups, int g, Visit visit) {
 }
 
 float finish(float sum, float old, Epilogue epilogue) {
-  if (epilogue == Epilogue::kRelu) return sum > 0 ? sum : 0;
-  if (epilogue == Epilogue::kReluMask) return old > 0 ? sum : 0;
+  if (epilogue == Epilogue::kRelu) return sum <= 0 ? 0 : sum;
+  if (epilogue == Epilogue::kReluMask) return old <= 0 ? 0 : sum;
   return sum;
 }
 
@@ -87,7 +87,7 @@ void batch_norm(float* x, float* normal, size_t stride, int batch, const float* 
     for (size_t b = 0; b < stride; ++b) {
       const float n = b < static_cast<size_t>(batch) ? (z[b] - center) * inverse[row] : 0;
       if (normal) normal[row * stride + b] = n;
-      z[b] = b < static_cast<size_t>(batch) ? std::max(0.0f, n + bias[row]) : 0;
+      z[b] = b < static_cast<size_t>(batch) ? finish(n + bias[row], 0, Epilogue::kRelu) : 0;
     }
   }
 }

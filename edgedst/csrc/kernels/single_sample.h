@@ -143,7 +143,7 @@ EDGEDST_INLINE void spmv_of(Patterns patterns, const Groups& groups, const float
       const int row = g * kGroupRows + r;
       if (row >= groups.rows) break;
       const float v = sum[r] + bias[row];
-      y[row] = epilogue != Epilogue::kRelu || v > 0 ? v : 0;  // 0 of a NaN, as spmm's
+      y[row] = epilogue == Epilogue::kRelu && v <= 0 ? 0 : v;
     }
   }
 }

@@ -24,6 +24,8 @@ struct Groups {
   bool plain;  // only buckets of single rows: a column stands once for each of its rows
 };
 
+// ReLU, here and below, is v <= 0 ? 0 : v, and its mask the same question: a NaN passes. Made 0, it
+// would become a finite action for a motor.
 enum class Epilogue { kLinear, kRelu, kReluMask };
 
 struct AdamStep {
@@ -41,7 +43,7 @@ struct Kernels {
   const char* name;
   // y[row] = epilogue(bias[row] + sum over the row's columns of w * x[column]) for groups [first,
   // last) and rows from first_row on; weights in packed order. kReluMask: y holds the activations
-  // and becomes y > 0 ? sum : 0. `batch` counts samples; a kernel goes on to the end of its last
+  // and becomes y <= 0 ? 0 : sum. `batch` counts samples; a kernel goes on to the end of its last
   // vector, and rows are as long.
   void (*spmm)(const Groups&, const float* weights, const float* bias, const float* x,
                size_t x_stride, float* y, size_t y_stride, int batch, Epilogue, int first, int last,
@@ -52,7 +54,7 @@ struct Kernels {
                 int batch, float* gradient, float* bias_gradient, int first, int last);
   // Both backward products of a layer whose transposed view is of plain rows, for its groups
   // [first, last). gradient[slots[k]] = sum over the batch of x[row] * dy[column]; then x, the
-  // activations, becomes x > 0 ? sum over the row's columns of values[slots[k]] * dy[column] : 0,
+  // activations, becomes x <= 0 ? 0 : sum over the row's columns of values[slots[k]] * dy[column],
   // and dx_sums[row] the sum of that over the batch. With dx_sums null, x stays as it is.
   void (*spmm_t_sddmm)(const Groups&, const float* values, const uint32_t* slots, float* x,
                        size_t x_stride, const float* dy, size_t dy_stride, int batch,
