@@ -71,9 +71,7 @@ class Robot:
         Raises:
             RobotFault: another process of edgedst has it.
         """
-        self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        if not locked(self._file):
-            raise RobotFault(f"The machine of `{self.path}` is in use by another edgedst. Wait for it, or end it.")
+        self._held = claimed(self._module.__file__ or self.path)  # the file's own: importing it may change the folder
 
     # What the machine does. Each call is the user's code: what it raises is a RobotFault that names the place.
 
@@ -233,6 +231,28 @@ class Robot:
                 )
             rows.append([row[0], *values])
         return rows
+
+
+def claimed(path: str) -> "list[int]":
+    """Keep the machine of a robot.py to this process and those that it forks from now on: two must not move it.
+
+    Returns:
+        Descriptors. The machine is free when all of their copies are closed, which the end of a process does.
+
+    Raises:
+        RobotFault: another process of edgedst has it.
+    """
+    held: list[int] = []
+    free = True
+    try:
+        held.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        free = locked(held[0])
+    except OSError:  # a file that cannot be opened is for the one to tell who imports it
+        pass
+    if not free:
+        close_each(held)
+        raise RobotFault(f"The machine of `{path}` is in use by another edgedst. Wait for it, or end it.")
+    return held
 
 
 class RobotEnvironment(Environment):

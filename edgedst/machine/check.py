@@ -19,8 +19,9 @@ from contextlib import contextmanager
 from time import monotonic, sleep
 from typing import Any
 
-from edgedst.envs.robot import FUNCTIONS
+from edgedst.envs.robot import FUNCTIONS, claimed
 from edgedst.errors import ConfigError, RobotFault
+from edgedst.files import close_each
 from edgedst.machine import trial
 from edgedst.machine.link import Pipe
 from edgedst.machine.seen import Judgement
@@ -43,12 +44,13 @@ class Check:
         move: False: it is started, read and stopped, and no action is given.
 
     Raises:
-        RobotFault: the file is not what it should be.
+        RobotFault: the file is not what it should be, or another process of edgedst has the machine.
         ConfigError: the seconds are too few.
     """
 
     def __init__(self, path: str, seconds: float | None = None, move: bool = True) -> None:
         self.path, self.move = path, move
+        self._held = claimed(path)  # before anything is forked: whatever may move the machine keeps it
         self._shown = memoryview(mmap.mmap(-1, 16)).cast("d")
         self._signal = 0
         reading, writing = os.pipe()
@@ -105,6 +107,7 @@ class Check:
             os.close(self._orders_end)
             os.close(self._told.descriptor)
             self._orders_end = -1
+        close_each(self._held)
 
     def __enter__(self) -> "Check":
         return self

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from machine.runs import ENDLESS, LONGEST_SECONDS, Run, family
+from study_folder import wait_until
 from training import edgedst
 
 
@@ -30,6 +32,27 @@ def rests(one):
     """Wait until the newest call is a stop and no process of the run is left."""
     one.wait_for_nobody()
     assert one.at_rest
+
+
+@contextmanager
+def beside(one, *arguments, **variables):
+    """Another command on the machine of a run, in its folder and with its log."""
+    environment = {**os.environ, "ROBOT_LOG": str(one.log_file), **variables}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(edgedst(*arguments), cwd=one.folder, env=environment, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def trained(run):
+    """A run that has ended: for its actor, robot.py and its log, which begins anew."""
+    one = run().until("apply", 60)
+    one.send(signal.SIGTERM)
+    one.ended()
+    one.before = len(one.log_bytes())
+    return one
 
 
 def test_ctrl_z_ends_a_run_instead_of_stopping_half_of_it(run):
@@ -54,6 +77,38 @@ def test_a_second_run_on_the_same_machine_is_refused_and_the_first_goes_on(run):
         other.kill_all()
     one.until("apply", applied + 20).send(signal.SIGTERM)
     one.ended()
+
+
+def test_a_check_beside_a_run_is_refused_before_it_touches_the_machine(run):
+    one = run().until("apply", 20)
+    applied = one.count("apply")
+    with beside(one, "check", "robot.py", "--yes") as check:
+        _, err = check.communicate(timeout=LONGEST_SECONDS)
+    assert check.returncode == 1
+    assert "is in use by another edgedst. Wait for it, or end it." in err
+    one.until("apply", applied + 20)
+    assert {call.pid for call in one.calls} == {one.acting}
+    one.send(signal.SIGTERM)
+    one.ended()
+
+
+def test_a_run_beside_a_check_is_refused_and_the_check_goes_on(run):
+    one = trained(run)
+    with beside(one, "check", "robot.py", "--yes", "--seconds", "600") as check:
+        wait_until(lambda: one.count("read") >= 5)
+        folder = one.folder / "other"
+        folder.mkdir()
+        other = Run(folder, *ENDLESS, "--env", "../robot.py")
+        try:
+            assert "is in use by another edgedst. Wait for it, or end it." in other.sentence()
+            assert other.count("start") == 0
+        finally:
+            other.kill_all()
+        seen = one.count("read")
+        wait_until(lambda: one.count("read") > seen)
+        check.terminate()
+        check.communicate(timeout=LONGEST_SECONDS)
+    rests(one)
 
 
 def test_a_run_does_not_go_on_at_another_rate(run):
