@@ -36,6 +36,13 @@ def release_file_pages() -> int:
 def lock_memory() -> bool:
     """Keep what is resident, and what becomes it, from being swapped out; False where that is not allowed."""
 
+def hold_name(name: bytes) -> int:
+    """Keep a name, of which at most 107 bytes count, to this process and those that it forks from now on.
+
+    It is no file: the kernel takes it back however they end. Returns the descriptor that holds it; -1 when another
+    process has it, -2 where the system has no such names.
+    """
+
 def set_last_words(words: bytes) -> None:
     """What to write to standard error when a library ends this process by C's exit(), which Python never hears of.
 

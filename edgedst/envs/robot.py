@@ -11,6 +11,7 @@ import sys
 from _signal import SIG_IGN, SIGHUP, SIGTERM, signal  # type: ignore[import-not-found]  # `signal` imports enum
 from time import monotonic_ns, sleep
 
+from edgedst import core
 from edgedst.envs import LARGEST_FLOAT32, Environment
 from edgedst.errors import RobotFault
 from edgedst.files import close_each, locked
@@ -236,17 +237,24 @@ class Robot:
 def claimed(path: str) -> "list[int]":
     """Keep the machine of a robot.py to this process and those that it forks from now on: two must not move it.
 
+    Locked are the file, by whatever path it is reached, and its name in its folder: editors put a new file there.
+
     Returns:
         Descriptors. The machine is free when all of their copies are closed, which the end of a process does.
 
     Raises:
         RobotFault: another process of edgedst has it.
     """
+    folder, name = os.path.split(os.path.realpath(path))
     held: list[int] = []
     free = True
     try:
         held.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-        free = locked(held[0])
+        about = os.stat(folder)
+        place = core.hold_name(b"edgedst %x %x %b" % (about.st_dev, about.st_ino, os.fsencode(name)[-60:]))
+        if place >= 0:
+            held.append(place)
+        free = locked(held[0]) and place != -1
     except OSError:  # a file that cannot be opened is for the one to tell who imports it
         pass
     if not free:

@@ -1,6 +1,7 @@
 """A machine and those beside the run that trains it: a second one, an evaluation, a caller, a shell's Ctrl-Z."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,13 +64,25 @@ def test_ctrl_z_ends_a_run_instead_of_stopping_half_of_it(run):
     assert one.at_rest
 
 
-def test_a_second_run_on_the_same_machine_is_refused_and_the_first_goes_on(run):
+def link(robot, other):
+    """The same file, by another path."""
+    os.link(robot, other)
+    return "robot.py"
+
+
+def save(robot, _other):
+    """The same path, another file, as editors leave it."""
+    Path(shutil.copy(robot, f"{robot}.new")).replace(robot)
+    return "../robot.py"
+
+
+@pytest.mark.parametrize("by", [link, save])
+def test_a_second_run_on_the_same_machine_is_refused_and_the_first_goes_on(run, by):
     one = run().until("apply", 20)
     applied = one.count("apply")
     folder = one.folder / "other"
     folder.mkdir()
-    os.link(one.folder / "robot.py", folder / "robot.py")  # the same file, by another path
-    other = Run(folder, *ENDLESS)
+    other = Run(folder, *ENDLESS, "--env", by(one.folder / "robot.py", folder / "robot.py"))
     try:
         assert "is in use by another edgedst. Wait for it, or end it." in other.sentence()
         assert other.count("start") == 0

@@ -14,6 +14,10 @@ void bind_system(nb::module_& m) {
   m.def("forbid_huge_pages", &forbid_huge_pages);
   m.def("lock_memory", &lock_memory);
   m.def(
+      "hold_name",
+      [](const nb::bytes& name) { return hold_name(std::string(name.c_str(), name.size())); },
+      "name"_a);
+  m.def(
       "set_last_words",
       [](const nb::bytes& words) { set_last_words(std::string(words.c_str(), words.size())); },
       "words"_a);

@@ -3,8 +3,13 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -94,6 +99,21 @@ bool lock_memory() {
 #else
   return false;
 #endif
+}
+
+int hold_name(const std::string& name) {
+  const int held = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (held < 0) return kNoNames;
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  // Behind a first byte of 0 stands a name that is no file's.
+  const size_t size = std::min(name.size(), sizeof address.sun_path - 1);
+  std::memcpy(address.sun_path + 1, name.data(), size);
+  const auto bytes = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + size);
+  if (bind(held, reinterpret_cast<const sockaddr*>(&address), bytes) == 0) return held;
+  const bool taken = errno == EADDRINUSE;
+  close(held);
+  return taken ? kNameTaken : kNoNames;
 }
 
 void set_last_words(const std::string& words) {

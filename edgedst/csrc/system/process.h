@@ -20,6 +20,13 @@ bool forbid_huge_pages();
 // allowed.
 bool lock_memory();
 
+constexpr int kNameTaken = -1, kNoNames = -2;
+
+// Keep a name to this process and those that it forks from now on; at most 107 bytes of it count.
+// It is no file: the kernel takes it back however they end. Returns the descriptor that holds it,
+// kNameTaken where another process has it, or kNoNames where the system has no such names.
+int hold_name(const std::string& name);
+
 // What this process writes to standard error, and ends with exit code 3, when a library ends it by
 // exit(): Python never hears of that. Empty: nothing.
 void set_last_words(const std::string& words);
