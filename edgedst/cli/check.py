@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from edgedst.cli.options import AsJson, Debug
+from edgedst.envs.robot import MOVING
 from edgedst.errors import ConfigError
-from edgedst.machine import MOVING
 from edgedst.machine.check import Check
 from edgedst.machine.seen import FULL, READING, SMALL
 

@@ -8,7 +8,16 @@ contract. Importing it must not move anything: it is imported to be planned and 
 import math
 import os
 import sys
-from _signal import SIG_IGN, SIGHUP, SIGTERM, signal  # type: ignore[import-not-found]  # `signal` imports enum
+from _signal import (  # type: ignore[import-not-found]  # `signal` imports enum
+    SIG_DFL,
+    SIG_IGN,
+    SIGCHLD,
+    SIGHUP,
+    SIGKILL,
+    SIGTERM,
+    signal,
+)
+from select import select
 from time import monotonic_ns, sleep
 
 from edgedst import core
@@ -25,6 +34,8 @@ if TYPE_CHECKING:
 FUNCTIONS = ("start", "read_observation", "apply_action", "stop", "reset", "reward", "terminated")
 NUMBERS = ("RATE_HZ", "EPISODE_SECONDS", "OBSERVATION", "ACTION")
 SLOWEST_HZ, FASTEST_HZ = 0.01, 10_000.0
+STOP_SECONDS = 2.0  # that `stop` may take before another process tries it
+MOVING = "THE MACHINE MAY STILL BE MOVING: switch it off by hand."
 MOST_STEPS = 2**31 - 1  # an episode's
 _LONGEST_WORDS = 500  # characters of an error's own text in a sentence
 
@@ -72,7 +83,7 @@ class Robot:
         Raises:
             RobotFault: another process of edgedst has it.
         """
-        self._held = claimed(self._module.__file__ or self.path)  # the file's own: importing it may change the folder
+        self.held = claimed(self._module.__file__ or self.path)  # the file's own: importing it may change the folder
 
     # What the machine does. Each call is the user's code: what it raises is a RobotFault that names the place.
 
@@ -263,11 +274,22 @@ def claimed(path: str) -> "list[int]":
     return held
 
 
+STOPPING, FAILED, AT_REST = b"s", b"!", b"."  # what an evaluation tells its guard of `stop`
+STOPPED_ELSEWHERE = "Another process called stop(), and brought the machine to rest."
+
+
 class RobotEnvironment(Environment):
     """A robot.py as an environment, in this process: each step waits for its period to be over.
 
     Training does not use it: there acting has a process of its own (`edgedst/machine/`). Evaluations of a finished
-    actor do. Nothing moves before the first `reset`; `close` brings the machine to rest.
+    actor do. Nothing moves before the first `reset`; `close` brings the machine to rest. Where it does not, a guard
+    does, which was forked before anything moved:
+
+        what the guard hears    what it does
+        STOPPING                waits STOP_SECONDS for what comes next; else SIGKILL for this process, stop(), tells it
+        AT_REST                 ends
+        FAILED: stop() raised   stop(); its exit code says whether that helped, and `close` tells it
+        the end of the pipe     stop(); tells it where that fails
 
     Args:
         path: of the file.
@@ -292,7 +314,7 @@ class RobotEnvironment(Environment):
         """Start the machine, once; then bring it to rest and to the start of an episode. The seed is not its to use."""
         if not self._started:
             self.robot.claim()
-            self._guard = _guard(self.robot)
+            self._guard, self._ends = _guard(self.robot)
             self._started = True  # a start that failed half-way has to be stopped, too
             self.robot.start()
         else:
@@ -322,35 +344,104 @@ class RobotEnvironment(Environment):
         return reward, self.robot.terminated(self.observation), limit is not None and self._episode_step >= limit
 
     def close(self) -> None:
-        """Bring the machine to rest."""
-        if self._started:
-            self._started = False
+        """Bring the machine to rest, and let others have it.
+
+        Raises:
+            RobotFault: `stop` raised; the sentence says whether the guard's helped.
+        """
+        if not self._started:
+            return
+        self._started = False
+        self._tell(STOPPING)
+        try:
             self.robot.stop()
-            os.write(self._guard[0], b".")
-            close_each(self._guard)
+        except BaseException as error:
+            self._tell(FAILED)
+            said = str(error) or f"`{self.name}`: stop() raised {type(error).__name__}."
+            at_rest = _exit_code(self._guard, 2 * STOP_SECONDS) == 0
+            raise RobotFault(f"{said} {STOPPED_ELSEWHERE if at_rest else MOVING}") from error
+        else:
+            self._tell(AT_REST)
+            _exit_code(self._guard, STOP_SECONDS)  # it holds the machine as long as it lives
+        finally:
+            close_each(self._ends)
+            close_each(self.robot.held)
+
+    def _tell(self, word: bytes) -> None:
+        try:
+            os.write(self._ends[0], word)
+        except OSError:  # the guard is gone
+            pass
 
 
-def _guard(robot: Robot) -> "list[int]":
-    """Fork a process that calls `stop` when this one is gone without having said that the machine is at rest.
+def _guard(robot: Robot) -> "tuple[int, list[int]]":
+    """Fork a process that calls `stop` where this one is gone, or does not come to an end of its own `stop`.
 
     Returns:
-        The end of a pipe: a byte says so. It is closed in what is forked from here on, by robot.py too, which must not
-        keep the guard waiting.
+        Its process id, and the end of a pipe to it. That is closed in what is forked from here on, by robot.py too,
+        which must not keep the guard waiting.
     """
     reading, writing = os.pipe()
     ends = [writing]
     os.register_at_fork(after_in_child=lambda: close_each(ends))
-    if os.fork():
+    player = os.getpid()
+    guard = os.fork()
+    if guard:
         os.close(reading)
-        return ends
+        return guard, ends
+    code = 1
     try:
         os.setsid()  # what a terminal sends is not for this one
         for number in (SIGTERM, SIGHUP):  # nor what a service's end sends to all of its processes
             signal(number, SIG_IGN)
-        if not os.read(reading, 1):
-            robot.stop()
+        signal(SIGCHLD, SIG_DFL)  # a handler of robot.py's would take the exit code
+        word, why = os.read(reading, 1), "its process is gone, and stop() failed in another one"
+        if word == STOPPING:
+            if select([reading], [], [], STOP_SECONDS)[0]:
+                word = os.read(reading, 1)
+            else:
+                try:
+                    os.kill(player, SIGKILL)
+                except OSError:  # it has just ended
+                    pass
+                why = f"stop() did not return within {STOP_SECONDS:g} s, and its process was killed"
+        code = 0 if word == AT_REST or _stopped_elsewhere(robot) else 1
+        if word == STOPPING or (word == b"" and code):
+            told = f"`{robot.path}`: {why}. {MOVING if code else STOPPED_ELSEWHERE}\n"
+            os.write(2, told.encode(errors="backslashreplace"))
     finally:
-        os._exit(0)
+        os._exit(code)
+
+
+def _stopped_elsewhere(robot: Robot) -> bool:
+    """Call `stop` in a child, which is killed after STOP_SECONDS; returns whether it came to its end."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            robot.stop()
+            code = 0
+        finally:
+            os._exit(code)
+    ended = _exit_code(pid, STOP_SECONDS)
+    if ended is None:
+        os.kill(pid, SIGKILL)
+    return ended == 0
+
+
+def _exit_code(pid: int, seconds: float) -> "int | None":
+    """How a child ended; None: it did not within these seconds, or robot.py's code has waited for it before."""
+    limit_ns = monotonic_ns() + round(seconds * 1e9)
+    while True:
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            return None
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if monotonic_ns() > limit_ns:
+            return None
+        sleep(0.002)
 
 
 def describe(environment: Environment, robot: Robot, max_episode_steps: "int | None") -> None:

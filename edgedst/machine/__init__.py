@@ -11,10 +11,11 @@ from time import monotonic, sleep
 
 from edgedst import core, errors
 from edgedst.envs import Environment
+from edgedst.envs.robot import MOVING, STOP_SECONDS
 from edgedst.errors import EdgedstError, RobotFault
 from edgedst.files import close_each, folder_error
 from edgedst.machine.link import ACKNOWLEDGED, AT_REST, PHASE, RESETTING, STARTING, WAITING, Link, Pipe
-from edgedst.machine.warden import REASONS, SIGNALLED, STOP_SECONDS
+from edgedst.machine.warden import REASONS, SIGNALLED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ ACTING_GROWTH_BYTES = 1_000_000  # that robot.py may take as it runs, beyond wha
 GROWTH_BYTES = 1_300_000  # the same, and what the warden takes: planned for both
 REST_SECONDS = 10.0  # that the machine has to come to rest before the learning side kills what hangs
 _PREPARING = {STARTING: "start", RESETTING: "reset"}
-MOVING = "THE MACHINE MAY STILL BE MOVING: switch it off by hand."
 
 
 class Machine(Environment):

@@ -19,14 +19,13 @@ from contextlib import contextmanager
 from time import monotonic, sleep
 from typing import Any
 
-from edgedst.envs.robot import FUNCTIONS, claimed
+from edgedst.envs.robot import FUNCTIONS, STOP_SECONDS, claimed
 from edgedst.errors import ConfigError, RobotFault
 from edgedst.files import close_each
 from edgedst.machine import trial
 from edgedst.machine.link import Pipe
 from edgedst.machine.seen import Judgement
 from edgedst.machine.trial import CALLING, DEADLINE
-from edgedst.machine.warden import STOP_SECONDS
 
 USUAL_SECONDS, LEAST_PERIODS = 10.0, 20  # of a trial
 LOOK_SECONDS = 0.05  # between two looks at the trial

@@ -7,9 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from edgedst.machine import MOVING
+from edgedst.envs.robot import MOVING, STOP_SECONDS, STOPPED_ELSEWHERE
 from edgedst.machine.kept_time import Histogram
-from edgedst.machine.warden import STOP_SECONDS
 
 READING, SMALL, FULL = "reading", "small actions", "full range"  # phases of a trial
 REST_SECONDS = 1.0  # after `stop`, in which the machine should come to rest
@@ -152,7 +151,7 @@ class Judgement:
         if elsewhere["fault"] and elsewhere["needed"]:
             self.problems.append(f"{elsewhere['fault']} {MOVING}")
         elif elsewhere["needed"]:
-            self.notes.append("Another process called stop(), and brought the machine to rest.")
+            self.notes.append(STOPPED_ELSEWHERE)
         elif elsewhere["fault"]:
             self.problems.append(
                 f"In a process that had not called start() stop() failed: {elsewhere['fault']} Such a process brings "

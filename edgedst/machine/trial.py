@@ -16,12 +16,11 @@ from collections.abc import Callable
 from time import monotonic, monotonic_ns, sleep
 from typing import Any
 
-from edgedst.envs.robot import FUNCTIONS, Robot
+from edgedst.envs.robot import FUNCTIONS, STOP_SECONDS, Robot
 from edgedst.errors import EdgedstError
 from edgedst.files import write_all
 from edgedst.machine.link import Pipe
 from edgedst.machine.seen import FULL, READING, REST_SECONDS, SMALL, Seen
-from edgedst.machine.warden import STOP_SECONDS
 from edgedst.plain_json import dumps
 
 SHARES = {READING: 0.3, SMALL: 0.2, FULL: 0.5}  # of the seconds, by phase

@@ -29,7 +29,7 @@ from _signal import (  # type: ignore[import-not-found]  # `signal` imports enum
 from time import monotonic
 
 from edgedst import core
-from edgedst.envs.robot import Robot
+from edgedst.envs.robot import STOP_SECONDS, Robot
 from edgedst.errors import EdgedstError
 from edgedst.machine.link import AT_REST, BEAT, END, PHASE, RUNNING, STOPPING, WAITING, Pipe
 
@@ -42,7 +42,6 @@ REASONS = {
     WARDEN_GONE: "the warden's process is gone",
     SIGNALLED: "its process got a SIGTERM",
 }
-STOP_SECONDS = 2.0  # that `stop` may take before it is tried from here
 MOST_LOOK_SECONDS = 0.5  # between two looks while the machine moves: a period, of a slow one a part of it
 LEAST_HANG_SECONDS = 0.1  # a busy machine without real-time scheduling stands still for some of it
 IDLE_MS = 50  # between two looks while the machine does not move in steps

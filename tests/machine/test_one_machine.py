@@ -187,6 +187,72 @@ def test_an_evaluation_that_is_killed_leaves_the_machine_at_rest(run, end, code)
         rests(one)
 
 
+IN_PLAYER = """
+stopped, player = stop, os.getpid()
+def stop():
+    if os.getpid() == player:
+        {}
+    stopped()
+"""
+BLOCKS, RAISES = IN_PLAYER.format("time.sleep(1e6)"), IN_PLAYER.format("raise OSError('no bus')")
+KILLED = "stop() did not return within 2 s, and its process was killed. "
+ELSEWHERE = "Another process called stop(), and brought the machine to rest.\n"
+MOVING = "THE MACHINE MAY STILL BE MOVING: switch it off by hand.\n"
+
+
+def interrupt(playing, _guard):
+    playing.send_signal(signal.SIGINT)
+
+
+def kill_and_interrupt(playing, guard):
+    os.kill(guard, signal.SIGKILL)
+    playing.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("end", "fault", "code", "status", "said"),
+    [
+        (interrupt, "stop block", "", -9, KILLED + MOVING),
+        (interrupt, "stop swallow", "", -9, KILLED + MOVING),
+        (interrupt, "", BLOCKS, -9, KILLED + ELSEWHERE),
+        (interrupt, "stop raise", "", 1, f"stop() raised ZeroDivisionError: stop fell off the table. {MOVING}"),
+        (interrupt, "", RAISES, 1, f"stop() raised OSError: no bus. {ELSEWHERE}"),
+        (kill_and_interrupt, "", "", 130, ""),
+        (kill_and_interrupt, "stop raise", "", 1, MOVING),
+        (lambda playing, _: playing.kill(), "stop block", "", -9, f"stop() failed in another one. {MOVING}"),
+    ],
+    ids=["blocks", "swallows", "blocks here", "raises", "raises here", "no guard", "neither", "killed, blocks"],
+)
+def test_an_evaluation_whose_stop_fails_is_told_and_lets_go_of_the_machine(run, end, fault, code, status, said):
+    one = trained(run)
+    with (one.folder / "robot.py").open("a", encoding="utf-8") as file:
+        file.write(code)
+    # One long episode: `stop` is called when the end is asked for.
+    arguments = ("evaluate", one.run, "--env", "robot.py", "--episodes", "1")
+    with beside(one, *arguments, ROBOT_FAULT=fault, ROBOT_EPISODE="1000000") as playing:
+        wait_until(lambda: one.count("apply") >= 20)
+        (guard,) = [pid for pid, parent in family(one.log_file).items() if parent == playing.pid]
+        end(playing, guard)
+        _, err = playing.communicate(timeout=LONGEST_SECONDS)
+    assert playing.returncode == status, err
+    assert err.endswith(said)
+    assert len(err.splitlines()) <= 1
+    assert MOVING in said or one.at_rest
+    one.wait_for_nobody()
+    with beside(one, *arguments) as again:
+        _, err = again.communicate(timeout=LONGEST_SECONDS)
+    assert "in use" not in err
+
+
+def test_a_program_may_evaluate_twice_on_a_machine(run):
+    one = trained(run)
+    program = f"import edgedst\nfor _ in '12': edgedst.evaluate({str(one.run)!r}, env='robot.py', episodes=1)"
+    variables = {**os.environ, "ROBOT_LOG": str(one.log_file)}
+    command = [sys.executable, "-c", program]
+    subprocess.run(command, cwd=one.folder, env=variables, check=True, timeout=LONGEST_SECONDS)
+    assert (one.count("start"), one.at_rest) == (2, True)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_program_that_trains_and_is_gone_leaves_the_machine_at_rest(run, number):
     one = run().until("apply", 5)  # only for robot.py and its log
