@@ -194,6 +194,11 @@ def play(
     notes = actor.notes
     if host.hardware:
         notes += (f"`{environment}` is a machine: its episodes have no seeds, and no two evaluations are the same.",)
+        if host.missed_periods:
+            notes += (
+                f"In {sum(lengths):,} steps {host.missed_periods:,} periods were missed: these returns are of a slower "
+                "loop than RATE_HZ.",
+            )
     if unfinished and not limited:
         notes += (
             f"Episodes of `{environment}` have no time limit: {unfinished} of {episodes} were cut after "

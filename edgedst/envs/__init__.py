@@ -26,6 +26,7 @@ class Environment:
     step_seconds: float | None = None  # of the robot's time that an action holds; None: the environment does not say
     # It stands for a machine: there is one of it, it is never moved to be measured, and nothing is played again on it.
     hardware: bool = False
+    missed_periods = 0  # of a machine, in its steps so far
     # (index, bound) of the largest bound that an observation is declared to have; None: none has one.
     largest_observation: "tuple[int, float] | None" = None
     # Bounds of the observation that the networks see as -1 and 1; None: they see it as it is.

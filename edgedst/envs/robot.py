@@ -326,17 +326,19 @@ class RobotEnvironment(Environment):
         self._episode_step = 0
 
     def step(self, action: "memoryview[float]") -> tuple[float, bool, bool]:
-        """Apply an action, wait until its period is over, and read; a period that was missed is left out."""
+        """Apply an action, wait until its period is over, and read; one that was missed is left out, and counted."""
         before, taken = list(self.observation), list(action)
         self.robot.limit(taken, self._last)
         self.robot.apply(taken)
         self._last = self.applied = taken
         period = self.robot.period_ns
         self._due_ns += period
-        late = monotonic_ns() - self._due_ns
-        if late > 0:
-            self._due_ns += -(-late // period) * period
+        skipped = max(0, -((self._due_ns - monotonic_ns()) // period))
+        self._due_ns += skipped * period
         sleep(max(0, self._due_ns - monotonic_ns()) / 1e9)
+        overslept, late = divmod(max(0, monotonic_ns() - self._due_ns), period)
+        self._due_ns += overslept * period
+        self.missed_periods += skipped + overslept + (2 * late > period)  # as in training (machine/acting.py)
         self.robot.read(self.observation)
         self._episode_step += 1
         reward = self.robot.reward(before, taken, self.observation)

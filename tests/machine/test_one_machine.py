@@ -1,6 +1,7 @@
 """A machine and those beside the run that trains it: a second one, an evaluation, a caller, a shell's Ctrl-Z."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -242,6 +243,16 @@ def test_an_evaluation_whose_stop_fails_is_told_and_lets_go_of_the_machine(run, 
     with beside(one, *arguments) as again:
         _, err = again.communicate(timeout=LONGEST_SECONDS)
     assert "in use" not in err
+
+
+def test_an_evaluation_tells_the_periods_that_it_missed(run):
+    one = trained(run)
+    arguments = ("--env", "robot.py", "--episodes", "2", "--max-episode-steps", "20")
+    with beside(one, "evaluate", one.run, *arguments, ROBOT_FAULT="apply_action slow") as playing:
+        _, err = playing.communicate(timeout=LONGEST_SECONDS)
+    missed = re.search(r"In 40 steps (\d+) periods were missed: these returns are of a slower loop than RATE_HZ\.", err)
+    assert missed, err
+    assert int(missed[1]) >= 40  # each step takes 1.6 periods at least
 
 
 def test_a_program_may_evaluate_twice_on_a_machine(run):
