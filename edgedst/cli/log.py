@@ -28,8 +28,8 @@ def log(
             show_default=False,
         ),
     ] = None,
-    csv: Annotated[str | None, _place("FILE", "Write its evaluations and episodes as a table.")] = None,
-    parquet: Annotated[str | None, _place("FILE", "The same as Parquet.")] = None,
+    csv: Annotated[str | None, _place("FILE.csv", "Write its evaluations and episodes as a table.")] = None,
+    parquet: Annotated[str | None, _place("FILE.parquet", "The same as Parquet.")] = None,
     tensorboard: Annotated[str | None, _place("DIR", "The same for TensorBoard, in DIR/TASK/METHOD/RUN.")] = None,
     wandb: Annotated[
         str | None, _place("PROJECT", "The same for a project of W&B; WANDB_MODE=offline needs no account.")
@@ -57,9 +57,15 @@ def log(
     places = {kind: where for kind, where in given.items() if where is not None}
     if not places and (transitions is None or follow):
         raise ConfigError(
-            "Say what to write: `edgedst log --transitions FILE.csv`, or evaluations and episodes with `--csv FILE`, "
-            "`--parquet FILE`, `--tensorboard DIR` or `--wandb PROJECT`; `--follow` is for these four."
+            "Say what to write: `edgedst log --transitions FILE.csv`, or evaluations and episodes with `--csv "
+            "FILE.csv`, `--parquet FILE.parquet`, `--tensorboard DIR` or `--wandb PROJECT`; `--follow` is for these "
+            "four."
         )
+    for kind in ("csv", "parquet"):  # a run's own file would be replaced
+        if kind in places and Path(places[kind]).suffix.lower() != f".{kind}":
+            raise ConfigError(f"`--{kind}` must be FILE.{kind} and is `{places[kind]}`.")
+    if env is not None and transitions is None:
+        raise ConfigError(f"`--env {env}` names the columns of `--transitions FILE`, which is not given: leave it out.")
     from edgedst.runs.find import newest_run
 
     chosen = run or newest_run(run_dir)

@@ -69,7 +69,7 @@ def test_a_run_is_told_by_stable_baselines3_s_names(method, updates, request, tm
     run = request.getfixturevalue(method)
     folder = tmp_path / "ä b"  # of any name
     folder.mkdir()
-    places = {"csv": str(folder / "a.csv"), "parquet": str(folder / "a"), "tensorboard": str(folder / "tb")}
+    places = {"csv": str(folder / "a.csv"), "parquet": str(folder / "a.parquet"), "tensorboard": str(folder / "tb")}
     if method == "run":
         typed = [word for kind, place in places.items() for word in (f"--{kind}", place)]
         told = subprocess.run(edgedst("log", run, *typed), capture_output=True, text=True, check=False)
@@ -88,7 +88,7 @@ def test_a_run_is_told_by_stable_baselines3_s_names(method, updates, request, tm
     means = [row["rollout/ep_rew_mean"] for row in rows if "rollout/ep_rew_mean" in row]
     assert means == pytest.approx([sum(returns[max(0, n - 100) : n]) / min(n, 100) for n in range(1, len(returns) + 1)])
 
-    kept = pyarrow.parquet.read_table(folder / "a").to_pylist()
+    kept = pyarrow.parquet.read_table(folder / "a.parquet").to_pylist()
     assert [{name: v for name, v in row.items() if v is not None} for row in kept] == rows
     drawn = events_of(folder / "tb")
     assert "time/total_timesteps" not in drawn  # as Stable-Baselines3: it is every tag's step
@@ -212,6 +212,19 @@ def test_a_run_that_is_trained_has_not_ended_whatever_its_summary_says(run, tmp_
 def test_the_command_says_what_it_needs(run):
     with pytest.raises(ConfigError, match="`--follow` is for these four"):
         cli_log.log(run, transitions=Path("a.csv"), follow=True)
+    with pytest.raises(ConfigError, match=r"`--env robot\.py` names the columns of `--transitions FILE`"):
+        cli_log.log(run, csv="a.csv", env="robot.py")
+
+
+def test_a_table_has_its_ending_and_is_no_file_of_the_run(run, tmp_path):
+    run = shutil.copytree(run, tmp_path / run.name)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for name in ("metrics.jsonl", "config.toml", "none", ""):
+        for kind in ("csv", "parquet"):
+            place = str(run / name) if name else ""
+            with pytest.raises(ConfigError, match=rf"^`--{kind}` must be FILE\.{kind} and is `{place}`\.$"):
+                cli_log.log(run, transitions=tmp_path / "t.csv", **{kind: place})
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
@@ -219,7 +232,7 @@ def test_the_command_says_what_it_needs(run):
     [
         ("csv", "none/a.csv", "none/a.csv` cannot be written.* `--csv`"),
         ("csv", "", "cannot be written"),
-        ("parquet", "none/a", "none/a` cannot be written.* `--parquet`"),
+        ("parquet", "none/a.parquet", "none/a.parquet` cannot be written.* `--parquet`"),
         ("tensorboard", "file", "cannot be written.* `--tensorboard`"),
     ],
 )
