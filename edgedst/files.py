@@ -67,8 +67,9 @@ def temporary(path: str) -> "tuple[int, str]":
         descriptor, to write and close; name, for `put_in_place`.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be made, or `path` is what no file may replace.
     """
+    check_replaceable(path)
     remove_leftovers(path)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
@@ -78,6 +79,17 @@ def temporary(path: str) -> "tuple[int, str]":
         if os.fstat(descriptor).st_nlink:  # else it was taken for a leftover before it had its lock
             return descriptor, name
         os.close(descriptor)
+
+
+def check_replaceable(path: str) -> None:
+    """Refuse what a rename would take from everybody: a device, a pipe, and /dev/stdout, whatever it leads to.
+
+    Raises:
+        FileExistsError: `path` is such.
+    """
+    of_process = os.path.islink(path) and os.readlink(path).startswith("/proc/")
+    if of_process or (os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))):
+        raise FileExistsError(17, "it is no regular file", path)
 
 
 def temporary_name(path: str) -> str:
@@ -223,7 +235,7 @@ def folder_error(error: OSError, path: str, option: str = "--run-dir") -> RunFol
         2: f"Its folder is not there: make it, or choose another with `{option}`.",
         13: f"Check its permissions, or choose another folder with `{option}`.",
         16: f"It is a folder, or something is mounted there: choose another name with `{option}`.",
-        17: f"Something else has that name: choose another folder with `{option}`.",
+        17: f"Something else has that name: choose another with `{option}`.",
         20: f"A file is in the way: choose another folder with `{option}`.",
         21: f"It is a folder: choose another name with `{option}`.",
         27: "The file would be larger than is allowed here (`ulimit -f`).",

@@ -90,6 +90,23 @@ def test_a_link_is_replaced_and_what_it_points_at_stays(tmp_path):
     assert (tmp_path / "victim").read_text(encoding="utf-8") == "mine"
 
 
+@pytest.mark.parametrize("path", ["pipe", "to_pipe", "stdout"])
+def test_a_pipe_and_a_link_into_a_process_stay_what_they_are(path, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to_pipe").symlink_to("pipe")
+    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")  # as /dev/stdout, which a shell may have led to a file
+    before = names(tmp_path)
+    code = f"from edgedst.files import write_whole; write_whole({path!r}, b'x', '--csv')"
+    with (tmp_path.parent / "printed").open("wb") as printed:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=tmp_path, stdout=printed, stderr=subprocess.PIPE, text=True, check=False)
+    said = f"`{path}` cannot be written: it is no regular file. Something else has that name: choose another with"
+    assert said in done.stderr
+    assert names(tmp_path) == before
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / path).is_symlink() == (path != "pipe")
+
+
 @pytest.mark.parametrize("last_is_new", [False, True])
 def test_files_of_one_result_are_replaced_together_or_not_at_all(tmp_path, last_is_new):
     (tmp_path / "a").write_text("old", encoding="utf-8")

@@ -17,7 +17,7 @@ import typer
 from edgedst.cli.options import Debug, Progress, training_options
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, ProfileError
-from edgedst.files import write_together
+from edgedst.files import check_replaceable, write_together
 from edgedst.launch.board import board_note, kernels_for, usual_settings
 from edgedst.launch.job import command, job_for, preset_note
 from edgedst.launch.settings import configured
@@ -209,11 +209,15 @@ def check_writable(path: Path, option: str) -> None:
     """Refuse a file that could not be written once minutes of measuring are over.
 
     Raises:
-        ProfileError: it is a folder, or its folder is not there or not writable.
+        ProfileError: it is a folder or a device, or its folder is not there or not writable.
     """
     folder = path.absolute().parent
     if os.path.isdir(path):  # noqa: PTH112  # false, too, where it may not be looked for
         raise ProfileError(f"`{option} {path}` is a folder and a file was expected: name a file in it.")
+    try:
+        check_replaceable(str(path))
+    except FileExistsError as error:
+        raise ProfileError(f"`{option} {path}` cannot be written: {error.strerror}. Choose another name.") from error
     if not os.path.isdir(folder):  # noqa: PTH112  # likewise
         raise ProfileError(f"`{option} {path}` cannot be written: there is no folder `{folder}`. Make it first.")
     if not os.access(folder, os.W_OK):

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgedst.errors import ExportError
-from edgedst.files import locked, put_in_place, remove, sync, temporary, temporary_name
+from edgedst.files import check_replaceable, locked, put_in_place, remove, sync, temporary, temporary_name
 
 
 @contextmanager
@@ -118,8 +118,7 @@ def check_place(path: Path) -> None:
     with writing(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder has that name")
-        if path.exists() and not path.is_file():  # renaming would replace a device
-            raise FileExistsError(errno.EEXIST, "what has that name is no regular file")
+        check_replaceable(str(path))
         try_folder(path.parent)
 
 

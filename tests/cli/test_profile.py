@@ -1,6 +1,7 @@
 """`edgedst profile`, as it is typed: a real tiny profile from end to end, and what is refused before it begins."""
 
 import json
+import os
 import re
 from dataclasses import replace
 
@@ -103,6 +104,7 @@ def test_a_real_profile_against_a_peer(peer, method, tmp_path):
         (["--against", "sparse"], ConfigError, r"is the contender itself"),
         (["--against", "tensorflow"], ConfigError, r"must be of dense, sb3, sbx, rltools and has `tensorflow`"),
         (["--json", "nowhere/p.json"], ProfileError, r"`--json nowhere/p\.json` cannot be written: there is no folder"),
+        (["--json", "pipe"], ProfileError, r"`--json pipe` cannot be written: it is no regular file"),
         (["--html", "."], ProfileError, r"`--html \.` is a folder and a file was expected"),
         (["nowhere"], ConfigError, r"`nowhere` is no run folder: expected `nowhere/config\.toml`"),
         (["nowhere", "--hidden", "8"], ConfigError, r"`nowhere` brings its own settings: leave out `--hidden`"),
@@ -110,6 +112,7 @@ def test_a_real_profile_against_a_peer(peer, method, tmp_path):
 )
 def test_bad_input_is_refused_before_the_measuring(arguments, error, words, no_measuring, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
     done = runner.invoke(verbs.app, ["profile", "--energy", "none", *arguments])
     assert isinstance(done.exception, error), done.output
     with pytest.raises(error, match=words):

@@ -132,7 +132,7 @@ def test_what_is_no_regular_file_is_not_replaced(option, run, tmp_path):
     before = listed(tmp_path)
     done = export(*arguments, "--run", run)
     assert isinstance(done.exception, ExportError)
-    assert "what has that name is no regular file" in str(done.exception)
+    assert "it is no regular file" in str(done.exception)
     assert listed(tmp_path) == before
 
 
