@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgedst.cli.options import Debug, RunDir
+from edgedst.cli.options import Debug, RunDir, check_distinct
 from edgedst.errors import ConfigError
 
 
@@ -64,6 +64,7 @@ def log(
     for kind in ("csv", "parquet"):  # a run's own file would be replaced
         if kind in places and Path(places[kind]).suffix.lower() != f".{kind}":
             raise ConfigError(f"`--{kind}` must be FILE.{kind} and is `{places[kind]}`.")
+    check_distinct({"--transitions": transitions, "--csv": csv, "--parquet": parquet})
     if env is not None and transitions is None:
         raise ConfigError(f"`--env {env}` names the columns of `--transitions FILE`, which is not given: leave it out.")
     from edgedst.runs.find import newest_run

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,6 +53,20 @@ _HEADINGS = {
     "hidden": "Networks",
     "start_steps": "Learning",
 }
+
+
+def check_distinct(files: Mapping[str, str | Path | None]) -> None:
+    """Refuse two options that name one file, which only one of them would keep. `files`: by option, None if not given.
+
+    Raises:
+        ConfigError: two name one, however they spell it.
+    """
+    named: dict[str, str] = {}
+    for option, path in files.items():
+        if path is not None:
+            other = named.setdefault(os.path.realpath(path), option)
+            if other != option:
+                raise ConfigError(f"`{other}` and `{option}` both name `{path}`: name two files.")
 
 
 def training_options(function: Callable[..., None], without: tuple[str, ...] = ()) -> Callable[..., None]:

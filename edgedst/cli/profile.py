@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgedst.cli.options import Debug, Progress, training_options
+from edgedst.cli.options import Debug, Progress, check_distinct, training_options
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, ProfileError
 from edgedst.files import check_replaceable, write_together
@@ -97,13 +97,11 @@ def profile(
     isa = kernels_for(board)
     names = [name.strip() for name in (AGAINST if against is None else against).split(",") if name.strip()]
     chosen, missing = contenders(settings, names)
-    named: dict[Path, str] = {}
-    for option, path in (("--json", json_file), ("--html", html_file), ("--report", report_file)):
-        if path is not None:
-            if path in named:
-                raise ConfigError(f"`{named[path]}` and `{option}` both name `{path}`: name two files.")
-            named[path] = option
-            check_writable(path, option)
+    files = {"--json": json_file, "--html": html_file, "--report": report_file}
+    check_distinct(files)
+    wanted = {option: path for option, path in files.items() if path is not None}
+    for option, path in wanted.items():
+        check_writable(path, option)
     if html_file is not None:
         from edgedst.profile.page import write_page  # now: what is wrong with it is not to be found out in the end
     meter, energy_note = _meter(energy, board)
@@ -153,7 +151,7 @@ def profile(
     if html_file is not None:
         write_page(told, html_file, as_json)
     else:
-        write_together(as_json, " and ".join(named[path] for path in named if path != html_file))
+        write_together(as_json, " and ".join(wanted))
     if report_file is not None:
         print(f"{report_file}: read it, and send it as docs/energy.md says.")
     if measured.interrupted:

@@ -105,6 +105,8 @@ def test_a_real_profile_against_a_peer(peer, method, tmp_path):
         (["--against", "tensorflow"], ConfigError, r"must be of dense, sb3, sbx, rltools and has `tensorflow`"),
         (["--json", "nowhere/p.json"], ProfileError, r"`--json nowhere/p\.json` cannot be written: there is no folder"),
         (["--json", "pipe"], ProfileError, r"`--json pipe` cannot be written: it is no regular file"),
+        (["--json", "p", "--report", "p"], ConfigError, r"`--json` and `--report` both name `p`: name two files"),
+        (["--json", "p", "--html", "./link/p"], ConfigError, r"`--json` and `--html` both name `link/p`: name two"),
         (["--html", "."], ProfileError, r"`--html \.` is a folder and a file was expected"),
         (["nowhere"], ConfigError, r"`nowhere` is no run folder: expected `nowhere/config\.toml`"),
         (["nowhere", "--hidden", "8"], ConfigError, r"`nowhere` brings its own settings: leave out `--hidden`"),
@@ -113,10 +115,12 @@ def test_a_real_profile_against_a_peer(peer, method, tmp_path):
 def test_bad_input_is_refused_before_the_measuring(arguments, error, words, no_measuring, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe")
+    (tmp_path / "link").symlink_to(".")
     done = runner.invoke(verbs.app, ["profile", "--energy", "none", *arguments])
     assert isinstance(done.exception, error), done.output
     with pytest.raises(error, match=words):
         raise done.exception
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
 
 
 def test_a_run_of_a_dense_method_is_refused(run_folder, no_measuring):

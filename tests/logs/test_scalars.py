@@ -227,6 +227,16 @@ def test_a_table_has_its_ending_and_is_no_file_of_the_run(run, tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_two_tables_under_one_name_are_refused(run, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name in ("a.csv", "link/a.csv"):
+        with pytest.raises(ConfigError, match=rf"`--transitions` and `--csv` both name `.*{name}`: name two files"):
+            cli_log.log(run, transitions=tmp_path / "a.csv", csv=f"{tmp_path}/{name}")
+    with pytest.raises(ConfigError, match="`--transitions` and `--parquet` both name"):
+        cli_log.log(run, transitions=tmp_path / "a.parquet", parquet=f"{tmp_path}/a.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
 @pytest.mark.parametrize(
     ("kind", "where", "sentence"),
     [
