@@ -479,8 +479,7 @@ def _imported(path: str) -> "ModuleType":
 
             site.main()
         except BaseException as error:
-            where = f" (line {error.lineno})" if isinstance(error, SyntaxError) else ""
-            raise RobotFault(f"`{path}` cannot be imported: {_words(error)}{where}.") from error
+            raise RobotFault(f"`{path}` cannot be imported: {_words(error)}.") from error
     raise AssertionError  # the second round returns or raises
 
 

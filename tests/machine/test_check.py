@@ -13,6 +13,7 @@ import pytest
 from study_folder import wait_until
 from training import edgedst
 
+from edgedst.envs.robot import Robot
 from edgedst.errors import ConfigError, RobotFault
 from edgedst.machine import check as checking
 from edgedst.machine import seen, trial
@@ -158,6 +159,19 @@ def test_what_is_wrong_in_the_file_is_told_before_anything_starts(tmp_path, head
         checking.Check(write(tmp_path, head, **bodies))
     assert said in str(fault.value)
     assert calls(tmp_path) in (["import"], [])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"x = 1\nprint(", r"SyntaxError: '\(' was never closed \(robot\.py, line 2\)\."),
+        (b"x = 1\n\0", r"(Syntax|Value)Error: source code .* null bytes\."),  # the class is Python's, by its version
+    ],
+)
+def test_a_syntax_error_tells_its_line_once_where_it_has_one(tmp_path, content, said):
+    (tmp_path / "robot.py").write_bytes(content)
+    with pytest.raises(RobotFault, match=rf"robot\.py` cannot be imported: {said}$"):
+        Robot(str(tmp_path / "robot.py"))
 
 
 @pytest.mark.parametrize("name", trial.FUNCTIONS)
