@@ -56,6 +56,9 @@ def read_onnx(path: Path) -> Model:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's own
         raise ModelError(f"`{path}` is no ONNX file ({first_line(error)}). Export the model again.") from error
+    if not model.graph.node:
+        what = "has no layer in it" if content else "is empty"
+        raise ModelError(f"`{path}` is no ONNX file: it {what}. Export the model again.")
     ours = any(entry.key == METADATA_KEY for entry in model.metadata_props)
     session, about = None, dict[str, Any]()
     if ours:

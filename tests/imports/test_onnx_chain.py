@@ -374,9 +374,17 @@ def test_a_graph_that_joins_two_branches_is_no_chain(chain):
         read_onnx(chain(change=change))
 
 
-@pytest.mark.parametrize("content", [b"", b"no protobuf at all", b"\x08\x08"])
-def test_what_is_no_onnx_is_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", ": it is empty"),
+        (b"no protobuf at all", r" \("),
+        (b"\x08\x07", ": it has no layer in it"),  # a version of the format, and nothing else
+        (b"\x08\x07\x3a\x03\x12\x01\x67", ": it has no layer in it"),  # and a graph that has a name
+    ],
+)
+def test_what_is_no_onnx_is_refused(tmp_path, content, said):
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
-    with pytest.raises(ModelError, match=r"is no ONNX file|has 0 inputs"):
+    with pytest.raises(ModelError, match=rf"model\.onnx` is no ONNX file{said}.*\. Export the model again\.$"):
         read_onnx(path)
