@@ -89,8 +89,8 @@ class Cluster:
 
 def _knock(address: str) -> None:
     """A client that finds nobody leaves tasks behind that complain for half a minute: see first."""
-    parts = urlsplit(address)
     try:
+        parts = urlsplit(address)
         if not parts.hostname or not parts.port:
             raise OSError("no host and port in it")
         socket.create_connection((parts.hostname, parts.port), CONNECT_SECONDS).close()

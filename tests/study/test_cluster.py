@@ -128,7 +128,7 @@ def test_a_worker_that_cannot_help_is_told_of_before_anything_runs(preload, word
     assert not list(folder.out.glob("runs/*"))
 
 
-@pytest.mark.parametrize("address", ["carrier-pigeon", "tcp://127.0.0.1:1"])
+@pytest.mark.parametrize("address", ["carrier-pigeon", "tcp://127.0.0.1:1", "tcp://[::1:1"])
 def test_a_scheduler_that_is_not_there_is_a_sentence(address, folder):
     folder.write("seed = 0", steps=300)
     _, err = folder.run("--scheduler", address, code=1)
