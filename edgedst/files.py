@@ -190,20 +190,39 @@ def sync(path: str) -> None:
         os.close(descriptor)
 
 
-def make_folder(path: str) -> None:
+def make_folder(path: str) -> "list[str]":
     """Make a folder and those above it that are missing; their names are on the disk afterwards.
+
+    Returns:
+        all that it made, outermost first, for `remove_made`.
 
     Raises:
         OSError: it cannot be made; FileExistsError when it, the last one, is there already.
     """
     parent = os.path.dirname(path.rstrip("/")) or "."
-    if not os.path.isdir(parent):
+    made: list[str] = []
+    try:
+        if not os.path.isdir(parent):
+            try:
+                made = make_folder(parent)
+            except FileExistsError:  # made by another process in this moment
+                pass
+        os.mkdir(path)
+        made.append(path)
+        sync(parent)
+    except OSError:
+        remove_made(made)
+        raise
+    return made
+
+
+def remove_made(folders: "list[str]") -> None:
+    """Remove of what `make_folder` made what is empty, as it is where nothing came of it."""
+    for folder in reversed(folders):
         try:
-            make_folder(parent)
-        except FileExistsError:  # made by another process in this moment
+            os.rmdir(folder)
+        except OSError:
             pass
-    os.mkdir(path)
-    sync(parent)
 
 
 def locked(descriptor: int) -> bool:

@@ -71,6 +71,21 @@ def test_every_folder_that_is_made_is_on_the_disk(tmp_path, calls):
     assert calls == [*made, ("mkdir", str(tmp_path / "a" / "b")), ("fsync", str(tmp_path / "a"))]
 
 
+def test_folders_that_nothing_came_of_go_and_no_other(tmp_path):
+    (tmp_path / "mine").mkdir()
+    made = make_folder(str(tmp_path / "mine" / "a" / "b"))
+    assert made == [str(tmp_path / "mine" / "a"), str(tmp_path / "mine" / "a" / "b")]
+    (tmp_path / "mine" / "a" / "file").touch()
+    files.remove_made(made)
+    assert names(tmp_path / "mine" / "a") == ["file"]
+    (tmp_path / "mine" / "a" / "file").unlink()
+    files.remove_made(made)
+    assert names(tmp_path) == ["mine"]
+    with pytest.raises(OSError, match="too long"):
+        make_folder(str(tmp_path / "c" / "d" / ("e" * 256)))
+    assert names(tmp_path) == ["mine"]
+
+
 def test_no_link_is_followed_and_no_file_of_another_is_written(tmp_path, monkeypatch):
     victim = tmp_path / "victim"
     victim.write_text("mine", encoding="utf-8")

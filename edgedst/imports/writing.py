@@ -21,7 +21,7 @@ from edgedst.agents import agent_class
 from edgedst.agents.actor_critic import NETWORKS
 from edgedst.config import TrainConfig
 from edgedst.density import family
-from edgedst.files import folder_error, make_folder, sync, temporary_name, told_name, write_whole
+from edgedst.files import folder_error, make_folder, remove_made, sync, temporary_name, told_name, write_whole
 from edgedst.imports.place import Place
 from edgedst.runs.actor import ActorLayer, read_actor
 from edgedst.runs.checkpoint import SEGMENT_ROWS
@@ -60,8 +60,9 @@ def write_run(
     state["networks"] = {"file": name, "bytes": len(tensors), "crc32": zlib.crc32(tensors)}
     parent = run_dir / folder_name(config.env) / config.method
     made = Path(temporary_name(str(parent / f"s{config.seed}")))
+    folders: list[str] = []
     try:
-        make_folder(str(made / "checkpoint"))
+        folders = make_folder(str(made / "checkpoint"))
         write_whole(str(made / "config.toml"), config_toml.encode())
         write_whole(str(made / "checkpoint" / name), tensors)
         write_whole(str(made / "checkpoint" / "state.json"), state_bytes(state))
@@ -75,9 +76,11 @@ def write_run(
         sync(str(parent))
         note_in_order(str(run_dir), str(folder))
     except OSError as error:
-        raise folder_error(error, error.filename or str(parent)) from error
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # what was said names what is gone
+        raise folder_error(cause, str(run_dir)) from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
+        remove_made(folders)
     return folder
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgedst import __version__
 from edgedst.errors import StudyError
-from edgedst.files import folder_error, make_folder, write_together
+from edgedst.files import folder_error, make_folder, remove_made, write_together
 from edgedst.logs.scalars import WINDOW
 from edgedst.report.blocks import NOTHING, Block, Column, Heading, Items, Table, Text, markdown, page
 from edgedst.report.numbers import SIZE, fixed
@@ -42,12 +42,6 @@ def write_report(study: Path, out: Path, beside: Sequence[str] = ()) -> list[Pat
     results = Results(read_study(study / "study.toml"), study)
     others = read_others(beside, results.tasks, [variant.name for variant in results.variants])
     over_steps, over_seconds = (curves(others, axis, len(results.variants)) for axis in (STEPS, SECONDS))
-    try:
-        make_folder(str(out))
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise folder_error(error, str(out), "--out") from error
     beside_paper = BesidePaper(results, over_steps)
     over_costs, cost_pictures = cost_sections(results, over_seconds)
     blocks = [
@@ -62,7 +56,17 @@ def write_report(study: Path, out: Path, beside: Sequence[str] = ()) -> list[Pat
     pictures = {**beside_paper.pictures, **cost_pictures}
     html = page(results.study.title, blocks, pictures)
     files = {"index.html": html.encode(), "report.md": markdown(blocks).encode(), **pictures}
-    write_together({str(out / name): content for name, content in files.items()}, "--out")
+    made: list[str] = []
+    try:
+        made = make_folder(str(out))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise folder_error(error, str(out), "--out") from error
+    try:
+        write_together({str(out / name): content for name, content in files.items()}, "--out")
+    finally:
+        remove_made(made)
     return [out / name for name in files]
 
 

@@ -22,7 +22,7 @@ from edgedst import disturbances
 from edgedst.config import disturbing
 from edgedst.envs import registry
 from edgedst.errors import RunFolderError, StudyError
-from edgedst.files import folder_error, locked, make_folder, write_whole
+from edgedst.files import folder_error, locked, make_folder, remove, remove_made, write_whole
 from edgedst.progress import Progress, duration
 from edgedst.study.found import RunIndex
 from edgedst.study.grid import Point, Study
@@ -280,15 +280,17 @@ def _stopped(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _folder_of_one(out: Path) -> Iterator[None]:
-    """Make the study's folder; two that ran one study would train each run twice."""
+    """Make the study's folder; two that ran one study would train each run twice. It goes where nothing came of it."""
+    made: list[str] = []
     try:
         for name in ("points", "runs"):
             with suppress(FileExistsError):
-                make_folder(str(out / name))
+                made += make_folder(str(out / name))
         lock = os.open(out / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
+        remove_made(made)
         raise folder_error(error, str(out), "--out") from error
-    if not locked(lock):
+    if not (locked(lock) and os.fstat(lock).st_nlink):  # without a name it is that of one that removes the folder
         os.close(lock)
         raise StudyError(
             f"`{out}` is the folder of a study that runs already. Wait for it, end it with Ctrl-C, or choose another "
@@ -297,6 +299,9 @@ def _folder_of_one(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if made and not (out / "study.toml").exists():
+            remove(str(out / "lock"))
+            remove_made(made)
         os.close(lock)
 
 

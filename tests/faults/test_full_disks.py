@@ -136,3 +136,29 @@ def test_a_study_and_its_report_end_with_a_sentence_and_go_on_when_there_is_room
         return "had no room" if code else "had room"
 
     campaign("studies on a full disk", 1, tmp_path, attack)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("import", "../actor.onnx", "--env", "HalfCheetah-v5", "--episodes", "0", "--run-dir", "new/runs"),
+        ("study", "run", "../study.toml", "--out", "new/out", "--jobs", "1"),
+        ("study", "run", "../study.toml", "--out", "new/out", "--scheduler", "nobody"),
+        ("study", "report", "../study", "--out", "new/report"),
+    ],
+    ids=lambda words: " ".join(words[: 2 + ("--scheduler" in words)]),
+)
+def test_a_command_that_finds_no_room_leaves_no_folder(arguments, disk, exported, tmp_path):
+    with disk(tmp_path) as (place, only):
+        work = place / "work"
+        (place / "study").mkdir()
+        work.mkdir()
+        (place / "actor.onnx").write_bytes(exported("onnx")[1]["actor.onnx"])
+        for path in (place / "study.toml", place / "study" / "study.toml"):
+            path.write_text(study_text(GRID, steps=300), encoding="utf-8")
+        with only(0) as options:
+            code, err = ended(edgedst(*arguments), work, **options)
+        assert code == 1
+        sentence(err, *CANNOT_WRITE)
+        assert "tmp`" not in err  # what is named is not hidden, and gone
+        assert not list(work.iterdir())
