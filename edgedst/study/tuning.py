@@ -9,6 +9,7 @@ OUT/best.toml     the settings of the best one, for `edgedst train --config`
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -103,16 +104,24 @@ def tune(search: Search, trials: int, out: Path, jobs: int | None, scheduler: st
     at_once = runner.runs_at_once(search.base, jobs, scheduler)
     progress = Progress(0, 0, shown)
     with runner.executor_in(out, at_once, scheduler) as (executor, stop):
-        return _Tuning(search, out, _stored(out / "trials.log"), executor, stop, at_once, progress).run(trials)
+        stored = _stored(out / "trials.log", search.space)
+        return _Tuning(search, out, stored, executor, stop, at_once, progress).run(trials)
 
 
-def _stored(path: Path) -> Any:
-    """Optuna's study in that file."""
+def _stored(path: Path, space: dict[str, Any]) -> Any:
+    """Optuna's study in that file, whose trials have parameters of this space."""
+    # Half a line, of a power cut or a full disk: Optuna would append to it.
+    if path.is_file() and not (content := parse.read(path)).endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # trials are told here
     try:
         storage = JournalStorage(JournalFileBackend(str(path)))
         about = {"study_name": "tune", "direction": "maximize", "load_if_exists": True}
-        return optuna.create_study(storage=storage, pruner=optuna.pruners.MedianPruner(), **about)
+        stored = optuna.create_study(storage=storage, pruner=optuna.pruners.MedianPruner(), **about)
+        for trial in stored.trials:
+            if foreign := trial.params.keys() - space.keys():
+                raise ValueError(f"trial {trial.number} has {foreign.pop()!a:.60}, which [search] has not")
+        return stored
     # Whatever Optuna makes of its lines.
     except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         hint = "Move it away: trials begin anew then, and finished runs are not trained again."
@@ -151,7 +160,7 @@ class _Tuning:
                 )
                 return runner.INTERRUPTED
         self.progress.say(f"{ended} of {trials} trials have ended; {self._write_best()}")
-        if not (self.out / "best.toml").exists():
+        if not self.stored.get_trials(states=[TrialState.COMPLETE]):  # a best.toml may be of trials moved away
             return 1
         self.progress.say(f"edgedst train --config {shlex.quote(str(self.out / 'best.toml'))}")
         return 0

@@ -1,5 +1,6 @@
 """Searches of settings, as a user starts them: real trials, real Optuna."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -118,11 +119,13 @@ def test_a_trial_behind_the_others_is_pruned_and_its_process_ends_with_a_checkpo
 
 def test_a_failed_trial_is_told_and_counts(tuning):
     write(tuning, search="[search]\nbudget_mb = [11]\n")
+    tuning.out.mkdir()
+    (tuning.out / "best.toml").write_text("# of trials that were moved away\n", encoding="utf-8")
     out, _ = tuning.run("--trials", "1", code=1)
     assert "BudgetExceeded: " in out
     assert "trial 0  budget_mb 11: FAILED; none has a value" in out
     assert "1 of 1 trials have ended; none has a value" in out
-    assert not (tuning.out / "best.toml").exists()
+    assert "best.toml" not in out
 
 
 def test_a_folder_of_another_search_or_with_damaged_trials_is_refused(tmp_path):
@@ -136,6 +139,33 @@ def test_a_folder_of_another_search_or_with_damaged_trials_is_refused(tmp_path):
     (tmp_path / "out" / "trials.log").write_bytes(b"torn\n" * 5)
     with pytest.raises(StudyError, match=r"trials\.log` is damaged \(.*\)\. Move it away"):
         tune(search, 1, tmp_path / "out", None, None, None)
+
+
+def test_a_search_goes_on_from_trials_that_a_power_cut_left_in_the_middle_of_a_line(tuning):
+    write(tuning)
+    tuning.run("--trials", "2")
+    path = tuning.out / "trials.log"
+    whole = path.read_bytes()
+    for cut in (len(whole) - 1, len(whole) - 20, len(whole) // 2, 20):
+        path.write_bytes(whole[:cut])
+        for _ in range(2):
+            out, err = tuning.run("--trials", "2")
+            assert "2 of 2 trials have ended; best " in out
+            assert not err
+        assert all(map(json.loads, path.read_bytes().splitlines()))
+
+
+@pytest.mark.parametrize("name", ['"learninB_rate"', "7"])
+def test_trials_with_a_parameter_that_is_not_searched_are_refused(name, tuning):
+    write(tuning)
+    tuning.out.mkdir()
+    path = tuning.out / "trials.log"
+    found = optuna.create_study(storage=JournalStorage(JournalFileBackend(str(path))), study_name="tune")
+    found.ask(Search(tuning.path / "study.toml").space)
+    path.write_text(path.read_text(encoding="utf-8").replace('"learning_rate"', name), encoding="utf-8")
+    _, err = tuning.run("--trials", "1", code=1)
+    told = name.replace('"', "'")
+    assert f"trials.log` is damaged (trial 0 has {told}, which [search] has not). Move it away" in err
 
 
 @pytest.mark.parametrize(
