@@ -25,7 +25,7 @@ from edgedst.config import METHODS
 from edgedst.density import family
 from edgedst.errors import CheckpointError, ConfigError, ExportError
 from edgedst.runs import state as states
-from edgedst.runs.find import runs_within
+from edgedst.runs.find import elsewhere
 from edgedst.runs.inputs import Bounds, Units, read_inputs
 from edgedst.runs.reading import environment_id, finite, read_regular, reading, reason, version, whole
 
@@ -205,19 +205,11 @@ def read_state(run: Path) -> dict[str, Any]:
     path = run / "checkpoint" / "state.json"
     with reading(run):
         if not run.is_dir():
-            raise CheckpointError(
-                f"Expected a run folder and `{run}` is not a folder. `edgedst train` makes run folders, like "
-                "runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
-            )
+            raise CheckpointError(f"Expected a run folder and `{run}` is not a folder. {elsewhere(run)}")
         if not path.is_file():
             what = "The run may have stopped before its first one; name another run, or train this one further."
             if not (run / "config.toml").is_file():
-                below = runs_within(run)
-                what = "It is no run folder, which has a config.toml. " + (
-                    f"It holds some: the newest is `{below[0]}`."
-                    if below
-                    else "`edgedst train` makes them, like runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
-                )
+                what = f"It is no run folder, which has a config.toml. {elsewhere(run)}"
             raise CheckpointError(f"`{run}` has no checkpoint: expected `{path}`. {what}")
     return states.read_state(str(path.parent))
 

@@ -205,11 +205,29 @@ def config_of_run(folder: Path, error: type[EdgedstError]) -> Path:
     """Its config.toml; raises `error` where there is none."""
     path = folder / "config.toml"
     if not os.path.isfile(path):  # noqa: PTH113  # pathlib raises where a folder may not be searched
-        raise error(
-            f"`{folder}` is no run folder: expected `{path}`. Name a folder that `edgedst train` made, like "
-            "runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
-        )
+        with reading(folder):
+            hint = elsewhere(folder)
+        raise error(f"`{folder}` is no run folder: expected `{path}`. {hint}")
     return path
+
+
+def elsewhere(folder: Path) -> str:
+    """What to name instead of a folder that is no run's, as the end of an error."""
+    if run := run_around(folder):
+        return f"It is part of a run: name `{run}`."
+    below = runs_within(folder)
+    if below:
+        return f"It holds runs: the newest is `{below[0]}`."
+    return "Name a folder that `edgedst train` made, like runs/HalfCheetah-v4/ds-td3/s0-20260131-120000."
+
+
+def run_around(path: Path) -> Path | None:
+    """The run that a file or folder is part of."""
+    for folder in path.absolute().parents[:2]:
+        # Other folders have a config.toml, too. pathlib raises where a folder may not be searched.
+        if os.path.isfile(folder / "config.toml") and os.path.isdir(folder / "checkpoint"):  # noqa: PTH112, PTH113
+            return folder
+    return None
 
 
 def _stored_settings(folder: Path, state: dict[str, Any]) -> tuple[TrainConfig, bytes]:

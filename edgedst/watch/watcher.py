@@ -13,7 +13,7 @@ from typing import Any
 from edgedst.errors import ConfigError, EdgedstError
 from edgedst.report.text import one_line
 from edgedst.reserve import Reserve
-from edgedst.runs.find import runs_within
+from edgedst.runs.find import run_around, runs_within
 from edgedst.runs.reading import locked_inodes, reading
 from edgedst.study.found import RunIndex, failure_of
 from edgedst.study.grid import Study, read_study
@@ -28,18 +28,19 @@ class Watcher:
         has_to_be: whether it has to be there already.
 
     Raises:
-        ConfigError: it is no folder.
+        ConfigError: it is no folder, or a folder inside a run.
         CheckpointError: it may not be read.
     """
 
     def __init__(self, folder: Path, has_to_be: bool = True) -> None:
+        around = run_around(folder)
+        inside = f"It is part of a run: name `{around}`." if around else ""
         if folder.is_dir():
             with reading(folder):
                 next(folder.iterdir(), None)  # glob is silent about what it may not list
         elif has_to_be or folder.exists():
-            raise ConfigError(
-                f"`{folder}` is not a folder. Name a run, a study or a folder of runs, such as `edgedst watch runs`."
-            )
+            hint = inside or "Name a run, a study or a folder of runs, such as `edgedst watch runs`."
+            raise ConfigError(f"`{folder}` is not a folder. {hint}")
         self.folder = folder
         self.head: dict[str, Any] = {}  # what there is to say of the folder
         self._lock = threading.Lock()
@@ -48,6 +49,8 @@ class Watcher:
         self._runs: dict[Path, Watched] = {}
         # Its limits are of no matter here: it is asked for the temperature alone.
         self._board = Reserve(SimpleNamespace(max_temperature=math.inf, max_watts=None, max_cpu=None), None)
+        if inside and not self.runs():
+            raise ConfigError(f"`{folder}` holds no run. {inside}")
 
     def news(self, seen: int = 0, name: str = "", began: int = 0, at: int = 0) -> dict[str, Any]:
         """All runs in order, facts of those that changed since `seen`; of the run `name` new lines, ledger, layers.

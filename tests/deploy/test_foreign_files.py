@@ -265,7 +265,7 @@ def test_a_folder_of_runs_names_the_newest_of_them(tmp_path):
     foreign.mkdir(parents=True)
     (foreign / "state.json").touch()
     for folder in (run.parents[2], run.parents[1], run.parent):
-        with pytest.raises(CheckpointError, match=r"It holds some: the newest is `.*/s1-20260301-000000`\.$"):
+        with pytest.raises(CheckpointError, match=r"It holds runs: the newest is `.*/s1-20260301-000000`\.$"):
             evaluate(folder)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from saved_runs import commit, recommit
-from training import TINY, digest, metrics, run_in, saved_step, start, summary, train
+from training import TINY, digest, edgedst, metrics, run_in, saved_step, start, summary, train
 
 from edgedst import core
 from edgedst.config import TrainConfig
@@ -225,6 +225,22 @@ def test_a_folder_that_may_not_be_searched_is_a_sentence(closed, folder):
             os.seteuid(0)
         (folder / "runs").chmod(0o700)
         (run / "checkpoint").chmod(0o700)
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "log --csv -", "profile", "watch --text", "train --resume"])
+def test_a_folder_inside_a_run_and_one_around_runs_are_told_with_the_run(verb, whole):
+    run = run_in(whole)
+    places = [(run / "checkpoint", f"It is part of a run: name `{run}`."), (run.parents[2], f"the newest is `{run}`.")]
+    for place, words in places[: 1 if verb == "watch --text" else 2]:
+        done = subprocess.run(edgedst(*verb.split(), place), capture_output=True, text=True, cwd=whole, check=False)
+        assert done.returncode == 1
+        assert done.stderr.endswith(f"{words}\n")
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_config_toml_of_somebody_else_s_makes_no_run_of_its_folder(tmp_path):
+    (tmp_path / "config.toml").write_text("seed = 1\n", encoding="utf-8")
+    assert find.run_around(tmp_path / "runs") is None
 
 
 def test_a_run_goes_on_in_the_budget_that_it_began_with_whatever_the_page_cache_does(tmp_path):
