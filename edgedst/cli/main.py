@@ -52,7 +52,7 @@ def main() -> None:
 
         if interruptible:
             signal(SIGINT, default_int_handler)
-        app()
+        sys.exit(app(prog_name="edgedst", standalone_mode=False))
     except KeyboardInterrupt:  # typer sees to its own
         sys.exit(INTERRUPTED)
     except EdgedstError as error:
@@ -71,6 +71,8 @@ def main() -> None:
         _refuse(error, f"{wrong!a} cannot be written in {error.encoding}. Set LC_ALL=C.UTF-8, or use other characters.")
     except OSError as error:
         _refuse(error, _sentence(error))
+    except Exception as error:
+        _refuse_by_typer(error)
     finally:
         if interruptible:
             signal(SIGINT, _leave)
@@ -100,11 +102,34 @@ def _mend_streams() -> None:
 def _refuse(error: Exception, sentence: str, code: int = 1) -> None:
     if "--debug" in sys.argv:
         raise error
+    _end(f"{type(error).__name__}: {sentence}", code)
+
+
+def _end(told: str, code: int) -> None:
     try:
-        print(f"{type(error).__name__}: {sentence}", file=sys.stderr, flush=True)
+        print(told, file=sys.stderr, flush=True)
     except OSError:  # nobody hears it; the exit code tells
         pass
     sys.exit(code)
+
+
+def _refuse_by_typer(error: Exception) -> None:
+    """One of typer's errors, whose classes are click's or its own, by its version; others are raised again."""
+    name = type(error).__name__
+    if name == "Abort":  # Ctrl-C, or no more input, at a question, whose line is still open
+        _end("\nThe question was not answered: nothing was started.", INTERRUPTED)
+    if not hasattr(error, "format_message"):
+        raise error
+    told = error.format_message()
+    if name == "NoArgsIsHelpError":
+        _end(told, 2)
+    from edgedst.cli.verbs import VERBS
+
+    context = getattr(error, "ctx", None)  # an option without its value has none
+    verb = [word for word in sys.argv[1:2] if word in VERBS]
+    command = context.command_path if context else " ".join(["edgedst", *verb])
+    told = told.replace("'", "`") + ("" if told.endswith((".", "?")) else ".")
+    _refuse(error, f"{told} `{command} --help` shows what it takes.", getattr(error, "exit_code", 2))
 
 
 def _sentence(error: OSError) -> str:

@@ -1,6 +1,9 @@
 """Commands end well whatever happens around them: streams that are closed or full, Ctrl-C, other encodings."""
 
 import os
+import pty
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +48,36 @@ def test_what_cannot_be_printed_ends_with_1_and_what_need_not_be_with_0(line, st
 @pytest.mark.parametrize("streams", ["2>&-", ">&- 2>&-", "2>/dev/full"])
 def test_a_sentence_that_nobody_can_hear_keeps_its_exit_code(streams):
     assert run("plan --env Nope-v0", streams)[0] == 1
+
+
+@pytest.mark.parametrize("line", ["log --bogus", "log a b", "trian", "study run s --jobs 0", "train --steps", "study"])
+def test_a_line_that_cannot_be_read_ends_with_2_also_where_nobody_can_hear_it(line):
+    code, out, err = run(line)
+    assert (code, out) == (2, "")
+    if line == "study":
+        assert "Usage: " in err
+    else:
+        verb = re.match("((log|study run|train) )?", line)[0]
+        assert re.fullmatch(rf"[A-Z]\w+: .*[.?] `edgedst {verb}--help` shows what it takes\.\n", err)
+        assert "'" not in err
+    assert run(line, "2>/dev/full")[0] == 2
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "Ctrl-D"])
+def test_a_question_that_is_not_answered_ends_with_130(how, tmp_path):
+    assert run("init robot arm", cwd=tmp_path)[0] == 0
+    terminal, end = pty.openpty()
+    with subprocess.Popen([*EDGEDST, "check", "arm/robot.py"], cwd=tmp_path, stdin=end, stderr=subprocess.PIPE) as asks:
+        os.close(end)
+        told = b""
+        while not told.endswith(b"[y/N]:"):
+            byte = asks.stderr.read(1)
+            assert byte, told
+            told += byte
+        asks.send_signal(signal.SIGINT) if how == "Ctrl-C" else os.write(terminal, b"\x04")
+        told = asks.stderr.read()
+    os.close(terminal)
+    assert (asks.returncode, told.strip()) == (130, b"The question was not answered: nothing was started.")
 
 
 def test_a_reader_that_goes_away_is_no_error_of_ours():

@@ -306,7 +306,7 @@ def test_a_study_s_folder_that_cannot_be_written_is_a_sentence(folder):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--jobs", "0"], 2, "Invalid value for '--jobs'"),
+        (["--jobs", "0"], 2, "Invalid value for `--jobs`"),
         (["--jobs", "2", "--scheduler", "tcp://127.0.0.1:1"], 1, "StudyError: --jobs is for runs on this machine."),
     ],
 )

@@ -200,7 +200,7 @@ def test_what_cannot_be_searched_is_said(search, error, words, tmp_path):
 def test_no_trials_are_refused_before_anything_is_written(tuning):
     write(tuning)
     _, err = tuning.run("--trials", "0", code=2)
-    assert "Invalid value for '--trials': " in err
+    assert "Invalid value for `--trials`: " in err
     assert not tuning.out.exists()
 
 
