@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,8 +27,10 @@ def show(watcher: Watcher) -> None:
         if not sys.stdout.isatty():
             print("\n".join(shown))
             return
-        height = shutil.get_terminal_size().lines
-        print("\x1b[H\x1b[J" + "\n".join(shown[: height - 1]), flush=True)  # what scrolled away could not be replaced
+        columns, height = shutil.get_terminal_size()
+        rows = list(itertools.accumulate(max(1, -(-len(line) // columns)) for line in shown))
+        fits = bisect_left(rows, height)  # less than the height: what scrolled away could not be replaced
+        print("\x1b[H\x1b[J" + "\n".join(shown[:fits]), flush=True)
         time.sleep(REFRESH_SECONDS)
 
 

@@ -19,7 +19,7 @@ from edgedst.errors import ConfigError
 from edgedst.study.grid import read_study
 from edgedst.watch import one_run
 from edgedst.watch.server import LOCAL, Server
-from edgedst.watch.text import lines
+from edgedst.watch.text import lines, show
 from edgedst.watch.watcher import Watcher
 
 PHONE, DESKTOP = 390, 1200
@@ -327,6 +327,22 @@ def test_ctrl_c_ends_it_with_0_and_text_is_printed_once_into_a_file(trained):
     assert "finished  600/600" in done.stdout
     done = subprocess.run(edgedst("watch", "--text"), cwd=trained.parent, capture_output=True, text=True, check=True)
     assert "Begin with: edgedst train" in done.stdout
+
+
+def test_lines_that_a_terminal_wraps_count_as_the_rows_that_they_take(trained, monkeypatch, capsys):
+    told = ["a" * 100, "", "b" * 80]  # 3, 1 and 2 rows of 40 columns
+    monkeypatch.setattr("edgedst.watch.text.lines", lambda _: told)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr(time, "sleep", ends)
+    for columns, height, shown in ((100, 4, 3), (100, 3, 2), (40, 10, 3), (40, 7, 3), (40, 6, 2), (40, 4, 1)):
+        monkeypatch.setattr(shutil, "get_terminal_size", lambda size=(columns, height): os.terminal_size(size))
+        with pytest.raises(KeyboardInterrupt):
+            show(Watcher(trained))
+        assert capsys.readouterr().out == "\x1b[H\x1b[J" + "\n".join(told[:shown]) + "\n"
+
+
+def ends(_seconds):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("dark", [False, True])
