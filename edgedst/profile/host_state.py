@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,7 @@ class Counters:
     swapped_pages: int | None  # in and out
     throttle_events: int | None  # of x86 cores
     fastest_mhz: float | None  # does not grow: the fastest core's clock at this moment
+    at: float  # time.monotonic()
 
 
 def read_state(root: Path = Path("/")) -> State:
@@ -61,13 +63,14 @@ def read_state(root: Path = Path("/")) -> State:
 
 def read_counters(root: Path = Path("/")) -> Counters:
     """The counters now; some reads of small files."""
-    times = psutil.cpu_times()
+    times, now = psutil.cpu_times(), time.monotonic()
     busy = sum(getattr(times, name) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
     swapped = [int(n) for n in re.findall(r"^pswp(?:in|out) (\d+)", _text(root / "proc/vmstat"), re.MULTILINE)]
     counts = [_number(path) for path in _cpus(root, "thermal_throttle/core_throttle_count")]
     events = [int(count) for count in counts if count is not None]
     clocks = [clock for path in _cpus(root, "cpufreq/scaling_cur_freq") if (clock := _mhz(path)) is not None]
-    return Counters(busy, sum(swapped) if swapped else None, sum(events) if events else None, max(clocks, default=None))
+    swaps, throttles = sum(swapped) if swapped else None, sum(events) if events else None
+    return Counters(busy, swaps, throttles, max(clocks, default=None), now)
 
 
 def _cpus(root: Path, below: str) -> list[Path]:

@@ -105,10 +105,14 @@ class Turn:
 
     @property
     def other_cores(self) -> float | None:
-        """Cores that other processes kept busy meanwhile."""
+        """Cores that other processes kept busy meanwhile.
+
+        On a busy machine the counters are read late, so they have a time of their own.
+        """
         if self.begin.busy_seconds is None or self.end.busy_seconds is None:
             return None
-        return (self.end.busy_seconds - self.begin.busy_seconds - float(self.facts["cpu_seconds"])) / self.seconds
+        busy = (self.end.busy_seconds - self.begin.busy_seconds) / (self.end.at - self.begin.at)
+        return busy - float(self.facts["cpu_seconds"]) / self.seconds
 
 
 @dataclass

@@ -11,14 +11,15 @@ from edgedst.profile.host_state import Core, Counters, State
 from edgedst.profile.measure import Measured, Turn
 
 STILL = State([Core(1800.0, "performance", 600.0, 1800.0)], 50.0, [], None, 0.1)
-NOTHING = Counters(100.0, 0, 0, 1800.0)
+NOTHING = Counters(100.0, 0, 0, 1800.0, 0.0)
 METERED = {"joules": 5.0, "measured": True, "gaps": 0, "gap_seconds": 0.0, "detail": "a test"}
 
 
 def turn(seconds=10.0, begin=NOTHING, end=None, energy=None, **facts):
     """A window that used the CPU all the time, of 1,000 steps."""
     facts = {"start": 0.0, "end": seconds, "steps": 1000, "cpu_seconds": seconds, **facts}
-    return Turn(facts, begin, end or replace(begin, busy_seconds=begin.busy_seconds + seconds), energy)
+    end = end or replace(begin, busy_seconds=begin.busy_seconds + seconds)
+    return Turn(facts, begin, replace(end, at=seconds), energy)
 
 
 def measured(*turns, wanted=None, before=STILL, after=STILL, steps=1000, idle=None, **settings):

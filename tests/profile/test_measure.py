@@ -1,6 +1,7 @@
 """Turns, rounds, calibration, energy, interruption and failure, with contenders that only pretend to train."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from stand_in_contenders import SteadyMeter, Watcher, contender, idle_of, starti
 
 from edgedst.errors import BudgetExceeded, ProfileError
 from edgedst.profile.contenders import Contender, failure
-from edgedst.profile.measure import Goal, measure, whole_steps
+from edgedst.profile.host_state import Counters
+from edgedst.profile.measure import Goal, Turn, measure, whole_steps
 
 BOTH = [contender("sparse"), contender("dense")]
 
@@ -75,8 +77,14 @@ def test_energy_is_the_meter_s_of_the_windows_and_the_idle_power_is_measured_fir
 def test_what_others_take_is_what_is_busy_without_the_contender():
     (turns,) = measure(BOTH[:1], Goal(1.0, 1), starting(then="time.sleep(0.05)"), Watcher()).rounds
     turn = turns["sparse"]
-    busy = turn.end.busy_seconds - turn.begin.busy_seconds
-    assert turn.other_cores == pytest.approx(busy - 0.5)  # a window of 1 s, half of it on the CPU
+    busy = (turn.end.busy_seconds - turn.begin.busy_seconds) / (turn.end.at - turn.begin.at)
+    assert turn.other_cores == pytest.approx(busy - 0.5)  # half of the window on the CPU
+
+
+def test_counters_that_were_read_late_tell_of_no_more_cores_than_there_are():
+    begin = Counters(100.0, 0, 0, 1800.0, at=10.0)
+    window = {"start": 10.5, "end": 10.75, "cpu_seconds": 0.25}  # read a second apart, with 2 cores busy
+    assert Turn(window, begin, replace(begin, busy_seconds=102.0, at=11.0)).other_cores == 1.0
 
 
 def test_ctrl_c_ends_the_child_and_keeps_the_complete_rounds(no_child_stays):
