@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import edgedst
-from edgedst import _core
+from edgedst import _core, core
+from edgedst.errors import CoreNotBuilt
 
 STUB = Path(edgedst.__file__).with_name("_core.pyi")
 
@@ -37,3 +38,11 @@ def test_stub_and_module_have_the_same_names():
 @pytest.mark.parametrize("name", STUB_CLASSES)
 def test_stub_and_module_classes_have_the_same_members(name):
     assert stub_names(STUB_CLASSES[name].body) == public_names(getattr(_core, name))
+
+
+def test_a_core_that_is_older_than_the_python_files_is_told():
+    with pytest.raises(CoreNotBuilt, match=r"another version: it has no `spmm_f64`\. In a checkout run"):
+        core.spmm_f64  # noqa: B018  # asking is what fails
+    with pytest.raises(CoreNotBuilt, match="has no `spmm_f64`"):
+        from edgedst.core import spmm_f64  # noqa: F401
+    assert not hasattr(core, "__path__")
