@@ -102,6 +102,13 @@ def test_pendulum_equals_gymnasium_and_has_no_state_to_read():
 # --- actions
 
 
+@pytest.mark.parametrize(("share", "units"), [(-1, -2.0), (0, 0.5), (1, 3.0)])
+def test_an_action_is_in_the_units_of_bounds_that_are_not_alike(share, units):
+    scaled = floats(9)
+    make().scale_action(floats(share), scaled)
+    assert scaled[0] == units
+
+
 @st.composite
 def boxes(draw):
     dtype = np.dtype(draw(st.sampled_from(["float16", "float32", "float64", "longdouble"])))
@@ -115,7 +122,7 @@ def boxes(draw):
     return Box(low, high, dtype=dtype)
 
 
-# What the trainer does: a share of the range in double precision, stored as float32; the ends themselves; and beyond.
+# What the trainer does, the ends of the range themselves, and beyond.
 @given(boxes(), st.lists(st.floats(-1, 1) | st.sampled_from([-1.0, 1.0]), min_size=4, max_size=4), st.booleans())
 def test_actions_are_inside_the_space_in_its_own_dtype_to_the_last_bit(space, shares, beyond):
     try:
@@ -124,9 +131,9 @@ def test_actions_are_inside_the_space_in_its_own_dtype_to_the_last_bit(space, sh
         return
     env.reset(0)
     scripted = env._env.unwrapped
-    bounds = zip(env.action_low, env.action_high, shares, strict=False)
-    scaled = [low + (a + 1) / 2 * (high - low) for low, high, a in bounds]
-    env.step(memoryview(np.array(scaled, np.float32) * np.float32(1.001 if beyond else 1)))
+    scaled = floats(*[0] * env.action_size)
+    env.scale_action(floats(*shares[: env.action_size]), scaled)
+    env.step(memoryview(np.array(scaled) * np.float32(1.001 if beyond else 1)))
     given_action = scripted.actions[-1]
     assert given_action.dtype == space.dtype
     assert space.contains(given_action), (given_action, space)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgedst import core
-from edgedst.envs import registry
+from edgedst.envs import Environment, registry
 from edgedst.envs.tasks import NATIVE_TASKS
 from edgedst.errors import CheckpointError, EnvironmentFault, SimulatorMismatch
 
@@ -185,11 +185,12 @@ def test_a_time_limit_of_ones_own_replaces_the_tasks():
 @pytest.mark.parametrize("task", ["HalfCheetah-v4", "Humanoid-v5", "Pusher-v5"])  # bounds 1, float32's 0.4, 2
 @given(shares=st.lists(st.floats(-1, 1, width=32) | st.sampled_from([-1.0, 1.0]), min_size=17, max_size=17))
 def test_the_trainers_actions_are_inside_a_native_tasks_bounds_to_the_last_bit(task, shares):
-    row = NATIVE_TASKS[task]
-    for low, high, a in zip(row.action_low, row.action_high, shares, strict=False):
-        scaled = np.float32(low + (a + 1) / 2 * (high - low))  # trainer.scale_action
-        assert np.float32(low) <= scaled <= np.float32(high)
-        assert abs(a) < 1 or scaled in (low, high)
+    row, n = NATIVE_TASKS[task], len(NATIVE_TASKS[task].action_low)
+    scaled = array.array("f", [0] * n)
+    Environment.scale_action(row, array.array("f", shares[:n]), scaled)
+    for low, high, a, given_action in zip(row.action_low, row.action_high, shares, scaled, strict=False):
+        assert np.float32(low) <= given_action <= np.float32(high)
+        assert abs(a) < 1 or given_action == np.float32(low if a < 0 else high)
 
 
 def test_an_action_beyond_a_native_tasks_bounds_is_brought_inside():
