@@ -22,9 +22,9 @@ from edgedst.runs.folder import RunFolder
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The folder of a finished run that nothing disturbed."""
+    """The folder of a finished run that nothing disturbed, of the settings of the one that was killed."""
     folder = tmp_path_factory.mktemp("whole")
-    train(folder, *TINY)
+    train(folder, *TINY[:-1], "--eval-episodes", "200")
     return folder
 
 
@@ -134,6 +134,8 @@ def test_a_larger_budget_goes_on_and_says_the_same_numbers(folder, whole):
     assert "44.5 MB" in out
     assert summary(run_in(folder))["budget_bytes"] == 44_500_000
     assert summary(run_in(folder))["finished"]
+    assert metrics(run_in(folder)) == metrics(run_in(whole))
+    assert digest(run_in(folder)) == digest(run_in(whole))
 
 
 def test_a_run_goes_on_with_the_kernels_of_its_checkpoint_whatever_host_json_says(folder):
@@ -280,13 +282,10 @@ def test_what_a_refused_resume_advises_works(folder):
     assert "Finished 600 steps" in out
 
 
-def test_a_run_killed_and_gone_on_with_is_the_run_that_was_not(folder, tmp_path):
-    other = tmp_path / "other"
-    other.mkdir()
-    train(other, *TINY[:-1], "--eval-episodes", "200")
+def test_a_run_killed_and_gone_on_with_is_the_run_that_was_not(folder, whole):
     train(folder, "--resume", str(run_in(folder)))
-    assert metrics(run_in(folder)) == metrics(run_in(other))
-    assert digest(run_in(folder)) == digest(run_in(other))
+    assert metrics(run_in(folder)) == metrics(run_in(whole))
+    assert digest(run_in(folder)) == digest(run_in(whole))
 
 
 @pytest.mark.parametrize("name", ["config.toml", "checkpoint/state.json"])
