@@ -39,7 +39,8 @@ def test_a_missing_tool_skips_and_with_require_tools_fails(tmp_path, monkeypatch
         require_tool("first", "second")
 
 
-SCRIPT = Path(__file__).parents[1] / "tools" / "compile_jobs.sh"
+TOOLS = Path(__file__).parents[1] / "tools"
+SCRIPT = TOOLS / "compile_jobs.sh"
 
 
 def compile_jobs(folder):
@@ -75,3 +76,20 @@ def test_as_many_compilers_start_as_cores_and_memory_allow(tmp_path, free_mb, li
 
 def test_a_machine_without_those_files_compiles_one_at_a_time(tmp_path):
     assert compile_jobs(tmp_path) == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "limit", "words"),
+    [
+        ("peak", 100_000_000, None),
+        ("0", 100_000_000, "The kernel and summary.json do not agree on the peak."),
+        ("peak", 1_000_000, "Peak memory is over the limit."),
+    ],
+)
+def test_a_peak_that_summary_json_does_not_tell_as_the_kernel_does_is_refused(told, limit, words, tmp_path):
+    code = "import json, resource, sys; peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
+    code += f"json.dump({{'peak_rss_bytes': {told}}}, open(sys.argv[2] + '/summary.json', 'w'))"
+    command = [sys.executable, TOOLS / "check_peak_memory.py", "--limit-bytes", str(limit), "--"]
+    command += [sys.executable, "-c", code, "--run-dir", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == ((1, f"{words}\n") if words else (0, ""))
