@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import json
 import subprocess
@@ -70,13 +71,42 @@ def test_kernels_times_every_kernel_against_sgemm():
     assert all(row["ratio"] > 0 and row["nnz"] == 24 * 32 // 2 for row in result["results"])
 
 
+@pytest.fixture
+def scripts(monkeypatch):
+    """A script by its name, as a module; what the scripts import of each other leaves with the test."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or ".").parent == BENCHMARKS:
+            del sys.modules[name]
+
+
+def test_scaling_s_fit_is_a_line_and_the_exponent_the_slope_of_the_logarithms(scripts):
+    fit = scripts("scaling").fit
+
+    def fitted(microseconds):
+        return fit([{"nnz": nnz, "median_us": microseconds(nnz)} for nnz in (10, 20, 40)], "nnz")
+
+    line, proportional = fitted(lambda nnz: 7 + 0.5 * nnz), fitted(lambda nnz: 0.5 * nnz)
+    assert (line["a_us"], line["b_ns"], line["r_squared"]) == pytest.approx((7, 500, 1))
+    assert (proportional["exponent"], proportional["a_us"]) == pytest.approx((1, 0), abs=1e-9)
+    assert line["exponent"] < 1
+    assert fit([{"nnz": 10, "median_us": 12}, {"nnz": 20, "median_us": 17}], "nnz") is None
+
+
 def test_scaling_fits_time_against_connections_beside_the_measured_peak(tmp_path):
+    require_tool("c++", "g++", "clang++")
     picture = tmp_path / "scaling.png"
     options = ["--width", "32", "64", "--density", "0.25", "0.5", "1", "--batch", "8", "--skip-update"]
     result = run_json("scaling.py", *options, "--json", "-", "--plot", str(picture))
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert result["fma_peak"]["median"] > 0.1
     assert len(result["layers"]) == 6
+    fits = result["fits"]
+    assert fits.keys() == {"32", "64", "update"}
+    assert fits["32"].keys() == fits["64"].keys() == {"a_us", "b_ns", "r_squared", "exponent"}
+    assert fits["update"] is None  # --skip-update
 
 
 def test_exported_actor_runs_every_form_as_on_a_device():
