@@ -203,11 +203,6 @@ def test_set_threads_wants_a_number_of_threads(count):
         core.set_threads(count)
 
 
-def test_the_pool_grows_and_shrinks():
-    for count in (4, 2, 3, 1):
-        core.set_threads(count)
-
-
 def test_buffers_of_another_kind_are_refused(arena):
     random = core.Random(1)
     with pytest.raises(ValueError, match="`values` has format 'd', expected a buffer of float32"):

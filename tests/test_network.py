@@ -290,8 +290,10 @@ def test_initialise_fills_every_position_equally_and_within_the_bound():
 
 def test_wrong_shapes_are_refused_before_anything_is_computed(rng):
     run = Pass([layer_of(rng, 4, 3, 6)], 8)
-    with pytest.raises(ValueError, match="3"):
+    packed.array_of(run.y)[:] = 7
+    with pytest.raises(ValueError, match=r"x of network has 5 features \(shape \(5, 8\)\), the network has 3\."):
         run.network.forward(packed.batch_of(np.zeros((5, 8), np.float32)), run.activations, run.y)
+    assert (packed.array_of(run.y) == 7).all()
 
 
 def test_a_slice_of_a_view_outlives_every_name_of_its_owner():
