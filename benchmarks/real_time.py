@@ -247,6 +247,13 @@ def board(shares: list[int], minutes: float, seeds: list[int], hidden: str, only
     return rows
 
 
+def board_options(folder: Path, options: tuple[str, ...], minutes: float, seed: int, hidden: str) -> list[str]:
+    """Of edgedst's training on a board, which sees what PyTorch's sees: observations scaled by their bounds alone."""
+    told = ["--env", str(ROBOT), "--budget-mb", "60", "--steps", "10000000", "--no-normalize-observations"]
+    told += ["--run-dir", str(folder / "runs"), "--stop-after", f"{60 * minutes:g}s", "--no-progress"]
+    return [*told, "--hidden", hidden, "--seed", str(seed), "--eval-every", "0", *options]
+
+
 def on_board(share: int, name: str, options: tuple[str, ...], minutes: float, seed: int, hidden: str) -> dict[str, Any]:
     """One contender on one board."""
     quota = {"cpu.cfs_period_us": "10000", "cpu.cfs_quota_us": str(100 * share)}
@@ -258,9 +265,7 @@ def on_board(share: int, name: str, options: tuple[str, ...], minutes: float, se
             command = [sys.executable, str(HERE / "torch_on_robot.py"), str(ROBOT), hidden]
             command += [str(60 * minutes), str(seed), *options]
         else:
-            command = edgedst_command("train", "--env", str(ROBOT), "--budget-mb", "60", "--steps", "10000000")
-            command += ["--run-dir", str(folder / "runs"), "--stop-after", f"{60 * minutes:g}s", "--no-progress"]
-            command += ["--hidden", hidden, "--seed", str(seed), "--eval-every", "0", *options]
+            command = edgedst_command("train", *board_options(folder, options, minutes, seed, hidden))
         process = subprocess.Popen(joined(group, command), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         out, said = process.communicate()
         if process.returncode:

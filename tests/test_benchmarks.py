@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from edgedst.cli.quick import parse
+from edgedst.launch.settings import combined
 from tools import require_tool
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -107,6 +109,15 @@ def test_scaling_fits_time_against_connections_beside_the_measured_peak(tmp_path
     assert fits.keys() == {"32", "64", "update"}
     assert fits["32"].keys() == fits["64"].keys() == {"a_us", "b_ns", "r_squared", "exponent"}
     assert fits["update"] is None  # --skip-update
+
+
+def test_on_a_board_edgedst_sees_the_observations_that_pytorch_sees(scripts, tmp_path):
+    contenders = scripts("real_time").CONTENDERS
+    for name, options in contenders.items():
+        if "PyTorch" not in name:
+            read = parse(scripts("real_time").board_options(tmp_path, options, 1.0, 0, "256,256"))
+            config = combined(read["typed"], {}, "").resolved()
+            assert (config.normalize_observations, config.history) == (False, 0), name
 
 
 def test_exported_actor_runs_every_form_as_on_a_device():
