@@ -2,7 +2,6 @@
 
 import array
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from edgedst import core
 from edgedst.envs import Environment, registry
 from edgedst.envs.tasks import NATIVE_TASKS
 from edgedst.errors import CheckpointError, EnvironmentFault, SimulatorMismatch
+from tools import require_tool
 
 TASKS = sorted(NATIVE_TASKS)
 NEVER_TERMINATE = ("HalfCheetah", "Swimmer", "Reacher", "Pusher")
@@ -276,7 +276,6 @@ void mj_printFormattedData(const void* m, void* d, const char* path, const char*
 
 
 # The library under a shim that prints mjData otherwise than the installed version does.
-@pytest.mark.skipif(shutil.which("cc") is None, reason="the shim needs a C compiler")
 @pytest.mark.parametrize(
     ("printed", "sentence"),
     [
@@ -292,7 +291,8 @@ def test_fields_of_mjdata_that_cannot_be_told_are_refused(tmp_path, printed, sen
     (tmp_path / "shim.c").write_text(SHIM % printed)
     shim = tmp_path / "libmujoco.so"
     library = ["-Wl,--no-as-needed", spec["library"], f"-Wl,-rpath,{Path(spec['library']).parent}"]
-    subprocess.run(["cc", "-shared", "-fPIC", "-w", "-o", shim, tmp_path / "shim.c", *library], check=True)
+    compiler = [require_tool("cc"), "-shared", "-fPIC", "-w"]
+    subprocess.run([*compiler, "-o", shim, tmp_path / "shim.c", *library], check=True)
     with pytest.raises(SimulatorMismatch, match=rf"Self-check of Ant-v4: {sentence}\. Reinstall MuJoCo"):
         registry.make({**spec, "library": str(shim)})
     registry.make(registry.locate("Ant-v4"))  # the library itself is as good as before

@@ -1,7 +1,6 @@
 """A native task with other frictions, masses, gains and damping, against Gymnasium's with the same."""
 
 import array
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from edgedst.disturbances import FACTORS
 from edgedst.envs import registry
 from edgedst.envs.tasks import NATIVE_TASKS
 from edgedst.errors import CheckpointError, ConfigError, SimulatorMismatch
+from tools import require_tool
 
 TASKS = sorted(NATIVE_TASKS)
 VALUES = {"friction": 0.7, "mass": 1.2, "gain": 0.9, "damping": 1.3}
@@ -233,7 +233,6 @@ void mj_printFormattedModel(const void* m, const char* path, const char* format)
 
 
 # The library under a shim that prints mjModel otherwise than the installed version does.
-@pytest.mark.skipif(shutil.which("cc") is None, reason="the shim needs a C compiler")
 @pytest.mark.parametrize(
     ("printed", "sentence"),
     [
@@ -249,7 +248,8 @@ def test_fields_of_mjmodel_that_cannot_be_told_are_refused(tmp_path, printed, se
     (tmp_path / "shim.c").write_text(SHIM % printed)
     shim = tmp_path / "libmujoco.so"
     library = ["-Wl,--no-as-needed", spec["library"], f"-Wl,-rpath,{Path(spec['library']).parent}"]
-    subprocess.run(["cc", "-shared", "-fPIC", "-w", "-o", shim, tmp_path / "shim.c", *library], check=True)
+    compiler = [require_tool("cc"), "-shared", "-fPIC", "-w"]
+    subprocess.run([*compiler, "-o", shim, tmp_path / "shim.c", *library], check=True)
     with pytest.raises(SimulatorMismatch, match=rf"Self-check of Hopper-v4: {sentence}.*\. Reinstall MuJoCo"):
         registry.make({**spec, "library": str(shim)})
     registry.make(spec)  # the library itself is as good as before
