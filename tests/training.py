@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 # A run of a fifth of a second: eight checkpoints, four evaluations, and a ring that forgets rows.
 TINY = (
@@ -18,6 +19,15 @@ EXPORTS = {
     "bundle": ("--bundle", "kit"),
 }
 TIMED = ("seconds", "steps_per_second", "rss_bytes", "peak_rss_bytes")  # what differs between two equal runs
+
+
+def until(condition, process=None, seconds=60):
+    """Wait until `condition()` holds: not longer than `seconds`, nor than `process` lives."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process is None or process.poll() is None or condition(), process.communicate(timeout=10)
+        assert time.monotonic() < deadline, f"it did not come within {seconds} s"
+        time.sleep(0.002)
 
 
 def edgedst(*arguments):

@@ -13,9 +13,10 @@ from collections import Counter
 
 SHOW_SECONDS = 10
 TOLD = 12  # faults that are told in full
+MOST = 20  # attacks, where a few have not come to what they need
 
 
-def campaign(name, usual, place, attack):
+def campaign(name, usual, place, attack, needs=()):
     """Attack again and again; what was found is one AssertionError at the end.
 
     Args:
@@ -24,12 +25,15 @@ def campaign(name, usual, place, attack):
         place: a folder; what an attack that found a fault left behind stays there.
         attack: called with a `random.Random` and an empty folder; returns a word for what came of it, and raises when
             it found a fault.
+        needs: words of which each has to come: attacks that met nothing show nothing. For them there are more attacks.
     """
     count = int(os.environ.get("EDGEDST_FAULTS") or usual)
     seed = int(os.environ.get("EDGEDST_FAULTS_SEED") or 0)
     only = os.environ.get("EDGEDST_FAULTS_ONLY")
     outcomes, faults, shown = Counter(), [], time.monotonic()
-    for number in [int(only)] if only else range(count):
+    for number in [int(only)] if only else range(max(count, MOST)):
+        if not only and number >= count and (faults or outcomes.keys() >= set(needs)):
+            break
         folder = place / f"attack{number}"
         folder.mkdir()
         try:
@@ -53,6 +57,9 @@ def campaign(name, usual, place, attack):
             + "\n".join(faults[:TOLD])
             + rest
         )
+    if not only:
+        missed = set(needs) - outcomes.keys()
+        assert not missed, f"{name}: none of {outcomes.total()} attacks {' and none '.join(sorted(missed))}: {told}"
 
 
 def sentence(error_text, *names):

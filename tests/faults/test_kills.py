@@ -5,23 +5,51 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import nullcontext
 
 import pytest
 from faults.campaign import campaign, no_leftovers, sentence
 from faults.system_calls import killing_at, record, under
 from study_folder import Folder, numbers, study_text
-from training import EXPORTS, TINY, contents, digest, edgedst, finished, goes_on, metrics, run_in, saved_step, start
+from training import (
+    EXPORTS,
+    TINY,
+    contents,
+    digest,
+    edgedst,
+    finished,
+    goes_on,
+    metrics,
+    run_in,
+    saved_step,
+    start,
+    until,
+)
 
 GRID = 'env = "InvertedPendulum-v5"\nmethod = "ds-td3"\nseed = [0, 1]'
 
 
-def killed_at_a_moment(rng, folder, *arguments):
-    process = start(folder, *arguments)
+def saved(folder):
+    """{checkpoint: when it was made}"""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("checkpoint/state.json")}
+
+
+def killed_within(rng, seconds, process, folder):
+    """At a moment from its start, or from one of its checkpoints, which come when they come on a busy machine."""
+    if rng.random() < 0.6:
+        for _ in range(rng.randrange(1, 6)):
+            before = saved(folder)
+            until(lambda before=before: saved(folder) != before or process.poll() is not None)
+        seconds = 0.05
     try:
-        process.communicate(timeout=rng.uniform(0.0, 0.35))
+        process.communicate(timeout=rng.uniform(0, seconds))
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
+
+
+def killed_at_a_moment(rng, folder, *arguments):
+    killed_within(rng, 0.35, start(folder, *arguments), folder)
 
 
 def killed_at_a_temporary_file(rng, folder, *arguments):
@@ -61,7 +89,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_end(kill, whole, tmp_pat
     def attack(rng, folder):
         return until_the_end(rng, folder, whole, lambda: kill(rng, folder, *TINY, "--resume", "newest"))
 
-    campaign(f"runs {kill.__name__.replace('_', ' ')}", 4, tmp_path, attack)
+    campaign(f"runs {kill.__name__.replace('_', ' ')}", 4, tmp_path, attack, needs=("went on",))
 
 
 def test_a_run_killed_at_any_system_call_goes_on_to_the_same_end(calls, whole, tmp_path):
@@ -71,7 +99,7 @@ def test_a_run_killed_at_any_system_call_goes_on_to_the_same_end(calls, whole, t
 
         return until_the_end(rng, folder, whole, kill)
 
-    campaign("runs killed at a system call", 6, tmp_path, attack)
+    campaign("runs killed at a system call", 6, tmp_path, attack, needs=("went on",))
 
 
 @pytest.fixture(scope="module")
@@ -174,12 +202,8 @@ def test_a_study_killed_at_any_moment_goes_on_to_the_same_end(tmp_path):
     def attack(rng, folder):
         made = study(folder)
         for _ in range(rng.randrange(1, 3)):
-            process = made.start("--jobs", str(rng.randrange(1, 3)))
-            try:
-                process.communicate(timeout=rng.uniform(0.1, 1.2))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
+            killed_within(rng, 1.2, made.start("--jobs", str(rng.randrange(1, 3))), folder)
+        begun = [path.parents[1] for path in saved(folder) if not finished(path.parents[1])]
         made.run("--jobs", "2")
         ended = {}
         for run in sorted(made.out.glob("runs/*/*/s*")):
@@ -188,6 +212,23 @@ def test_a_study_killed_at_any_moment_goes_on_to_the_same_end(tmp_path):
                 no_leftovers(run)
         assert ended == expected
         no_leftovers(made.out / "points")
-        return "went on"
+        return "went on" if begun else "began anew"
 
-    campaign("studies killed at a moment", 2, tmp_path, attack)
+    campaign("studies killed at a moment", 2, tmp_path, attack, needs=("went on",))
+
+
+@pytest.mark.parametrize(("comes", "attacks"), [(0, 3), (7, 8), (19, 20), (20, 20)])
+def test_a_campaign_goes_on_until_its_kills_have_met_something_and_fails_where_none_has(
+    comes, attacks, tmp_path, monkeypatch
+):
+    for name in ("EDGEDST_FAULTS", "EDGEDST_FAULTS_SEED", "EDGEDST_FAULTS_ONLY"):
+        monkeypatch.delenv(name, raising=False)
+    made = []
+
+    def attack(rng, folder):
+        made.append(folder)
+        return "went on" if len(made) > comes else "began anew"
+
+    with pytest.raises(AssertionError, match="none of 20 attacks went on") if comes == 20 else nullcontext():
+        campaign("nothing", 3, tmp_path, attack, needs=("went on",))
+    assert len(made) == attacks
