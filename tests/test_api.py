@@ -6,12 +6,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from training import TINY
+from training import TINY, until
 
 import edgedst
 from edgedst.errors import BudgetExceeded, CheckpointError, ConfigError, EnvironmentFault
@@ -95,8 +94,7 @@ def test_ctrl_c_ends_a_training_with_a_checkpoint(tmp_path):
     code = f"import edgedst; edgedst.train(run_dir='runs', **{ {**SETTINGS, 'steps': 10**9}!r})"
     command = [sys.executable, "-c", code]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True)
-    while not list(tmp_path.glob("runs/*/*/*/checkpoint/state.json")):
-        time.sleep(0.01)
+    until(lambda: list(tmp_path.glob("runs/*/*/*/checkpoint/state.json")), process)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert b"KeyboardInterrupt" in err

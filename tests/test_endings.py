@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from training import edgedst, run_in, saved_step, start, summary, train
+from training import edgedst, run_in, saved_step, start, summary, train, until
 
 OWN = '''
 import mmap, os, sys, time
@@ -165,8 +165,7 @@ def test_ctrl_c_at_the_start_shows_no_traceback(seconds, tmp_path):
     process = start(tmp_path, *LONG)
     time.sleep(seconds)
     if seconds == 0.0:
-        while b"edgedst" not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
-            pass
+        until(lambda: b"edgedst" in Path(f"/proc/{process.pid}/cmdline").read_bytes(), process)
         time.sleep(0.03)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -248,7 +247,9 @@ def test_hardware_is_opened_once_never_moved_to_be_measured_and_nothing_is_playe
     process = start(own, "--resume", str(run))
     out = ""
     while "from step" not in out:
-        out += process.stdout.readline()
+        line = process.stdout.readline()
+        assert line, process.communicate(timeout=60)
+        out += line
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")

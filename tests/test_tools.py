@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from training import until
 
 from tools import require_tool
 
@@ -93,3 +94,12 @@ def test_a_peak_that_summary_json_does_not_tell_as_the_kernel_does_is_refused(to
     command += [sys.executable, "-c", code, "--run-dir", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == ((1, f"{words}\n") if words else (0, ""))
+
+
+def test_a_wait_ends_with_the_process_or_the_time_where_nothing_comes():
+    ended = subprocess.Popen([sys.executable, "-c", "import sys; sys.exit('fell over')"], stderr=subprocess.PIPE)
+    with pytest.raises(AssertionError, match="fell over"):
+        until(lambda: False, ended)
+    with pytest.raises(AssertionError, match=r"did not come within 0\.01 s"):
+        until(lambda: False, seconds=0.01)
+    until(lambda: True, ended, 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from power_tree import GENCMD, Clock, battery, board, drive, ina3221, ina3221x, locked, rapl, write
+from training import until
 
 import edgedst
 from edgedst.energy import idle, readers, sources
@@ -290,8 +291,7 @@ def test_the_thread_samples_until_it_is_stopped_and_costs_what_it_says(tmp_path)
         one.start()
         before = one.cost()["reads"]
         assert before >= 1  # a first sample is there at once
-        while one.cost()["reads"] < before + 3:
-            pass
+        until(lambda before=before: one.cost()["reads"] >= before + 3)
         one.stop()
         reads = one.cost()["reads"]
         assert not one._running

@@ -168,8 +168,10 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_actor(config, acts, expect
     for _ in range(KILLS):
         learning, acting = both_sides(config)
         with another_process(lambda link=learning: publish_for_ever(link, config)) as pid:
+            deadline = time.monotonic() + 60
             while acting.mailbox.take() < 0:
                 assert os.waitpid(pid, os.WNOHANG) == (0, 0)
+                assert time.monotonic() < deadline
             time.sleep(draw.uniform(0, 0.003))  # some twenty actors
         index = acting.mailbox.take()
         assert (
@@ -198,8 +200,9 @@ def test_a_writer_killed_at_any_moment_leaves_whole_records(config):
         learning, acting = both_sides(config)
         numbers = []
         with another_process(lambda link=acting: put_for_ever(link)):
-            enough = draw.randrange(1, 3 * learning.ring.capacity)
+            enough, deadline = draw.randrange(1, 3 * learning.ring.capacity), time.monotonic() + 60
             while len(numbers) < enough:
+                assert time.monotonic() < deadline
                 number = got(learning)
                 numbers += [number] if number is not None else []
         waiting = learning.ring.waiting
