@@ -27,7 +27,7 @@ def until(condition, process=None, seconds=60):
     while not condition():
         assert process is None or process.poll() is None or condition(), process.communicate(timeout=10)
         assert time.monotonic() < deadline, f"it did not come within {seconds} s"
-        time.sleep(0.002)
+        time.sleep(0.005)
 
 
 def edgedst(*arguments):

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from training import until
 
 FOLDER = Path(__file__).parents[2] / "examples" / "cartpole"
 MS = 1_000_000  # nanoseconds
@@ -34,13 +35,6 @@ def load(name):
 
 
 plant = load("plant")
-
-
-def wait_until(condition, seconds=10):
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.005)
 
 
 # The physics, against the Lagrangian of a cart and a uniform rod.
@@ -255,7 +249,7 @@ def run_plant(tmp_path, monkeypatch):
         command = [sys.executable, str(FOLDER / "plant.py"), "--port", str(port), "--log", str(tmp_path / "plant.log")]
         process = subprocess.Popen([*command, "--seed", "1", "--reset-ms", "20", *options], stdout=subprocess.DEVNULL)
         started.append(process)
-        wait_until(lambda: terminal_of(port) not in {None, *run.terminals} or process.poll() is not None)
+        until(lambda: terminal_of(port) not in {None, *run.terminals} or process.poll() is not None)
         run.terminals.append(terminal_of(port))
         return process
 
@@ -310,7 +304,7 @@ def test_anyone_can_talk_to_the_plant_by_hand_again_and_again(run_plant):
     os.write(terminal, b"F 1")  # a line may come in pieces
     time.sleep(0.02)
     os.write(terminal, b"0\n")
-    wait_until(lambda: happened(run_plant, "force 10"))
+    until(lambda: happened(run_plant, "force 10"))
     os.close(terminal)
 
 
@@ -324,7 +318,7 @@ def test_answers_that_nobody_reads_do_not_hold_up_the_plant(run_plant, new_robot
             time.sleep(0.001)
     os.close(terminal)
     robot = new_robot()
-    wait_until(lambda: answered(robot.start))
+    until(lambda: answered(robot.start))
     assert len(robot.read_observation(4)) == 4
 
 
@@ -342,8 +336,8 @@ def test_without_commands_the_watchdog_ends_the_force(run_plant, new_robot):
     robot.start()
     before_ns = time.monotonic_ns()
     robot.apply_action([5.0])
-    wait_until(lambda: happened(run_plant, "watchdog 1"))
-    wait_until(lambda: happened(run_plant, "force 0"))
+    until(lambda: happened(run_plant, "watchdog 1"))
+    until(lambda: happened(run_plant, "force 0"))
     acted_ns, rested_ns = happened(run_plant, "force 5")[0], happened(run_plant, "force 0")[0]
     assert acted_ns >= before_ns + 2 * MS  # the latency
     assert rested_ns - acted_ns == 48 * MS  # the watchdog counts from the command, 2 ms before its force
@@ -396,7 +390,7 @@ time.sleep(60)
 def test_stop_works_in_another_process_after_the_first_was_killed(run_plant, new_robot):
     run_plant("--watchdog-ms", "60000")
     first = subprocess.Popen([sys.executable, "-c", KILLED, str(FOLDER / "robot.py")])
-    wait_until(lambda: happened(run_plant, "force 5"))
+    until(lambda: happened(run_plant, "force 5"))
     first.kill()
     first.wait()
     before_ns = time.monotonic_ns()
@@ -410,16 +404,16 @@ def test_stop_works_in_another_process_after_the_first_was_killed(run_plant, new
 def test_a_killed_user_leaves_the_port_open_to_everyone(run_plant):
     run_plant()
     first = subprocess.Popen([sys.executable, "-c", KILLED, str(FOLDER / "robot.py")])
-    wait_until(lambda: happened(run_plant, "force 5"))
+    until(lambda: happened(run_plant, "force 5"))
     terminal = os.open(run_plant.terminals[0], os.O_RDWR | os.O_NOCTTY) if os.getuid() == 0 else None
     if terminal is not None:
         assert exclusive(terminal)
     first.kill()
     first.wait()
     if terminal is not None:
-        wait_until(lambda: not exclusive(terminal))
+        until(lambda: not exclusive(terminal))
         os.close(terminal)
-    wait_until(lambda: opens(run_plant.port))
+    until(lambda: opens(run_plant.port))
 
 
 def exclusive(terminal):
@@ -444,7 +438,7 @@ def test_a_plant_that_hangs_costs_its_limit_and_its_late_answers_are_dropped(run
         with pytest.raises(TimeoutError, match=r"did not answer .* within 0\.15 s"):
             call()
     process.send_signal(signal.SIGCONT)
-    wait_until(lambda: answered(lambda: robot.read_observation(4)))
+    until(lambda: answered(lambda: robot.read_observation(4)))
     assert [abs(number) for number in robot.read_observation(4)] == [0.0, 0.0, 0.3, 0.0]  # hangs: beyond the bound
     robot.stop()
 
@@ -502,12 +496,12 @@ def test_with_parent_a_plant_ends_with_whoever_started_it(tmp_path):
     start = f"import subprocess, sys; subprocess.Popen([sys.executable, *sys.argv[1:]]); sys.stdin.read()  # {port}"
     command = [sys.executable, "-c", start, str(FOLDER / "plant.py"), "--with-parent", "--port", str(port)]
     parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    wait_until(port.is_symlink)
+    until(port.is_symlink)
     time.sleep(0.1)
     assert port.is_symlink()
     parent.kill()
     parent.communicate()
-    wait_until(lambda: not port.is_symlink())
+    until(lambda: not port.is_symlink())
 
 
 def test_speed_makes_the_pole_fall_sooner(run_plant, new_robot):
@@ -518,7 +512,7 @@ def test_speed_makes_the_pole_fall_sooner(run_plant, new_robot):
     for _ in range(3):  # a busy machine may be late
         robot.reset()
         began = time.monotonic()
-        wait_until(lambda: robot.terminated(robot.read_observation(4)))
+        until(lambda: robot.terminated(robot.read_observation(4)))
         seconds.append(time.monotonic() - began)
     # From START_RAD at most it would take half a second at its own speed, by the linear equations.
     assert min(seconds) < 0.5

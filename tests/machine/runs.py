@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from training import run_in, start
+from training import run_in, start, until
 
 ROBOT = Path(__file__).with_name("robot.py")
 # Small and quick: 200 Hz, episodes of 40 steps, float32 rows, so that a row is compared with the log to the bit.
@@ -84,11 +84,7 @@ class Run:
         return self
 
     def wait_for(self, happened):
-        deadline = time.monotonic() + LONGEST_SECONDS
-        while not happened():
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                raise AssertionError(f"the run ended, or nothing came: {self.process.communicate(timeout=10)}")
-            time.sleep(0.005)
+        until(happened, self.process, LONGEST_SECONDS)
 
     @property
     def learner(self):
@@ -120,10 +116,7 @@ class Run:
 
     def wait_for_nobody(self):
         """Until no process of the run is left."""
-        deadline = time.monotonic() + LONGEST_SECONDS
-        while family(self.log_file):
-            assert time.monotonic() < deadline, "processes of the run are left"
-            time.sleep(0.005)
+        until(lambda: not family(self.log_file), seconds=LONGEST_SECONDS)
 
     def sentence(self, code=1):
         """The one sentence that it ended with."""

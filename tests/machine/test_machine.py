@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from machine.runs import ENDLESS, SMALL, TRUNCATED, Run, family, in_order, replay_rows, rested_ns, state_of, stored
-from training import edgedst, metrics, run_in, saved_step, start, summary, train
+from training import edgedst, metrics, run_in, saved_step, start, summary, train, until
 
 from edgedst.deploy.actor import Actor
 from edgedst.evaluation import Evaluations
@@ -783,17 +783,10 @@ def test_a_signal_brings_the_machine_to_rest_while_the_learning_side_cannot_take
     )
     process = subprocess.Popen(**options, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def wait_for(happened):
-        deadline = time.monotonic() + 60
-        while not happened():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline, log.read_text(encoding="utf-8")[-200:]
-            time.sleep(0.01)
-
     try:
-        wait_for((tmp_path / "hangs").exists)
+        until((tmp_path / "hangs").exists, process)
         process.send_signal(number)
-        wait_for(lambda: " stop " in log.read_text(encoding="utf-8"))  # its episode has no end
+        until(lambda: " stop " in log.read_text(encoding="utf-8"), process)  # its episode has no end
         (tmp_path / "works").touch()
         out, err = process.communicate(timeout=60)
         assert (process.returncode, err) == (0, "")

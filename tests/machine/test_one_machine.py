@@ -6,14 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from machine.runs import ENDLESS, LONGEST_SECONDS, Run, family
-from study_folder import wait_until
-from training import edgedst
+from training import edgedst, until
 
 
 @pytest.fixture
@@ -109,7 +107,7 @@ def test_a_check_beside_a_run_is_refused_before_it_touches_the_machine(run):
 def test_a_run_beside_a_check_is_refused_and_the_check_goes_on(run):
     one = trained(run)
     with beside(one, "check", "robot.py", "--yes", "--seconds", "600") as check:
-        wait_until(lambda: one.count("read") >= 5)
+        until(lambda: one.count("read") >= 5)
         folder = one.folder / "other"
         folder.mkdir()
         other = Run(folder, *ENDLESS, "--env", "../robot.py")
@@ -119,7 +117,7 @@ def test_a_run_beside_a_check_is_refused_and_the_check_goes_on(run):
         finally:
             other.kill_all()
         seen = one.count("read")
-        wait_until(lambda: one.count("read") > seen)
+        until(lambda: one.count("read") > seen)
         check.terminate()
         check.communicate(timeout=LONGEST_SECONDS)
     rests(one)
@@ -176,14 +174,9 @@ def test_an_evaluation_that_is_killed_leaves_the_machine_at_rest(run, end, code)
     command = edgedst("evaluate", one.run, "--env", "robot.py", "--episodes", "1000")
     variables = {**os.environ, "ROBOT_LOG": str(one.log_file)}
     with subprocess.Popen(command, cwd=one.folder, env=variables, stdout=subprocess.DEVNULL) as playing:
-        deadline = time.monotonic() + LONGEST_SECONDS
-        while one.count("apply") < 20:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: one.count("apply") >= 20, playing)
         end(playing)
-        while not one.at_rest:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: one.at_rest)
     if not code:  # what robot.py forked goes on
         rests(one)
 
@@ -231,7 +224,7 @@ def test_an_evaluation_whose_stop_fails_is_told_and_lets_go_of_the_machine(run, 
     # One long episode: `stop` is called when the end is asked for.
     arguments = ("evaluate", one.run, "--env", "robot.py", "--episodes", "1")
     with beside(one, *arguments, ROBOT_FAULT=fault, ROBOT_EPISODE="1000000") as playing:
-        wait_until(lambda: one.count("apply") >= 20)
+        until(lambda: one.count("apply") >= 20)
         (guard,) = [pid for pid, parent in family(one.log_file).items() if parent == playing.pid]
         end(playing, guard)
         _, err = playing.communicate(timeout=LONGEST_SECONDS)
@@ -275,13 +268,7 @@ def test_a_program_that_trains_and_is_gone_leaves_the_machine_at_rest(run, numbe
     variables = {**os.environ, "ROBOT_LOG": str(one.log_file)}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen([sys.executable, "-c", program], cwd=one.folder, env=variables, **quiet) as caller:
-        deadline = time.monotonic() + LONGEST_SECONDS
-        while one.count("apply") < 20:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: one.count("apply") >= 20, caller)
         caller.send_signal(number)
-    deadline = time.monotonic() + LONGEST_SECONDS
-    while family(one.log_file):
-        assert time.monotonic() < deadline, "processes of the run are left"
-        time.sleep(0.01)
+    one.wait_for_nobody()
     assert one.at_rest
