@@ -46,11 +46,11 @@ def test_a_link_that_leads_nowhere_is_not_written_through(tmp_path):
 
 def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):
     (tmp_path / "taken").touch()
-    for folder in (tmp_path / "taken", tmp_path / "taken" / "deeper"):
+    for folder, what in ((tmp_path / "taken", "another"), (tmp_path / "taken" / "deeper", "another folder")):
         error = CliRunner().invoke(verbs.app, ["init", "robot", str(folder)]).exception
         assert isinstance(error, RunFolderError)
         assert str(error).startswith(f"`{folder}` cannot be written: ")
-        assert str(error).endswith("choose another folder with `edgedst init robot DIR`.")
+        assert str(error).endswith(f"choose {what} with `edgedst init robot DIR`.")
 
 
 def test_the_template_passes_its_check_and_trains(tmp_path):
