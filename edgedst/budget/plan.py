@@ -213,7 +213,7 @@ def _larger_budget(run: str, smallest: float) -> str:
     return f"`edgedst train --resume {quoted(run)} --budget-mb {smallest:g}`" if run else f"`--budget-mb {smallest:g}`"
 
 
-def typed_widths(width: int, layers: int) -> str:
+def _typed_widths(width: int, layers: int) -> str:
     """Layers of one width as `--hidden` takes them: 256 is two, 256, (with its comma) is one."""
     return ",".join([str(width)] * layers) if layers > 2 else f"{width}," if layers == 1 else str(width)
 
@@ -249,7 +249,7 @@ def _sentence(
         except ConfigError:  # so few weights in all, as sparse as that, are fewer than the output layer's
             break
         if needed(narrower) <= budget_bytes - DRIFT_BYTES_GYMNASIUM // 2:
-            typed = typed_widths(width, len(config.hidden))
+            typed = _typed_widths(width, len(config.hidden))
             tries.append(f"`--hidden {typed}` (saves {(agent_bytes - narrower) / MB:.1f} MB)")
             break
     advice = " or ".join([*tries, otherwise] if otherwise else tries)
