@@ -106,7 +106,7 @@ def _make_host(spec: "Spec") -> Environment:
         model = (spec["library"], spec["model_file"], spec["state_bits"])
         return MujocoEnvironment(spec["env"], *model, limit, spec.get("randomize"))
     if spec["host"] == "robot":
-        from edgedst.envs.robot import RobotEnvironment
+        from edgedst.envs.robot_environment import RobotEnvironment
 
         return RobotEnvironment(spec["env"], limit)
     if spec["host"] == "process":

@@ -65,23 +65,26 @@ def test_ctrl_z_ends_a_run_instead_of_stopping_half_of_it(run):
 
 def link(robot, other):
     """The same file, by another path."""
-    os.link(robot, other)
+    os.link(robot.resolve(), other)
     return "robot.py"
 
 
 def save(robot, _other):
     """The same path, another file, as editors leave it."""
     Path(shutil.copy(robot, f"{robot}.new")).replace(robot)
-    return "../robot.py"
+    return f"../{robot.name}"
 
 
-@pytest.mark.parametrize("by", [link, save])
-def test_a_second_run_on_the_same_machine_is_refused_and_the_first_goes_on(run, by):
-    one = run().until("apply", 20)
+@pytest.mark.parametrize(
+    ("name", "by"), [("robot.py", link), ("robot.py", save), ("linked.py", link), ("linked.py", save)]
+)
+def test_a_second_run_on_the_same_machine_is_refused_and_the_first_goes_on(run, tmp_path, name, by):
+    (tmp_path / "linked.py").symlink_to("robot.py")
+    one = run(*ENDLESS, "--env", name).until("apply", 20)
     applied = one.count("apply")
     folder = one.folder / "other"
     folder.mkdir()
-    other = Run(folder, *ENDLESS, "--env", by(one.folder / "robot.py", folder / "robot.py"))
+    other = Run(folder, *ENDLESS, "--env", by(one.folder / name, folder / "robot.py"))
     try:
         assert "is in use by another edgedst. Wait for it, or end it." in other.sentence()
         assert other.count("start") == 0
