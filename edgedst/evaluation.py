@@ -1,7 +1,7 @@
 """Evaluations of a run in training: episodes without noise, and what is kept of them in memory.
 
-All of them are in metrics.jsonl. Here are their number, their sum, the best one and the last ten, whatever their
-number: what R, LCA and a checkpoint need.
+All of them are in metrics.jsonl. Here are their number, their sum and the last ten, whatever their number: what
+R, LCA and a checkpoint need.
 """
 
 from time import monotonic
@@ -26,7 +26,6 @@ class Evaluations:
     def __init__(self) -> None:
         self.count = 0
         self.total = 0.0
-        self.best = float("-inf")  # highest mean return
         self.last: list[list[Any]] = []  # [step, mean return, its standard deviation]
 
     def add(self, step: int, returns: "list[float]") -> "tuple[float, float]":
@@ -39,7 +38,6 @@ class Evaluations:
     def _count_in(self, step: int, mean: float, sd: float) -> None:
         self.count += 1
         self.total += mean
-        self.best = max(self.best, mean)
         self.last = [*self.last[1 - LAST :], [step, mean, sd]]
 
     @property
@@ -59,7 +57,7 @@ class Evaluations:
 
     def state(self) -> "dict[str, Any]":
         """For state.json."""
-        return {"count": self.count, "sum": self.total, "best": self.best, "last": self.last}  # -inf becomes null
+        return {"count": self.count, "sum": self.total, "last": self.last}
 
     def set_state(self, state: "dict[str, Any] | list[Any]") -> None:
         """From state.json, of this format or of the one before, which had all of them."""
@@ -68,7 +66,6 @@ class Evaluations:
                 self._count_in(*evaluation)
             return
         self.count, self.total, self.last = state["count"], state["sum"], state["last"]
-        self.best = float("-inf") if state["best"] is None else state["best"]
 
 
 def evaluate(run: "Training") -> None:

@@ -18,7 +18,7 @@ STATE = {
     "agent": {"iteration": 0, "random_counter": 1, "linked": {}, "losses": [], "actor_iteration": 0},
     "environment": {"seed": 7, "steps": 3, "file": "episode-000000000.actions", "crc32": 1, "observation": "AAAA"},
     "episode": [2, -1.5, 3],
-    "evaluations": {"count": 1, "sum": -3.5, "best": -3.5, "last": [[0, -3.5, 0.25]]},
+    "evaluations": {"count": 1, "sum": -3.5, "last": [[0, -3.5, 0.25]]},
     "seconds": 1.5,
     "energy": None,
     "networks": {"file": "networks-000000005.safetensors", "bytes": 0, "crc32": 0},

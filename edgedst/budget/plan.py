@@ -240,7 +240,8 @@ def _sentence(
     parts = sorted(parts, key=lambda part: -part[1])
     ledger = ", ".join([f"{name} {size / MB:.1f}" for name, size in parts])
     tries = [_larger_budget(run, smallest)]
-    width = 0 if run or config.init_from else max(config.hidden)
+    chosen = not (run or config.init_from)  # are its widths
+    width = max(config.hidden) if chosen else 0
     agent_bytes = measure_agent(0).used_bytes
     while width > 32:
         width //= 2
@@ -253,7 +254,7 @@ def _sentence(
             tries.append(f"`--hidden {typed}` (saves {(agent_bytes - narrower) / MB:.1f} MB)")
             break
     advice = " or ".join([*tries, otherwise] if otherwise else tries)
-    if len(tries) == 1 and not run:
+    if len(tries) == 1 and chosen:
         advice += f"; no narrower network fits {config.budget_mb:g} MB"
     return (
         f"{config.env} needs at least {smallest:.1f} MB ({ledger}) and the budget is {config.budget_mb:.1f} MB. "

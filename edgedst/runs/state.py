@@ -234,7 +234,7 @@ _STATES = {
         "evaluations": {
             "count": "count",
             "sum": "number",
-            "best": "number?",
+            "best?": "number?",  # of earlier versions, and used by none
             "last": [_EVALUATION],
         },
     },

@@ -128,6 +128,7 @@ def test_no_narrower_network_is_advised_where_it_could_not_be():
     begun.init_from = "a run, whose layers have their widths"
     with pytest.raises(BudgetExceeded) as refusal:
         plan(begun)
+    assert "narrower" not in str(refusal.value)
     assert "--hidden" not in str(refusal.value)
 
 

@@ -647,7 +647,7 @@ def test_without_evaluations_an_episode_cut_off_is_no_return_that_a_run_stops_at
     for (total, length, flags), told in zip(ends, ("none yet", *["-310.0 (training)"] * 2), strict=True):
         side.take(OVER, flags, length, length, 0, 1, 0, 0, total, 0.0, 0.0, 0.0)
         assert side.progress.evaluation == told
-    assert (side.stop, side.evaluations.count, side.evaluations.best, side.episode) == (False, 1, -310.0, 3)
+    assert (side.stop, side.evaluations.count, side.evaluations.total, side.episode) == (False, 1, -310.0, 3)
 
 
 # A clock that jumps by a year, which at 200 Hz has more periods than a record's 32 bits can tell.

@@ -14,6 +14,7 @@ from edgedst import core
 from edgedst.agents.td3 import TD3
 from edgedst.config import TrainConfig
 from edgedst.errors import CheckpointError, RunFolderError
+from edgedst.evaluation import Evaluations
 from edgedst.runs import checkpoint
 from edgedst.runs.checkpoint import Checkpoints
 from edgedst.runs.state import read_state, state_bytes
@@ -370,6 +371,15 @@ def test_a_checkpoint_of_format_1_is_still_read(saved, tmp_path):
     content = json.dumps(as_format_1(read_state(str(saved))), indent=2).encode()
     assert not damaged(content, tmp_path)
     assert read_state(str(tmp_path))["evaluations"] == [[0, -3.5, 0.25]]
+
+
+def test_a_checkpoint_that_counted_the_best_evaluation_is_still_read(saved, tmp_path):
+    state = {k: v for k, v in read_state(str(saved)).items() if k not in ("format", "edgedst")}
+    state["evaluations"]["best"] = -3.5
+    assert not damaged(state_bytes(state), tmp_path)
+    evaluations = Evaluations()
+    evaluations.set_state(read_state(str(tmp_path))["evaluations"])
+    assert (evaluations.count, evaluations.final_performance) == (1, -3.5)
 
 
 def test_a_state_of_the_new_format_without_its_checksum_is_damaged(saved, tmp_path):
