@@ -11,7 +11,8 @@ from edgedst.core import Arena
 from edgedst.density import DENSE_METHODS, OWN_SPARSITIES, family, nnz_per_layer
 from edgedst.errors import CheckpointError, ConfigError
 from edgedst.plain_json import loads
-from edgedst.runs.checkpoint import CHUNK_BYTES, LAYOUT, check_crc, read_header
+from edgedst.runs.checkpoint import LAYOUT
+from edgedst.runs.networks_file import CHUNK_BYTES, check_crc, read_header, read_network
 from edgedst.runs.state import read_state
 
 TYPE_CHECKING = False
@@ -242,7 +243,8 @@ def begin_from(run: "Training", source: Source) -> str:
     """
     try:
         for name in source.names:
-            run.checkpoints.read_network(source.file, source.header, source.start, name, source.has_moments)
+            network, workspace = run.agent.networks[name], run.agent.workspace
+            read_network(source.file, source.header, source.start, name, network, workspace, source.has_moments)
         units = _change_units(run, source)
         run.agent.take_over(source.state["agent"], source.names, source.has_moments)
         told = [_told_networks(run, source) + units]

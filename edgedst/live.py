@@ -277,13 +277,9 @@ class LiveTraining(training.Training):
         """Its returns; the actor that acted, which still lies in the link, is saved when it is the best."""
         mean, _ = self.evaluations.add(self.step, self.returns)
         if self.checkpoints.is_best(mean):
-            networks = self.checkpoints.networks
-            self.checkpoints.networks = {**networks, "actor": self.environment.link.actors[buffer]}
-            try:
-                normalizer = self.environment.link.normalizers[buffer]
-                self.checkpoints.save_best(saving.about(self, "actor", normalizer=normalizer))
-            finally:
-                self.checkpoints.networks = networks
+            link = self.environment.link
+            about = saving.about(self, "actor", normalizer=link.normalizers[buffer])
+            self.checkpoints.save_best(about, link.actors[buffer])
         self.wish_after_evaluation(mean)
         log(self, len(self.returns))
         self.returns = []

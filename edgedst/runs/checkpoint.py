@@ -1,4 +1,4 @@
-"""Checkpoints of the lean trainer: safetensors, JSON and replay segments, written with the standard library.
+"""Checkpoints of the lean trainer: networks (`networks_file.py`), JSON and replay segments.
 
 RUN/checkpoint/state.json is the commit point (`state.py`): it names the files that belong to it, with their
 CRC-32, and is renamed into place when they are on the disk. Networks are small and written anew each time, the actor of
@@ -10,23 +10,20 @@ import os
 from binascii import crc32
 
 from edgedst.errors import CheckpointError
-from edgedst.files import folder_error, put_in_place, remove, sync, temporary, told_name, write_all, write_whole
-from edgedst.plain_json import dumps, loads
+from edgedst.files import folder_error, remove, sync, told_name, write_all, write_whole
+from edgedst.plain_json import loads
+from edgedst.runs.networks_file import CHUNK_BYTES, check_crc, read_header, read_into, read_network, write_networks
 from edgedst.runs.state import state_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from edgedst import core
 
 SEGMENT_ROWS = 50_000
-CHUNK_BYTES = 32_768  # of the replay or of a file, in memory at a time
-
 LAYOUT = ("dtype", "row_bytes", "constants")  # of state.json's record of a replay: what its rows are
-_MOMENTS = ("adam_m", "adam_v")
-_STATISTICS = ("running_mean", "running_variance")  # of hidden layers with batch normalisation
 
 
 class Checkpoints:
@@ -34,8 +31,8 @@ class Checkpoints:
 
     Args:
         folder: RUN/checkpoint.
-        networks: by name; those with "target" in the name have no moments.
-        workspace: where a layer is unpacked to.
+        networks: by name.
+        workspace: where a layer of them is unpacked to.
         replay: the ring.
         row_bytes: of one of its records.
         dtype: of its observations and actions.
@@ -78,7 +75,7 @@ class Checkpoints:
         if name == self._kept:
             name = "again-" + name
         try:
-            networks = self._write_networks(os.path.join(self.folder, name), about)
+            networks = write_networks(os.path.join(self.folder, name), self.networks, self.workspace, about)
             segments = self._append_rows()
             sync(self.folder)
         except OSError as error:
@@ -107,7 +104,7 @@ class Checkpoints:
         """Whether an evaluation's mean return is above that of the best actor that is kept."""
         return self.best is None or bool(mean > self.best["evaluation_return"])
 
-    def save_best(self, about: "dict[str, Any]") -> None:
+    def save_best(self, about: "dict[str, Any]", actor: "core.Network | None" = None) -> None:
         """Write the actor, without its moments, as the best one so far: the next checkpoint will name it.
 
         Until then the checkpoint before names the best one of its own time, whose file stays. The file's name has the
@@ -115,6 +112,7 @@ class Checkpoints:
 
         Args:
             about: the file's metadata; `step` and `evaluation_return` go into state.json too.
+            actor: instead of the run's own.
 
         Raises:
             RunFolderError: it cannot be written.
@@ -122,7 +120,8 @@ class Checkpoints:
         name = f"best-{about['step']:09d}.safetensors"
         path = os.path.join(self.folder, name)
         try:
-            written = self._write_networks(path, about, "actor")
+            networks = {"actor": actor or self.networks["actor"]}
+            written = write_networks(path, networks, self.workspace, about, moments=False)
         except OSError as error:
             raise folder_error(error, path) from error
         told = {key: about[key] for key in ("step", "evaluation_return")}
@@ -174,62 +173,6 @@ class Checkpoints:
         self.best = best
         return ""
 
-    def _tensors(self, only: str = "") -> "Iterator[tuple[str, int, list[tuple[str, str, int]]]]":
-        """(network, layer, [(tensor, dtype, elements)]) in the order of the file; of `only` alone without moments."""
-        for name, network in self.networks.items():
-            if only not in ("", name):
-                continue
-            online = not only and "target" not in name
-            for layer, nnz in enumerate(network.nnz):
-                out = network.sizes[layer + 1]
-                tensors = [("indices", "U32", nnz), ("values", "F32", nnz)]
-                tensors += [(moment, "F32", nnz) for moment in _MOMENTS if online]
-                tensors += [("bias", "F32", out)]
-                tensors += [("bias_" + moment, "F32", out) for moment in _MOMENTS if online]
-                tensors += [(statistic, "F32", out) for statistic in _statistics(network, layer)]
-                yield name, layer, tensors
-
-    def _write_networks(self, path: str, about: "dict[str, Any]", only: str = "") -> "dict[str, int]":
-        header: dict[str, Any] = {"__metadata__": {"edgedst": dumps(about)}}
-        offset = 0
-        for name, layer, tensors in self._tensors(only):
-            for tensor, dtype, count in tensors:
-                end = offset + 4 * count
-                header[f"{name}.{layer}.{tensor}"] = {"dtype": dtype, "shape": [count], "data_offsets": [offset, end]}
-                offset = end
-        text = dumps(header).encode()
-        text += b" " * (-len(text) % 8)
-        written, checksum = 0, 0
-        descriptor, made = temporary(path)
-        try:
-
-            def write(data: "bytes | memoryview") -> None:
-                nonlocal written, checksum
-                view = memoryview(data).cast("B")
-                checksum = crc32(view, checksum)
-                written += len(view)
-                write_all(descriptor, view)
-
-            write(len(text).to_bytes(8, "little"))
-            write(text)
-            for name, layer, tensors in self._tensors(only):
-                network = self.networks[name]
-                network.unpack(layer, self.workspace)
-                for tensor, _, count in tensors:
-                    write(self._memory(network, layer, tensor)[:count])
-            put_in_place([(made, path)])
-        finally:
-            os.close(descriptor)
-            remove(made)
-        return {"bytes": written, "crc32": checksum}
-
-    def _memory(self, network: "core.Network", layer: int, tensor: str) -> memoryview:
-        if tensor.startswith(("bias", "running")):
-            memory: memoryview = getattr(network, tensor)(layer)
-        else:
-            memory = getattr(self.workspace, tensor)
-        return memory
-
     def _read_networks(self, state: "dict[str, Any]") -> None:
         record = state["networks"]
         path = os.path.join(self.folder, record["file"])
@@ -237,8 +180,8 @@ class Checkpoints:
             check_crc(file, path, record["bytes"], record["crc32"], self._chunk)
             header, start = read_header(file, record["bytes"])
             self._check_about(loads(header["__metadata__"]["edgedst"]), state)
-            for name in self.networks:
-                self.read_network(file, header, start, name)
+            for name, network in self.networks.items():
+                read_network(file, header, start, name, network, self.workspace)
 
     def _check_about(self, about: "dict[str, Any]", state: "dict[str, Any]") -> None:
         """The networks are those of state.json's run and step, and of this environment's sizes."""
@@ -259,49 +202,6 @@ class Checkpoints:
                 f"The actor in `{self.folder}` has {sizes[-1]} outputs and `{state['env']}` takes {now[-1]} here. "
                 "Install the version that it was trained with, or train anew."
             )
-
-    def read_network(self, file: "Any", header: "dict[str, Any]", start: int, name: str, moments: bool = True) -> None:
-        """Put a network of a safetensors file into the one of that name.
-
-        Args:
-            file: that is read.
-            header: of it.
-            start: where its tensors begin.
-            name: of the network.
-            moments: whether its moments are read, too; else they are zero.
-
-        Raises:
-            KeyError, ValueError: a tensor is not there or not of this network's size.
-        """
-        for layer in range(len(self.networks[name].sizes) - 1):
-            self._read_layer(file, header, start, name, layer, moments)
-
-    def _read_layer(
-        self, file: "Any", header: "dict[str, Any]", start: int, name: str, layer: int, moments: bool
-    ) -> None:
-        network, key = self.networks[name], f"{name}.{layer}."
-        online = "target" not in name
-        (nnz,), bias = header[key + "indices"]["shape"], network.sizes[layer + 1]
-        names = [("indices", nnz), ("values", nnz), ("bias", bias)]
-        names += [
-            (prefix + moment, count) for prefix, count in (("", nnz), ("bias_", bias)) for moment in _MOMENTS if online
-        ]
-        names += [(statistic, bias) for statistic in _statistics(network, layer)]
-        for tensor, count in names:
-            memory = self._memory(network, layer, tensor)
-            if len(memory) < count:
-                raise ValueError(f"{key}{tensor} has {count} numbers and the run's network {len(memory)}")
-            view = memory[:count].cast("B")
-            if tensor.endswith(_MOMENTS) and not moments:
-                view[:] = bytes(len(view))
-                continue
-            entry = header[key + tensor]
-            wanted = "U32" if tensor == "indices" else "F32"
-            if entry["shape"] != [count] or entry["dtype"] != wanted:
-                raise ValueError(f"{key}{tensor} is {entry['dtype']}{entry['shape']}, expected {wanted}[{count}]")
-            file.seek(start + entry["data_offsets"][0])
-            _read_into(file, view)
-        network.pack(layer, self.workspace, nnz)
 
     def _append_rows(self) -> "list[dict[str, Any]]":
         """Write the rows closed since the last checkpoint; returns the segments that the ring still needs."""
@@ -378,7 +278,7 @@ class Checkpoints:
         while row < stop:
             count = min(len(self._chunk) // self.row_bytes, stop - row)
             view = memoryview(self._chunk)[: count * self.row_bytes]
-            _read_into(file, view)
+            read_into(file, view)
             self.replay.write_rows(row, count, view)
             row += count
 
@@ -391,50 +291,3 @@ class Checkpoints:
 def layout(dtype: str, row_bytes: int, constants: "Sequence[tuple[int, float]]") -> "dict[str, Any]":
     """What the rows of a replay are, as state.json says it."""
     return {"dtype": dtype, "row_bytes": row_bytes, "constants": [list(constant) for constant in constants]}
-
-
-def check_crc(file: "Any", path: str, size: int, expected: int, chunk: bytearray, whole: bool = True) -> None:
-    """Read the first `size` bytes of a file, through `chunk`; with `whole` there must be no more.
-
-    Raises:
-        CheckpointError: they are not there, or not as their CRC-32 says.
-    """
-    found = os.fstat(file.fileno()).st_size
-    checksum, left = 0, min(size, found)
-    file.seek(0)
-    while left:
-        view = memoryview(chunk)[: min(left, len(chunk))]
-        _read_into(file, view)
-        checksum = crc32(view, checksum)
-        left -= len(view)
-    if found < size or (whole and found != size) or checksum != expected:
-        raise CheckpointError(
-            f"`{path}` is damaged: expected {size} bytes with CRC-32 {expected}, got {found} bytes with "
-            f"{checksum}. Take the checkpoint folder from a backup, or train anew."
-        )
-
-
-def read_header(file: "Any", size: int) -> "tuple[dict[str, Any], int]":
-    """(header, where the tensors begin) of a safetensors file of so many bytes.
-
-    Raises:
-        ValueError: it has none.
-    """
-    file.seek(0)
-    length = int.from_bytes(file.read(8), "little")
-    if length > size:
-        raise ValueError("its networks' file has no safetensors header")
-    return loads(file.read(length).decode()), 8 + length
-
-
-def _read_into(file: "Any", view: memoryview) -> None:
-    while len(view):
-        count = file.readinto(view)
-        if not count:
-            raise ValueError("a file of it ends too early")
-        view = view[count:]
-
-
-def _statistics(network: "core.Network", layer: int) -> tuple[str, ...]:
-    """What batch normalisation keeps of a layer; nothing of the last one, or without it."""
-    return _STATISTICS if network.batch_norm and layer + 1 < len(network.nnz) else ()

@@ -693,13 +693,13 @@ finally:
 INTERRUPTED_SAVE = """
 import os, sys
 import edgedst.live as live
-from edgedst.runs import checkpoint
-write_all = checkpoint.write_all
+from edgedst.runs import networks_file
+write_all = networks_file.write_all
 def interrupted(descriptor, data):
     for _ in range(2):
         os.kill(os.getpid(), 2)
     write_all(descriptor, data)
-checkpoint.write_all = interrupted
+networks_file.write_all = interrupted
 close = live.Machine.close
 def closed(machine):  # the next file that is opened has the number of the pipe that asks for the end
     close(machine)
@@ -713,8 +713,8 @@ sys.exit(live.main())
 HANGING_DISK = """
 import _signal, os, sys, time
 import edgedst.live as live
-from edgedst.runs import checkpoint
-write_all, signals = checkpoint.write_all, (_signal.SIGINT, _signal.SIGTERM)
+from edgedst.runs import networks_file
+write_all, signals = networks_file.write_all, (_signal.SIGINT, _signal.SIGTERM)
 def hanging(descriptor, data):
     if b" apply " in open("log", "rb").read() and not os.path.exists("works"):
         _signal.pthread_sigmask(_signal.SIG_BLOCK, signals)
@@ -723,7 +723,7 @@ def hanging(descriptor, data):
             time.sleep(0.01)
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, signals)
     write_all(descriptor, data)
-checkpoint.write_all = hanging
+networks_file.write_all = hanging
 sys.exit(live.main())
 """
 IMPATIENT = "import edgedst.live as live, sys; live.TOLD_SECONDS = 0.1; sys.exit(live.main())"
