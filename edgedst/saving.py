@@ -131,6 +131,7 @@ def _check_bounds(run: "Training") -> None:
         CheckpointError: they are not those of the run.
     """
     environment, about = run.environment, run.checkpoints.about
+    run.checkpoints.about = {}  # with a normaliser it has some lists of numbers
     seconds = about.get("step_seconds")
     if environment.observation_low is not None and seconds and seconds != environment.step_seconds:
         raise CheckpointError(

@@ -5,6 +5,7 @@ of the interpreter is this process as it stands. Enforcing is `guard.py`'s.
 """
 
 from edgedst import core
+from edgedst.density import input_size
 from edgedst.errors import BudgetExceeded, ConfigError
 from edgedst.files import quoted
 
@@ -22,6 +23,11 @@ MB = 1_000_000
 HEADROOM_BYTES = 2_200_000
 HEADROOM_BYTES_GYMNASIUM = 4_000_000
 HEADROOM_BYTES_A_LAYER = 45_000  # of each hidden layer behind the second: it stands in a checkpoint's header
+# A checkpoint tells some numbers as text, of which up to six copies exist at once: the observation, the history that
+# the networks see, the statistics of a normaliser, twice, once as a list. The headroom above holds some of them.
+HEADROOM_BYTES_A_TOLD_NUMBER = 80
+NUMBERS_TOLD_IN_HEADROOM = 1_000
+NUMBERS_TOLD_OF_STATISTICS = 8  # for each observation
 # What is counted differs from start to start, by address layout and by how the kernel has cached the libraries' files
 # since (docs/performance.md, "What the libraries count"). A run that goes on may be that much larger: it needs so much
 # less headroom.
@@ -139,9 +145,11 @@ def make_plan(
     budget_bytes = budget_bytes_of(config)
     headroom = HEADROOM_BYTES if native else HEADROOM_BYTES_GYMNASIUM
     headroom += HEADROOM_BYTES_A_LAYER * max(0, len(config.hidden) - 2)
+    told = HEADROOM_BYTES_A_TOLD_NUMBER * max(0, _numbers_told(config, observation_size, action_size))
+    headroom += told
     drift = DRIFT_BYTES if native else DRIFT_BYTES_GYMNASIUM
     if rows is not None:
-        headroom -= drift
+        headroom -= drift + told // 4  # it has read a checkpoint, which counts as resident
     resident = sum(size for _, size in process_lines)
     row_bytes = core.Replay.row_bytes(observation_size - len(constants), action_size, config.replay_dtype)
     arena = measure_agent(0)
@@ -206,6 +214,13 @@ def ledger_lines(regions: "list[tuple[str, int]]") -> "list[tuple[str, int]]":
             line = head
         lines[line] = lines.get(line, 0) + size
     return list(lines.items())
+
+
+def _numbers_told(config: "Any", n: int, m: int) -> int:
+    """Numbers that a checkpoint tells as text, beside those that any headroom holds."""
+    seen = input_size(n, m, config.history) if config.history else 0
+    statistics = NUMBERS_TOLD_OF_STATISTICS * n if config.normalize_observations else 0
+    return n + seen + statistics - NUMBERS_TOLD_IN_HEADROOM
 
 
 def _larger_budget(run: str, smallest: float) -> str:

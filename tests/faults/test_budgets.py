@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from faults.campaign import campaign, sentence
 from training import edgedst, finished, run_in, saved_step, start, summary, train
 
@@ -24,7 +25,8 @@ def settings(rng):
     hidden = ",".join(str(round(2 ** rng.uniform(3, 8.5))) for _ in range(rng.randrange(1, 4)))
     if "," not in hidden:
         hidden += f",{hidden}"
-    return ("--env", rng.choice(ENVS), "--method", rng.choice(METHODS), "--hidden", hidden)
+    seen = rng.choice(((), (), ("--normalize-observations",), ("--history", "12")))
+    return ("--env", rng.choice(ENVS), "--method", rng.choice(METHODS), "--hidden", hidden, *seen)
 
 
 def planned(folder, *arguments):
@@ -62,6 +64,43 @@ def test_a_run_stays_below_the_budget_that_fits_and_the_advice_of_one_that_does_
         return "advised"
 
     campaign("budgets", 5, tmp_path, attack)
+
+
+WIDE = """
+import gymnasium, numpy as np
+class Wide(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (12_000,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.observation_space.sample(), {}
+    def step(self, action):
+        self.steps += 1
+        return self.observation_space.sample(), 0.0, False, self.steps >= 50, {}
+gymnasium.register("Wide-v0", entry_point=Wide)
+"""
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("Humanoid-v4", "--history", "64", "--max-episode-steps", "100"),
+        ("wide:Wide-v0", "--normalize-observations"),
+        ("wide:Wide-v0", "--history", "3"),
+    ],
+    ids=["history", "statistics", "history of a wide one"],
+)
+def test_the_numbers_that_a_checkpoint_tells_as_text_are_in_the_plan(tmp_path, asked):
+    (tmp_path / "wide.py").write_text(WIDE, encoding="utf-8")
+    asked = ("--env", *asked, "--hidden", "16")
+    _, refusal = planned(tmp_path, *asked, "--budget-mb", "1")
+    budget = re.search(r"`--budget-mb ([\d.]+)`", refusal)[1]
+    train(tmp_path, *asked, "--budget-mb", budget, *SHORT)
+    train(tmp_path, "--resume", str(run_in(tmp_path)), "--steps", "750", "--no-progress")
+    told = summary(run_in(tmp_path))
+    assert told["step"] == 750
+    assert told["peak_rss_bytes"] <= float(budget) * 1e6
 
 
 def warmed():
