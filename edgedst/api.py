@@ -107,7 +107,8 @@ def plan(
 
 
 def _typed(settings: dict[str, Any], preset: str | None) -> dict[str, Any]:
-    return ({} if preset is None else {"preset": preset}) | by_own_names(settings, "The call")
+    plain = {name: os.fspath(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    return ({} if preset is None else {"preset": preset}) | by_own_names(plain, "The call")
 
 
 def evaluate(target: str | Path, **options: Any) -> Evaluation:

@@ -101,7 +101,7 @@ def typed(row: Field[Any], value: Any) -> Any:
     if not right:
         hint = f" Near it is 1/{max(2, round(1 / value))}." if wanted == "Rate" and _is_between(value) else ""
         raise ConfigError(f"`{row.name}` must be {_KINDS[wanted]} and is {one_line(repr(value))}.{hint}")
-    return value
+    return _plain(value)
 
 
 def check_choice(row: Field[Any], value: Any) -> None:
@@ -156,6 +156,14 @@ def toml(value: Any) -> str:
     if isinstance(value, dict):  # on one line: what a run appends to its file must not belong to a table
         return "{ " + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + " }"
     return repr(value)
+
+
+def _plain(value: Any) -> Any:
+    """A number or a text of Python itself: NumPy's float64 is a float, and is written as `np.float64(0.1)`."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    kind = next(kind for kind in (bool, int, float, str) if isinstance(value, kind))
+    return kind(value)
 
 
 def _is_whole(value: Any) -> bool:

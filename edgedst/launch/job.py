@@ -68,8 +68,8 @@ def trainer_command(
         EdgedstError: a setting is wrong, or the run, the board or the environment cannot be.
     """
     goal = wishes.get("stop_at_return")
-    if goal is not None and not abs(goal) < float("inf"):
-        raise ConfigError(f"`--stop-at-return` must be a finite number and is {goal:g}.")
+    if goal is not None and not (isinstance(goal, (int, float)) and abs(goal) < float("inf")):
+        raise ConfigError(f"`--stop-at-return` must be a finite number and is {goal}.")
     if resume == "":
         raise ConfigError("`--resume` is empty. Name a run folder, or `newest`.")
     asked = asked_board(device)
