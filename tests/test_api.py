@@ -54,10 +54,21 @@ def test_it_is_the_run_that_the_command_trains(run, tmp_path):
 def test_names_of_other_libraries_are_understood_and_wrong_ones_told(tmp_path):
     with pytest.raises(ConfigError, match="learning_rate"):
         edgedst.train(run_dir=tmp_path, learning_rte=1e-3)
-    with pytest.raises(ConfigError, match="no time"):
-        edgedst.train(run_dir=tmp_path, stop_after="soon")
+    for time in ("soon", "1h30", "90s5"):
+        with pytest.raises(ConfigError, match="no time"):
+            edgedst.train(run_dir=tmp_path, stop_after=time)
+    with pytest.raises(ConfigError, match="`--stop-at-return` must be a finite number and is much"):
+        edgedst.train(run_dir=tmp_path, stop_at_return="much")
     assert edgedst.plan(env="InvertedPendulum-v5", net_arch=[32, 32], buffer_size=1e4)["replay_rows"] == 10_000
     assert list(tmp_path.iterdir()) == []
+
+
+def test_values_of_numpy_and_paths_are_settings_too(run, tmp_path):
+    given = {**SETTINGS, "steps": 210, "learning_rate": np.float64(2e-3), "tau": np.float64(0.25)}
+    other = edgedst.train(run_dir=tmp_path, init_from=run.folder, **given)
+    assert (other.settings.learning_rate, other.settings.tau) == (2e-3, 0.25)
+    assert other.settings.init_from == str(run.folder)
+    assert edgedst.train(resume=other.folder, steps=220).step == 220
 
 
 def test_what_goes_wrong_is_raised_by_its_class(tmp_path, capfd, monkeypatch):

@@ -89,12 +89,12 @@ def seconds_of(text: str) -> float:
     Raises:
         ConfigError: it is none of them.
     """
-    found = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m(?:in)?)?(?:([\d.]+)s?)?", text.replace(" ", ""))
+    found = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m(?:in)?)?(?:([\d.]+)s)?|([\d.]+)", text.replace(" ", ""))
     try:
         parts = [float(part) for part in found.groups(default="0")] if found and text.strip() else []
     except ValueError:
         parts = []
-    seconds = sum(part * size for part, size in zip(parts, (3600, 60, 1), strict=False))
+    seconds = sum(part * size for part, size in zip(parts, (3600, 60, 1, 1), strict=False))
     if not 0 < seconds < 1e9:
         raise ConfigError(f"`{text}` is no time. Expected one like 2h, 30min, 1h30min or 90s.")
     return seconds
