@@ -34,6 +34,15 @@ if TYPE_CHECKING:
 
 
 def main(kind: "type[Training] | None" = None) -> int:
+    """What the front end replaces itself by: `run`, and an end that no thread of the environment's can hold up."""
+    code = run(kind)
+    threads = sys.modules.get("threading")
+    if threads and [one for one in threads.enumerate() if not one.daemon and one is not threads.main_thread()]:
+        os._exit(code)  # Python would wait for it
+    return code
+
+
+def run(kind: "type[Training] | None") -> int:
     """Run what the JSON in sys.argv[-1] asks for; returns the exit code. `kind`: of training; None: a Training.
 
     Keys: config (every setting), spec (of the environment, from `registry.locate`), config_toml, run_dir, resume (a
@@ -55,11 +64,11 @@ def main(kind: "type[Training] | None" = None) -> int:
         pthread_sigmask(SIG_UNBLOCK, STOPPING)  # the front end holds them back until somebody can answer
         if job["plan_only"]:
             return print_plan(job)
-        run = (kind or Training)(job)
+        training = (kind or Training)(job)
         try:
-            return run.train()
+            return training.train()
         finally:
-            run.close()
+            training.close()
     except EdgedstError as error:
         if job["debug"]:
             raise

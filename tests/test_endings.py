@@ -15,7 +15,7 @@ import pytest
 from training import edgedst, run_in, saved_step, start, summary, train, until
 
 OWN = '''
-import mmap, os, sys, time
+import mmap, os, sys, threading, time
 import gymnasium, numpy
 
 class Arm(gymnasium.Env):
@@ -25,6 +25,8 @@ class Arm(gymnasium.Env):
 
     def __init__(self, fault=""):
         self.fault, self.steps, self.kept = fault, 0, None
+        if fault == "thread":
+            threading.Thread(target=time.sleep, args=(1e6,)).start()
         if fault == "huge":
             self.kept = numpy.ones(60_000_000)
         if fault == "huge file":
@@ -56,7 +58,7 @@ class Arm(gymnasium.Env):
         with open("closed", "a") as file:
             file.write("closed\\n")
 
-for fault in ("", "exit", "raise", "library", "shared", "huge", "huge file"):
+for fault in ("", "exit", "raise", "library", "shared", "thread", "huge", "huge file"):
     gymnasium.register(f"Arm{fault.replace(' ', '')}-v0", Arm, max_episode_steps=70, kwargs={"fault": fault})
 gymnasium.register("Endless-v0", Arm)
 
@@ -214,6 +216,16 @@ def test_an_environment_far_larger_than_the_budget_is_refused_before_it_takes_th
     _, err = train(own, *arm(fault), *LONG, code=1)
     assert err.startswith(f"BudgetExceeded: own:Arm{fault}-v0 takes more than 144 MB while it is made"), err
     assert not (own / "runs").exists()
+
+
+def test_a_thread_of_an_environment_is_not_waited_for(own):
+    out, _ = train(own, *arm("thread"), *QUIET, "--steps", "300")
+    assert "Finished 300 steps" in out
+    assert closed(own) == 2
+    done = subprocess.run(
+        edgedst("plan", *arm("thread"), "--json"), cwd=own, capture_output=True, check=True, timeout=60
+    )
+    assert json.loads(done.stdout)["replay_rows"] > 0
 
 
 def test_an_episode_without_an_end_hangs_nothing(own):
