@@ -101,7 +101,7 @@ class LeanTrainee:
         run = self.run
         _, terminated, truncated = run.environment.step(run.scaled_action)
         if terminated or truncated:
-            run.environment.reset(run.agent.random.integer())
+            run.environment.reset(run.seed_of_episode(run.agent.random))
 
     def _leave_when_asked(self) -> None:
         """At a signal the trainer's loop ends; no step follows it."""

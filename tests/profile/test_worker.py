@@ -83,6 +83,26 @@ def scripted(tmp_path, monkeypatch):
     return closed
 
 
+@pytest.mark.usefixtures("scripted")
+def test_other_people_s_environments_get_seeds_that_a_c_int_holds():
+    advancing = """
+from edgedst.profile import worker
+from edgedst.plain_json import loads
+contender = worker.LeanTrainee(worker.MeasuredRun(loads(sys.argv[-1])))
+environment, seeds = contender.run.environment, []
+reset = environment.reset
+environment.reset = lambda seed: seeds.append(seed) or reset(seed)
+contender.warm_up()
+for _ in range(2_000):
+    contender.act()
+    contender.advance()
+print(len(seeds) >= 20, max(seeds) < 2**31)
+"""
+    config = TrainConfig(env="scripted:Notes-v0", **{**SMALL, "budget_mb": 80.0})
+    done = run(config, replacing=advancing)
+    assert done.stdout.strip() == "True True", done.stderr
+
+
 def test_the_environments_are_closed_when_the_measuring_fails(scripted):
     failing = """
 from edgedst.errors import EnvironmentFault
