@@ -225,6 +225,8 @@ class TrainConfig:
             object.__setattr__(self, "env", os.path.abspath(self.env))  # noqa: PTH100  # links stay as they are
         if self.init_from and isinstance(self.init_from, str):  # and repeated from any folder
             object.__setattr__(self, "init_from", os.path.abspath(self.init_from))  # noqa: PTH100  # likewise
+        if isinstance(self.energy, str) and re.match("csv:.", self.energy):
+            object.__setattr__(self, "energy", f"csv:{os.path.abspath(self.energy[4:])}")  # noqa: PTH100  # likewise
         if isinstance(self.prefill, str):
             object.__setattr__(self, "prefill", absolute_log(self.prefill))
         check_choice(SETTINGS["method"], self.method)

@@ -59,8 +59,8 @@ def profile(
     energy: Annotated[
         str,
         typer.Option(
-            help="Source of the joules: auto, rapl, ina3221, pi5-pmic, hwmon, battery, csv:FILE (an external meter's), "
-            "model (estimated), none."
+            help="Source of the joules: auto, rapl, ina3221, ina238, pi5-pmic, hwmon, battery, csv:FILE (an external "
+            "meter's), model (estimated), none."
         ),
     ] = "auto",
     json_file: Annotated[

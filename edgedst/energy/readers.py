@@ -209,6 +209,8 @@ class CsvFile(Reader):
         ahead = self._clock() - self._unix()
         descriptor = os.open(self._spec["file"], os.O_RDONLY | os.O_CLOEXEC)
         try:
+            if os.fstat(descriptor).st_size < self._read_bytes:  # the meter's logger began it anew
+                self._read_bytes = 0
             while True:
                 whole, newline, _ = os.pread(descriptor, CSV_CHUNK_BYTES, self._read_bytes).rpartition(b"\n")
                 if not newline:

@@ -22,6 +22,7 @@ from edgedst.errors import EnergyUnavailable
 SYSFS_HZ = 10.0
 COMMAND_HZ = 2.0  # of a process a sample: the meter is not to burn what it measures
 CSV_HZ = 1.0  # of a file that has no two lines yet
+CSV_SLOWEST_HZ = 1 / 60  # its first times may be far apart: the logger was started before, too
 
 # Power monitors that stand in a supply line, by the name of their hwmon driver. Others (graphics cards, drives) meter a
 # part of the host, which is not what is asked here.
@@ -284,11 +285,12 @@ def _csv(path: Path) -> dict[str, Any]:
         )
     steps = sorted(late[0] - early[0] for early, late in zip(samples, samples[1:], strict=False))
     hz = 1 / steps[len(steps) // 2] if steps and steps[len(steps) // 2] > 0 else CSV_HZ
+    hz = min(max(hz, CSV_SLOWEST_HZ), SYSFS_HZ)
     # A header may say where the meter stands: `time,watts (wall)`.
     head = re.search(rb"\(([^)]+)\)", lines[0]) if lines else None
     scope = head[1].decode("utf-8", "replace").strip() if head else "external meter"
     spec = {"kind": "csv", "source": "csv", "scope": scope, "measured": True}
-    return {**spec, "sample_hz": min(hz, SYSFS_HZ), "detail": str(path), "file": str(path.absolute())}
+    return {**spec, "sample_hz": hz, "detail": str(path), "file": str(path.absolute())}
 
 
 def _chips(root: Path, names: Iterable[str]) -> list[Path]:

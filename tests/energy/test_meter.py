@@ -249,6 +249,20 @@ def test_an_external_meter_s_file_is_read_as_it_grows(tmp_path, clock):
     assert "meter.csv; the last sample came" in late["detail"]
 
 
+def test_an_external_meter_s_file_that_begins_anew_is_read_from_its_start(tmp_path, clock):
+    unix = Clock(1_760_000_000.0)
+    path = csv(tmp_path / "meter.csv", [(unix.now + i, 4.0) for i in range(-9, 1)])
+    one = Meter(sources.choose(f"csv:{path}", board(), tmp_path), clock=clock, unix=unix, threaded=False)
+    one.sample()
+    start = clock.now
+    for _ in range(5):
+        clock.now += 1
+        unix.now += 1
+        csv(path, [(unix.now - 1, 4.0), (unix.now, 4.0)])
+        one.sample()
+    assert one.energy(start, start + 5)["joules"] == pytest.approx(20, abs=1e-4)
+
+
 def test_the_model_is_watts_at_idle_and_watts_of_a_busy_core_and_says_that_it_measured_nothing(clock, metered):
     one = metered("auto", board(model=(3.1, 0.75)))
     told = one.energy(clock.now, clock.now + 10, cpu_seconds=8)

@@ -109,6 +109,8 @@ def test_a_meter_s_file_says_in_its_lines_how_often_it_samples(tmp_path):
     path.write_text("".join(f"{1_760_000_000 + i / 4},3.5\n" for i in range(9)), encoding="ascii")
     spec = sources.choose(f"csv:{path}", board(), tmp_path)
     assert (spec["sample_hz"], spec["scope"]) == (4, "external meter")
+    path.write_text("1760000000,3\n1759000000,3\n1760000001,3\n", encoding="ascii")  # it was begun twice
+    assert sources.choose(f"csv:{path}", board(), tmp_path)["sample_hz"] >= 1 / 60
     path.write_text("", encoding="ascii")  # a logger that has just begun
     assert sources.choose(f"csv:{path}", board(), tmp_path)["sample_hz"] == 1
 

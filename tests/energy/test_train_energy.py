@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from power_tree import board, ina3221
@@ -136,11 +137,12 @@ def go_on(run, steps):
 def test_a_resumed_run_adds_to_the_joules_of_the_processes_before_it(tmp_path, logger):
     edgedst(tmp_path, "train", *OPTIONS, "--energy", f"csv:{logger.name}")
     run = run_in(tmp_path)
-    assert f'energy = "csv:{logger.name}"' in (run / "config.toml").read_text(encoding="utf-8")
+    assert f'energy = "csv:{logger}"' in (run / "config.toml").read_text(encoding="utf-8")
     first = read(run)["energy"]
     at_end = read(run, "checkpoint/state.json")["energy"]["joules"]
     go_on(run, 900)
-    out, _ = edgedst(tmp_path, "train", "--resume", str(run))
+    (tmp_path / "elsewhere").mkdir()
+    out, _ = edgedst(tmp_path / "elsewhere", "train", "--resume", str(run))
     told = read(run)["energy"]
     assert "energy: measured by csv (wall)" in out
     assert evaluations(run)[-1]["step"] == 900
@@ -165,7 +167,9 @@ def test_the_plan_has_the_meter_in_it(tmp_path, logger):
 
 def test_a_source_that_cannot_be_read_is_one_sentence_and_leaves_nothing_behind(tmp_path):
     _, err = edgedst(tmp_path, "train", "--energy", "csv:nowhere.csv", code=1)
-    assert err.startswith("EnergyUnavailable: The meter's file `nowhere.csv` cannot be read: No such file")
+    assert err.startswith(
+        f"EnergyUnavailable: The meter's file `{tmp_path / 'nowhere.csv'}` cannot be read: No such file"
+    )
     assert len(err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -187,7 +191,8 @@ def test_the_board_that_the_user_names_gives_the_model_where_this_machine_hides_
 def test_a_source_that_does_not_exist_is_refused_with_the_nearest():
     with pytest.raises(ConfigError, match=r"`energy` must be one of none, auto, rapl, .*Did you mean `rapl`"):
         TrainConfig(energy="rapi")
-    for wanted in ("csv:meter.csv", "hwmon:ina226", "auto"):
+    for wanted in ("csv:/meter.csv", "hwmon:ina226", "auto"):
         assert TrainConfig(energy=wanted).energy == wanted
+    assert TrainConfig(energy="csv:meter.csv").energy == f"csv:{Path.cwd() / 'meter.csv'}"
     with pytest.raises(ConfigError, match="csv:FILE"):
         TrainConfig(energy="csv:")
