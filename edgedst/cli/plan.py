@@ -37,7 +37,7 @@ def plan(
     """
     board = asked_board(device).board
     settings = configured(typed, config, usual_settings(board))
-    for note in (device and planning_note(board), emulator_note()):
+    for note in (device and planning_note(board, settings.budget_mb), emulator_note()):
         if note:
             print(note, file=sys.stderr)
     ledger = make_plan(settings, debug)

@@ -178,8 +178,15 @@ def test_plan_for_another_machine_s_board_says_what_it_cannot_know():
     assert ("kernels cannot run here" in done.stderr) == (board.train.isa is not None)
 
 
+def test_plan_for_a_board_says_when_the_budget_is_more_than_its_memory():
+    board = boards.load("raspberry-pi-zero-2w")
+    assert "memory" not in board_of.planning_note(board, 500.0)
+    assert "It has 537 MB of memory, fewer than the 2,000 MB of this budget." in board_of.planning_note(board, 2000.0)
+    assert "17,180 MB of memory" in board_of.planning_note(boards.load("raspberry-pi-5"), 20_000.0)  # the largest
+
+
 def test_plan_for_this_very_board_needs_no_such_words(on_a_board):
-    assert board_of.planning_note(on_a_board) == ""
+    assert board_of.planning_note(on_a_board, 50.0) == ""
 
 
 @pytest.mark.parametrize(("running", "told"), [("/usr/bin/qemu-aarch64-static", True), ("/usr/bin/python3.13", False)])
