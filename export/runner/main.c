@@ -10,6 +10,7 @@
  * refuses observations and actions that are not finite. The pairs are compiled in, so that it also
  * runs where there are no files; without a POSIX clock no step is timed. */
 #define _POSIX_C_SOURCE 199309L
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,6 +108,17 @@ static int reset_comes(void) {
 }
 #endif
 
+/* Behind a number: takes blanks and one comma, then the end of the line, if it comes. Nothing of
+ * the next row is read: the answer must not wait for it. */
+static int line_ends(void) {
+  int next = getchar();
+  for (int commas = 0; (isspace(next) && next != '\n') || (next == ',' && commas++ == 0);)
+    next = getchar();
+  if (next == '\n' || next == EOF) return 1;
+  ungetc(next, stdin);
+  return 0;
+}
+
 /* Observations from standard input, actions to standard output, until the input ends. */
 static int act_on_input(void) {
 #ifdef EDGEDST_HISTORY
@@ -117,22 +129,20 @@ static int act_on_input(void) {
 #ifdef EDGEDST_HISTORY
     while (reset_comes()) edgedst_reset();
 #endif
-    for (int i = 0; i < OBSERVATIONS; i++) {
-      int got = scanf(" %f", &observation[i]);
-      if (got == EOF && i == 0) return 0;
-      if (got != 1) {
-        fprintf(stderr, "run_c: row %lu has no number %d; an observation has %d.\n", row, i + 1,
-                OBSERVATIONS);
+    unsigned long numbers = 0;
+    if (scanf(" ") == EOF || feof(stdin)) return 0;
+    do {
+      float number;
+      if (scanf("%f", &number) != 1 || !isfinite(number)) {
+        fprintf(stderr, "run_c: number %lu of row %lu is not a finite number; it gets no action.\n",
+                numbers + 1, row);
         return 1;
       }
-      got = scanf("%*[ \t]"); /* no newline: the answer must not wait for the next row */
-      got = scanf("%*1[,]");
-      (void)got;
-    }
-    int spoiled = first_not_finite(observation);
-    if (spoiled >= 0) {
-      fprintf(stderr, "run_c: number %d of row %lu is not finite; no action was given for it.\n",
-              spoiled + 1, row);
+      if (numbers < OBSERVATIONS) observation[numbers] = number;
+      numbers++;
+    } while (!line_ends());
+    if (numbers != OBSERVATIONS) {
+      fprintf(stderr, "run_c: row %lu has %lu numbers; expected %d.\n", row, numbers, OBSERVATIONS);
       return 1;
     }
     edgedst_act(observation, action);

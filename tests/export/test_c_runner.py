@@ -141,10 +141,13 @@ def test_the_runner_refuses_pairs_of_another_size_or_with_a_nan(tmp_path, rng):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("0.5 0.5 0.5\n0.5,nan,0.5\n", "number 2 of row 2 is not finite"),
-        ("0.5 0.5 0.5\n0.5,0.5,inf\n", "number 3 of row 2 is not finite"),
-        ("0.5 0.5 0.5\n0.5,0.5\n", "row 2 has no number 3; an observation has 3"),
-        ("0.5 0.5 0.5\n0.5,x,0.5\n", "row 2 has no number 2; an observation has 3"),
+        ("0.5 0.5 0.5\n0.5,nan,0.5\n", "number 2 of row 2 is not a finite number"),
+        ("0.5 0.5 0.5\n0.5,0.5,inf\n", "number 3 of row 2 is not a finite number"),
+        ("0.5 0.5 0.5\n0.5,x,0.5\n", "number 2 of row 2 is not a finite number"),
+        ("0.5 0.5 0.5\n0.5,,0.5,0.5\n", "number 2 of row 2 is not a finite number"),
+        ("0.5 0.5 0.5\n0.5,0.5", "row 2 has 2 numbers; expected 3"),
+        ("0.5 0.5 0.5\n0.5,0.5,\r\n0.5,0.5,0.5\n", "row 2 has 2 numbers; expected 3"),
+        ("0.5 0.5 0.5\n0.5 0.5 0.5 0.5\n0.5,0.5\n", "row 2 has 4 numbers; expected 3"),
     ],
 )
 def test_the_runner_refuses_observations_that_are_not_numbers(text, said, tmp_path, rng):
@@ -155,6 +158,16 @@ def test_the_runner_refuses_observations_that_are_not_numbers(text, said, tmp_pa
     assert said in result.stderr
     assert len(result.stdout.splitlines()) == 1
     assert run(tmp_path, "--help").returncode == 2
+
+
+@pytest.mark.parametrize("text", ["0,1,2\n0,1,2\n\n", "0,1,2,\r\n\r\n 0\t1 2 \r\n", "\n0 , 1,2 ,\n\n0,1,2"])
+def test_the_runner_takes_every_end_of_a_line_and_none_at_the_end(text, tmp_path, rng):
+    write_export(tmp_path, random_actor(rng, (3, 8, 2), (0.5, 1.0)))
+    assert make(tmp_path).returncode == 0
+    result = run(tmp_path, "-", text=text)
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 2
+    assert len(set(result.stdout.splitlines())) == 1
 
 
 def test_the_runner_passes_on_no_action_that_is_not_finite(tmp_path):
