@@ -31,7 +31,7 @@ def fitted(model: Model, low: DoubleArray, high: DoubleArray) -> tuple[list[Dens
     """The actor's layers for edgedst's convention, and how its actions differ then; "" where they do not.
 
     Raises:
-        ModelError: the middle of its actions lies outside the bounds.
+        ModelError: the middle of its actions lies outside the bounds, or a Clip cuts them within.
     """
     layers, output = model.networks["actor"], model.output
     middle, half = (low + high) / 2, (high - low) / 2
@@ -41,6 +41,7 @@ def fitted(model: Model, low: DoubleArray, high: DoubleArray) -> tuple[list[Dens
             scale = np.where(half > 0, scale / half, 0.0)
             offset = np.where(half > 0, (offset - middle) / half, 0.0)
     if not output.tanh:
+        _check_limits(model, low, high)
         # tanh(x) is x near 0: the same action and slope there.
         return _rescaled(model, layers, scale, offset), (
             "Its output is linear, cut at the bounds, and edgedst's actor ends in tanh. Its last layer is counted in "
@@ -66,6 +67,21 @@ def fitted(model: Model, low: DoubleArray, high: DoubleArray) -> tuple[list[Dens
         f"bounds are {low[worst]:g} and {high[worst]:g}. Its last layer has the same action and slope in the middle "
         "now; towards the ends its actions differ."
     )
+
+
+def _check_limits(model: Model, low: DoubleArray, high: DoubleArray) -> None:
+    """Refuse a linear output that its own Clip keeps from a bound, which edgedst's actor reaches."""
+    if model.output.meaning == NORMALISED:
+        low, high = -np.ones_like(low), np.ones_like(high)
+    least, most = model.output.limits
+    slack = SAME * (high - low) / 2
+    for index in np.flatnonzero(~((least <= low + slack) & (most >= high - slack))):
+        raise ModelError(
+            f"`{model.path}` cuts its action {index} at {least[index]:g} and {most[index]:g}, and the bounds are "
+            f"{low[index]:g} and {high[index]:g}, which edgedst's actor reaches. Name the environment that it was "
+            "trained in with `--env`, say `--actions normalized` where its -1 and 1 mean the bounds, or export it "
+            "without its Clip."
+        )
 
 
 def meant(output: Output, typed: str | None) -> Output:

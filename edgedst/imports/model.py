@@ -37,6 +37,7 @@ class Output:
     scale: DoubleArray  # (m,)
     offset: DoubleArray  # (m,)
     meaning: str  # NORMALISED: -1 and 1 are the environment's bounds. UNITS: the environment's units
+    limits: tuple[DoubleArray, ...] = ()  # (m,) each, lowest and highest: where z is cut itself
 
 
 @dataclass(frozen=True, eq=False)

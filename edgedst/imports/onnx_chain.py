@@ -253,6 +253,8 @@ class _Chain:
         self._scale: Any = np.float64(1)  # of what stands before the first layer, or behind tanh
         self._offset: Any = np.float64(0)
         self._cut = False
+        self._low: Any = np.float64(-np.inf)  # where a linear output is cut
+        self._high: Any = np.float64(np.inf)
 
     def take(self, node: onnx.NodeProto, x: str, constants: Constants) -> None:
         """The next node, whose input `x` depends on the observation."""
@@ -320,7 +322,7 @@ class _Chain:
             self._scale, self._offset = self._scale * scale, self._offset * scale + offset
 
     def _clip(self, node: onnx.NodeProto, constants: Constants) -> None:
-        """Of observations it is dropped and told; of actions it may do nothing that the bounds do not do."""
+        """Of observations it is dropped and told; of actions it may do nothing that the bounds do not do (`fitted`)."""
         about = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
         low, high = (
             self._array(node.input[place], constants)
@@ -332,6 +334,7 @@ class _Chain:
             self.notes.append("It cut its observations; edgedst's networks take them as they are.")
         elif self._behind == "linear":
             self._cut = True
+            self._low, self._high = np.maximum(self._low, low), np.minimum(self._high, high)
         elif self._behind == "Tanh":
             reach = np.abs(self._scale) * (1 - 1e-6)
             if np.any(low > self._offset - reach) or np.any(high < self._offset + reach):
@@ -344,14 +347,15 @@ class _Chain:
         if self._behind not in ("linear", "Tanh"):
             raise self._refused(f"it ends with {self._behind}")
         m, tanh = len(self._biases[-1]), self._behind == "Tanh"
-        scale, offset = (np.broadcast_to(part, m).astype(np.float64) for part in (self._scale, self._offset))
+        behind = (self._scale, self._offset, self._low, self._high)
+        scale, offset, *limits = (np.broadcast_to(part, m).astype(np.float64) for part in behind)
         alone = tanh and np.all(scale == 1) and np.all(offset == 0)
         with np.errstate(over="ignore"):  # `check_layers` tells
             layers = [
                 Dense(weight.astype(np.float32), bias.astype(np.float32))
                 for weight, bias in zip(self._weights, self._biases, strict=True)
             ]
-        return layers, Output(tanh, scale, offset, NORMALISED if alone else UNITS)
+        return layers, Output(tanh, scale, offset, NORMALISED if alone else UNITS, () if tanh else tuple(limits))
 
     def _per_feature(self, name: str, constants: Constants, width: int | None) -> DoubleArray:
         """(), (1,) or (width,): a constant that has one number for each feature, or one for all."""

@@ -245,6 +245,26 @@ def test_a_linear_output_that_asks_for_a_bound_gets_76_percent_of_the_way(chain,
     np.testing.assert_allclose(imported[0], MIDDLE + np.tanh(1) * HALF, atol=CLOSE)
 
 
+@pytest.mark.parametrize(
+    ("cuts", "meaning", "words"),
+    [
+        ([("Clip", -1, 0.5)], "units", "cuts its action 0 at -1 and 0.5, and the bounds are -1 and 3, which"),
+        ([("Clip", -1, 3), ("Clip", 0.1, 9)], "units", "cuts its action 0 at 0.1 and 3, and the bounds are -1 and 3,"),
+        ([("Clip", -0.1, 0.1)], "normalized", "cuts its action 0 at -0.1 and 0.1, and the bounds are -1 and 1, which"),
+        ([("Clip", -1, 3)], "units", None),
+        ([("Clip", -1, 1)], "normalized", None),
+    ],
+)
+def test_a_linear_output_that_is_cut_within_its_bounds_is_refused(chain, cuts, meaning, words):
+    model = read_onnx(chain(cuts))
+    model = replace(model, output=replace(model.output, meaning=meaning))
+    if words is None:
+        assert fitted(model, LOW, HIGH)[1].startswith("Its output is linear, cut at the bounds")
+    else:
+        with pytest.raises(ModelError, match=words):
+            fitted(model, LOW, HIGH)
+
+
 def test_a_tanh_of_another_range_keeps_action_and_slope_in_the_middle_and_says_so(chain, layers):
     for layer in layers:
         layer.bias[:] = 0
