@@ -40,6 +40,8 @@ ACTIVATIONS = {
 # Of files that edgedst did not write: nothing that could loop, read another file or grow.
 OPERATORS = {*PASSING, *AFFINE, *ACTIVATIONS, "Gemm", "MatMul", "Relu", "Tanh", "Clip", "Constant", "Transpose"}
 MOST_NODES = 5_000
+MOST_ROWS = 2**16  # of a fixed batch
+DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 
 Constants = dict[str, Any]
 
@@ -94,12 +96,15 @@ def read_onnx(path: Path) -> Model:
             "learn like any other."
         )
 
+    dtype, shape = _taken(session, layers[0].weight.shape[1], path)
+    m = len(layers[-1].bias)
+
     def policy(observation: DoubleArray) -> FloatArray:
-        row = observation.astype(np.float32)[None, :]
-        (actions,) = _run(session, [graph.output], {graph.input: row}, path)
-        if actions.shape != (1, len(layers[-1].bias)):
-            raise ModelError(f"`{path}` gives an array of shape {actions.shape} for one observation. It is damaged.")
-        first: FloatArray = actions[0]
+        rows = np.broadcast_to(observation, shape).astype(dtype)
+        (actions,) = _run(session, [graph.output], {graph.input: rows}, path)
+        if actions.size != math.prod(shape[:-1]) * m:
+            raise ModelError(f"`{path}` gives an array of shape {actions.shape} for one of {shape}. It is damaged.")
+        first: FloatArray = actions.reshape(-1, m)[0].astype(np.float32)
         return first
 
     return Model(
@@ -113,6 +118,24 @@ def read_onnx(path: Path) -> Model:
         environment=about["environment"] if ours else None,
         notes=tuple(notes),
     )
+
+
+def _taken(session: Any, features: int, path: Path) -> tuple[Any, tuple[int, ...]]:
+    """Type and shape of what the session takes: (features,), or (B, features), where B is 1 if it may be any.
+
+    Raises:
+        ModelError: it takes something else.
+    """
+    (told,) = session.get_inputs()
+    *batch, wide = told.shape or [1, features]  # none is said: any
+    shape = (*(size if isinstance(size, int) else 1 for size in batch), features)
+    fits = len(batch) < 2 and all(0 < rows <= MOST_ROWS for rows in shape[:-1]) and wide in (features, str(wide), None)
+    if not fits or told.type not in DTYPES:
+        raise ModelError(
+            f"`{path}` takes `{told.type:.40}` of shape {told.shape!a:.80}, and its first layer {features} features. "
+            f"Expected floats of shape [batch, {features}]. Export it with such an input."
+        )
+    return DTYPES[told.type], shape
 
 
 def _producer(model: onnx.ModelProto) -> str:

@@ -327,6 +327,43 @@ def test_weights_may_be_constants_that_are_transposed_or_added_to_a_number(chain
     np.testing.assert_allclose(imported, original, atol=CLOSE)
 
 
+# What it takes.
+
+
+def takes(shape, dtype=np.float32):
+    """A change of a graph: its input has this shape, and all of its numbers this type."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+
+    def change(model):
+        graph = model.graph
+        graph.input[0].CopyFrom(helper.make_tensor_value_info("obs", kind, shape))
+        graph.output[0].CopyFrom(helper.make_tensor_value_info("actions", kind, None))
+        for tensor in graph.initializer:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(dtype), tensor.name))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        (["batch", 3], np.float64),
+        (["batch", 3], np.float16),
+        ([64, 3], np.float32),
+        ([3], np.float64),
+        (["features"], np.float32),
+        ([None, None], np.float32),
+        (None, np.float32),
+    ],
+)
+def test_a_model_is_played_with_the_type_and_the_shape_that_it_takes(chain, layers, rng, shape, dtype):
+    observations = rng.standard_normal((8, 3))
+    original, imported, _ = both(chain(["Tanh"], form="MatMul", change=takes(shape, dtype)), observations)
+    close = 2e-2 if dtype is np.float16 else CLOSE  # of actions up to 3, in eleven bits through three layers
+    np.testing.assert_allclose(original, MIDDLE + HALF * np.tanh(z_of(layers, observations)), atol=close)
+    np.testing.assert_allclose(imported, original, atol=close)
+
+
 # What is refused.
 
 
@@ -348,6 +385,12 @@ def nan(model):
     tensor = model.graph.initializer[0]
     value = np.full(tensor.dims, np.nan, np.float32)
     tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+
+
+def integers(model):
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("obs", TensorProto.INT64, ["batch", 3]))
+    model.graph.node.insert(0, helper.make_node("Cast", ["obs"], ["cast"], to=TensorProto.FLOAT))
+    model.graph.node[1].input[0] = "cast"
 
 
 def function(model):
@@ -376,6 +419,12 @@ def function(model):
         ({"change": bomb}, "computes its weights by Add"),
         ({"change": external}, "has its weights in another file"),
         ({"change": function}, "has functions of its own"),
+        (
+            {"change": takes([1, 1, 3]), "form": "MatMul"},
+            r"takes `tensor\(float\)` of shape \[1, 1, 3\], and its first",
+        ),
+        ({"change": takes([2**40, 3])}, r"\[1099511627776, 3\], and its first layer 3 features. Expected floats of"),
+        ({"change": integers}, r"takes `tensor\(int64\)` of shape \['batch', 3\], and its first layer 3 features"),
         ({"change": nan}, "layer 0 of the actor holds weights that are not finite"),
     ],
 )
