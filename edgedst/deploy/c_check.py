@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,20 +43,20 @@ def check_source(code: str, header: str, name: str, weights: ActorWeights, refer
         None where there is no C compiler.
 
     Raises:
-        ExportError: when the file does not compile or load, or an action is outside its bounds or differs by more than
-            the reference's tolerance.
+        ExportError: when the temporary folder has no room, the file does not compile or load, or an action is outside
+            its bounds or differs by more than the reference's tolerance.
     """
     compiler = next((name for name in COMPILERS if shutil.which(name)), None)
     if compiler is None:
         return None
     builds = (PACKED, UNPACKED) if "EDGEDST_UNPACK" in header else (PACKED,)
-    with tempfile.TemporaryDirectory(prefix="edgedst-") as folder:
-        source, compiled = (Path(folder) / f"{name}{suffix}" for suffix in (".c", ".o"))
+    with _temporary_folder() as folder:
+        source, compiled = (folder / f"{name}{suffix}" for suffix in (".c", ".o"))
         source.write_text(code, encoding="ascii")
         source.with_suffix(".h").write_text(header, encoding="ascii")
         acted = {}
         for number, options in enumerate(builds):
-            library = Path(folder) / f"{name}_{number}.so"
+            library = folder / f"{name}_{number}.so"
             _run([compiler, "-std=c99", *options, "-shared", "-fPIC", "-o", str(library), str(source), "-lm"])
             acted[" ".join([compiler, *options])] = _actions(library, reference.observations, weights)
         _run([compiler, "-std=c99", "-Os", "-c", "-o", str(compiled), str(source)])
@@ -69,6 +71,19 @@ def check_source(code: str, header: str, name: str, weights: ActorWeights, refer
             )
         largest = max(largest, check_agreement(actions, reference, weights, f"C ({how})", "compiler"))
     return Check(compiler, largest, code_bytes)
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """A folder for the block; an OSError within is the sentence that nothing can be checked there."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgedst-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise ExportError(
+            f"The actor in C cannot be checked in the temporary folder `{tempfile.tempdir or '/tmp'}` "
+            f"({error.strerror or error}). No file was written; set TMPDIR to a folder that is writable and has room."
+        ) from error
 
 
 def _actions(library: Path, features: FloatArray, weights: ActorWeights) -> FloatArray:
@@ -113,7 +128,8 @@ def _run(command: list[str]) -> str:
     if result.returncode != 0:
         said = next((line for line in result.stderr.splitlines() if "error" in line), result.stderr.strip())
         raise ExportError(
-            f"`{command[0]}` could not compile the actor for its check ({said}). No file was written; repair the "
-            "compiler, or take it off PATH to export without this check."
+            f"`{command[0]}` could not compile the actor for its check ({said}). No file was written; where "
+            "there is no space left, set TMPDIR to another folder, else repair the compiler, or take it off PATH to "
+            "export without this check."
         )
     return result.stdout

@@ -110,9 +110,10 @@ def export_c(
     written = quantised(weights, dtype)
     source = build_source(weights, path.stem, dtype)
     files = [path, header] if golden is None else [path, header, golden]
-    with replacing(*files) as temporary, writing(path):
-        for name, text in zip(temporary, (source.code, source.header), strict=False):
-            name.write_text(text, encoding="ascii")
+    with replacing(*files) as temporary:
+        with writing(path):
+            for name, text in zip(temporary, (source.code, source.header), strict=False):
+                name.write_text(text, encoding="ascii")
         reference = reference_actions(written, recorded)
         check = check_source(source.code, source.header, path.stem, written, reference)
         pairs = write_golden(written, reference, golden, temporary[2]) if golden is not None else 0

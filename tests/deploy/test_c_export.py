@@ -227,6 +227,17 @@ def test_a_compiler_that_fails_is_one_sentence_and_no_file(tmp_path, rng, monkey
     assert names(tmp_path) == ["bin"]
 
 
+def test_a_full_temporary_folder_is_told_and_not_the_file(tmp_path, rng, monkeypatch):
+    require_tool("cc", "gcc", "clang")
+    monkeypatch.setattr("tempfile.tempdir", "/dev/full")  # below it nothing can be made
+    said = (
+        r"cannot be checked in the temporary folder `/dev/full` \(Not a directory\)\. No file was written; set TMPDIR"
+    )
+    with pytest.raises(ExportError, match=said):
+        export_c(random_actor(rng, (17, 2), (1.0,)), tmp_path / "actor.c", NOTHING_RECORDED, golden=tmp_path / "g.csv")
+    assert names(tmp_path) == []
+
+
 def test_without_a_compiler_the_file_is_written_and_known_to_be_unchecked(tmp_path, rng, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     exported = export_c(random_actor(rng, (17, 2), (1.0,)), tmp_path / "actor.c", NOTHING_RECORDED)
