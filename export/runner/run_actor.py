@@ -41,6 +41,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=1000, help="steps to time, batch 1 (default 1000)")
     parser.add_argument("--threads", type=int, default=1, help="onnxruntime's threads (default 1)")
     arguments = parser.parse_args()
+    if arguments.actions and not arguments.observations:
+        parser.error("--actions is where the actions of --observations go: name both, or neither")
     try:
         start = time.perf_counter()
         session = open_session(arguments.model, arguments.threads)
@@ -211,7 +213,11 @@ def read_observations(path, size):
     """The rows of `path` as float32, or 256 random ones."""
     if path is None:
         return np.random.default_rng(0).standard_normal((256, size)).astype(np.float32)
-    observations = np.load(path)
+    try:
+        with pathlib.Path(path).open("rb") as file:
+            observations = np.lib.format.read_array(file)  # np.load would open other files than .npy, too
+    except ValueError as error:
+        raise ValueError(f"`{path}` is no .npy file of numbers ({error}); write one with numpy.save") from error
     if observations.ndim != 2 or observations.shape[1] != size or not len(observations):
         raise ValueError(f"`{path}` has shape {observations.shape}; the actor wants (rows, {size}), one row at least")
     observations = observations.astype(np.float32)
@@ -227,7 +233,8 @@ def report_actions(session, about, observations, path):
     for row in actions[:5]:
         print(f"{'actions':20} {row.tolist()}")
     if path is not None:
-        np.save(path, actions)
+        with pathlib.Path(path).open("wb") as file:  # by its name, numpy would append .npy
+            np.save(file, actions)
         print(f"{'actions written':20} {len(actions)} rows to {path}")
 
 

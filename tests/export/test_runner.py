@@ -88,6 +88,28 @@ def test_runner_writes_the_actions_of_given_observations(exported):
     assert not (folder / "actions.npy").exists()
 
 
+def test_runner_writes_actions_to_just_the_named_file_and_only_those_of_observations(exported):
+    folder, obs, actions = exported
+    np.save(folder / "observations.npy", obs)
+    assert run(folder, "--observations", "observations.npy", "--actions", "actions.out").returncode == 0
+    np.testing.assert_allclose(np.load(folder / "actions.out"), actions, atol=2e-6)
+    assert not list(folder.glob("actions.out?*"))
+    refused = run(folder, "--actions", "actions.npy")
+    assert refused.returncode == 2
+    assert "--actions is where the actions of --observations go" in refused.stderr
+
+
+def test_runner_refuses_observations_that_are_no_npy(exported):
+    folder, obs, _ = exported
+    np.savez(folder / "several.npz", obs)
+    np.save(folder / "objects.npy", np.array([{}]), allow_pickle=True)
+    (folder / "empty.npy").touch()
+    for name in ("several.npz", "objects.npy", "empty.npy"):
+        result = run(folder, "--observations", name)
+        assert result.returncode == 1
+        assert result.stderr.startswith(f"run_actor: `{name}` is no .npy file of numbers (")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
