@@ -320,4 +320,4 @@ def _c_string(text: str) -> str:
 
 def _in_comment(text: str) -> str:
     """Text that neither ends a comment nor leaves ASCII."""
-    return text.encode("ascii", "replace").decode("ascii").replace("*/", "* /").replace("\\", "/").replace("\n", " ")
+    return text.encode("ascii", "replace").decode("ascii").replace("\\", "/").replace("*/", "* /").replace("\n", " ")

@@ -146,7 +146,7 @@ def test_the_head_tells_what_the_file_is_and_the_same_actor_gives_the_same_bytes
 
 
 def test_names_that_would_end_a_comment_or_a_string_do_not(tmp_path, rng):
-    actor = random_actor(rng, (3, 2), (1.0,), environment='odd*/"??/\\\n\u00e9:Env-v0')
+    actor = random_actor(rng, (3, 2), (1.0,), environment='odd*/"*\\??/\\\n\u00e9:Env-v0')
     act = compiled(build_source(actor, "actor"), tmp_path)
     assert np.isfinite(act(np.zeros(3))).all()
     program = '#include <stdio.h>\n#include "actor.h"\nint main(void) { return puts(EDGEDST_ENVIRONMENT) < 0; }\n'
