@@ -362,11 +362,11 @@ def _actor_layers(tensors: dict[str, npt.NDArray[Any]], sizes: list[int], path: 
                 f"{values.dtype}{list(values.shape)} and bias {bias.dtype}{list(bias.shape)}. Expected uint32[nnz], "
                 f"float32[nnz] and float32[{out_features}]: the file is foreign."
             )
-        ascending = bool(np.all(indices[1:] > indices[:-1]))
-        if not ascending or (indices.size and int(indices[-1]) >= in_features * out_features):
+        ascending = indices.size > 0 and bool(np.all(indices[1:] > indices[:-1]))
+        if not ascending or int(indices[-1]) >= in_features * out_features:
             raise CheckpointError(
-                f"`{path}`: the positions of layer {number} are not ascending below {in_features * out_features}. "
-                "The file is foreign."
+                f"`{path}`: the {indices.size} positions of layer {number} are not one or more, ascending below "
+                f"{in_features * out_features}. The file is foreign."
             )
         if not (np.isfinite(values).all() and np.isfinite(bias).all()):
             raise CheckpointError(
@@ -393,6 +393,8 @@ def _split_head(layers: tuple[ActorLayer, ...]) -> tuple[tuple[ActorLayer, ...],
     rows = head.out_features // 2
     first = rows * head.in_features  # flat position of log sigma's first row
     nnz = int(np.searchsorted(head.indices, first))
+    if not 0 < nnz < head.nnz:
+        raise ValueError(f"its means have {nnz} of the {head.nnz} weights of the last layer")
     means = replace(
         head, out_features=rows, indices=head.indices[:nnz], values=head.values[:nnz], bias=head.bias[:rows]
     )

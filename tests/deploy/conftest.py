@@ -162,15 +162,15 @@ def robot_run(tmp_path, make_run):
 
 @pytest.fixture
 def change_about():
-    """Rewrite the metadata of a run's last actor, or replace it by `text`; sizes and checksums come out."""
+    """Rewrite a run's last actor: its metadata, or `text` in its place, and `tensors`; sizes and checksums come out."""
 
-    def change(run: Path, text: str | None = None, **changes) -> None:
+    def change(run: Path, text: str | None = None, tensors=(), **changes) -> None:
         state = json.loads((run / "checkpoint" / "state.json").read_text())
         path = run / "checkpoint" / state["networks"]["file"]
         with safe_open(path, "np") as file:
             about = json.loads(file.metadata()["edgedst"])
         metadata = json.dumps({**about, **changes}) if text is None else text
-        save_file(load_file(path), path, metadata={"edgedst": metadata})
+        save_file({**load_file(path), **dict(tensors)}, path, metadata={"edgedst": metadata})
         content = path.read_bytes()
         record = {"file": path.name, "bytes": len(content), "crc32": zlib.crc32(content)}
         change_state(run, networks=record)

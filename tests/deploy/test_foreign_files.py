@@ -336,6 +336,28 @@ def test_metadata_of_wrong_types_or_values_is_one_sentence(changes, run, change_
     assert len(str(failure.value)) < 1000
 
 
+@pytest.mark.parametrize(
+    ("method", "layer", "positions", "words"),
+    [
+        ("ds-td3", 0, [], "the 0 positions of layer 0 are not one or more, ascending below 24"),
+        ("ds-td3", 2, [], "the 0 positions of layer 2 are not one or more, ascending below 10"),
+        ("ds-td3", 1, [7, 7], "the 2 positions of layer 1 are not one or more, ascending below 40"),
+        ("ds-td3", 1, [7, 40], "the 2 positions of layer 1 are not one or more, ascending below 40"),
+        ("ds-sac", 2, [0, 9], "its means have 2 of the 2 weights of the last layer"),
+        ("ds-sac", 2, [10, 19], "its means have 0 of the 2 weights of the last layer"),
+    ],
+)
+def test_a_layer_without_a_weight_or_with_its_weights_elsewhere_is_refused(
+    method, layer, positions, words, make_run, tmp_path, change_about
+):
+    run = make_run(tmp_path / "runs" / "Fake-v0" / method / "s7-20260102-030405", method=method)
+    indices = np.array(positions, np.uint32)
+    values = np.ones(len(positions), np.float32)
+    change_about(run, tensors={f"actor.{layer}.indices": indices, f"actor.{layer}.values": values})
+    with pytest.raises(CheckpointError, match=words):
+        read_actor(run)
+
+
 @pytest.mark.parametrize("version", ["0.1\n[Service]", "0.1 */", '0.1"', "", "%n", "$HOME", "<b>", 1])
 def test_a_version_is_one_wherever_it_comes_from(version, run):
     change_state(run, edgedst=version)
