@@ -136,34 +136,36 @@ def put_in_place(named: "Sequence[tuple[str, str]]") -> None:
     done: list[str] = []
     try:
         for made, path in named:
-            if len(named) > 1:
+            if path != named[-1][1]:  # nothing comes after the last one that could fail
                 _keep(path, kept)
             os.replace(made, path)
             done.append(path)
-    except OSError:
-        before = {path: old for old, path in kept}
-        for path in done:
-            if path in before:
-                os.replace(before[path], path)
-            else:
-                remove(path)
+    except BaseException:  # an interrupt, too: where there are no links, a file may be without its name just now
+        for path in set(done).difference([path for _, path in kept]):
+            remove(path)
+        for old, path in kept:
+            if os.path.lexists(old):
+                os.replace(old, path)
+                remove(old)  # of two names of one file a rename leaves both
         raise
-    finally:
-        for old, _ in kept:
-            remove(old)
+    for old, _ in kept:
+        remove(old)
     for folder in dict.fromkeys([os.path.dirname(path) for _, path in named]):
         sync(folder or ".")
 
 
 def _keep(path: str, kept: "list[tuple[str, str]]") -> None:
-    """A second name for a file that is about to be replaced; none where the file system has no links."""
-    if os.path.lexists(path):
+    """A second name for a file that is about to be replaced; the only one where the file system has no links."""
+    if os.path.islink(path) or os.path.isfile(path):
         old = temporary_name(path)
         try:
             os.link(path, old, follow_symlinks=False)
-        except OSError:
-            return
-        kept.append((old, path))
+        except OSError:  # FAT and exFAT; killed before the next rename, `old` stays: it is no leftover by its name
+            old = f"{old[:-4]}.old"
+            kept.append((old, path))
+            os.rename(path, old)
+        else:
+            kept.append((old, path))
 
 
 def write_all(descriptor: int, content: "bytes | memoryview") -> None:

@@ -144,6 +144,52 @@ def test_files_of_one_result_are_replaced_together_or_not_at_all(tmp_path, last_
     assert not list(tmp_path.glob("*.tmp"))
 
 
+@pytest.fixture
+def no_links(monkeypatch):
+    """A file system without hard links, as FAT and exFAT of SD cards."""
+
+    def link(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+@pytest.mark.parametrize("which", ["a", "b", "c"])
+def test_without_links_too_files_are_replaced_together_or_not_at_all(which, error, tmp_path, monkeypatch, no_links):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("old", encoding="utf-8")
+    made = [(make(tmp_path / name, "new"), str(tmp_path / name)) for name in ("a", "fresh", "b", "c")]
+    replace, failing = os.replace, dict(map(reversed, made))[str(tmp_path / which)]
+
+    def replace_but_one(source, path):
+        if source == failing:
+            raise error
+        replace(source, path)
+
+    monkeypatch.setattr(os, "replace", replace_but_one)
+    with pytest.raises(type(error)):
+        put_in_place(made)
+    for name, _ in made:
+        files.remove(name)
+    assert names(tmp_path) == ["a", "b"]
+    assert {(tmp_path / name).read_text(encoding="utf-8") for name in ("a", "b")} == {"old"}
+
+    monkeypatch.setattr(os, "replace", replace)
+    put_in_place([(make(tmp_path / name, "new"), str(tmp_path / name)) for name in ("a", "b")])
+    assert names(tmp_path) == ["a", "b"]
+    assert {(tmp_path / name).read_text(encoding="utf-8") for name in ("a", "b")} == {"new"}
+
+
+def test_without_links_the_old_file_outlives_a_kill_and_the_next_writer(tmp_path, no_links):
+    path = tmp_path / "a"
+    path.write_text("old", encoding="utf-8")
+    files._keep(str(path), [])  # killed here
+    write_whole(str(path), b"new")
+    (old,) = tmp_path.glob(".a.????????.old")
+    assert old.read_text(encoding="utf-8") == "old"
+
+
 def test_what_a_killed_writer_left_behind_goes_with_the_next_one(tmp_path):
     path = tmp_path / "actor.onnx"
     code = f"import os; from edgedst.files import temporary; temporary({str(path)!r}); os.kill(os.getpid(), 9)"
