@@ -127,7 +127,10 @@ def _taken(session: Any, features: int, path: Path) -> tuple[Any, tuple[int, ...
         ModelError: it takes something else.
     """
     (told,) = session.get_inputs()
-    *batch, wide = told.shape or [1, features]  # none is said: any
+    try:
+        *batch, wide = told.shape or [1, features]  # none is said: any
+    except UnicodeDecodeError as error:  # a name of a size
+        raise ModelError(f"`{path}` is damaged: {first_line(error)}. Export the model again.") from error
     shape = (*(size if isinstance(size, int) else 1 for size in batch), features)
     fits = len(batch) < 2 and all(0 < rows <= MOST_ROWS for rows in shape[:-1]) and wide in (features, str(wide), None)
     if not fits or told.type not in DTYPES:
