@@ -187,6 +187,16 @@ def test_a_shipped_study_is_the_paper_s_protocol(path):
     if path.stem == "smoke":
         assert len({p.env for p in points}) == len({p.method for p in points}) == 2
         return
+    if path.stem == "sparse-sac":
+        of_sac = sorted((str(p.sparsity), p.hidden, p.updates_per_step, p.method) for p in points)
+        assert of_sac == [
+            ("0.8", (256, 256), 1, "ds-sac"),
+            ("0.9", (256, 256), 1, "ds-sac"),
+            ("0.95", (512, 512), 2, "ds-sac"),
+            ("None", (256, 256), 1, "ds-sac"),
+            ("None", (256, 256), 1, "sac"),
+        ]
+        return
     if path.stem in ("sparse-and-often", "more-updates"):
         often = path.stem == "sparse-and-often"
         runs = 4 * 5 * 3 + 2 if often else 4 * (3 * 3 + 1)
