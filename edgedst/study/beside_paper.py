@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from edgedst.config import TrainConfig
+from edgedst.config import SETTINGS, TrainConfig
 from edgedst.report.blocks import FILMS, NOTHING, Block, Column, Heading, Picture, Table, Text
 from edgedst.report.numbers import fixed, with_sd
 from edgedst.report.text import code
@@ -56,11 +56,12 @@ class BesidePaper:
             point = next(r.point for task in self.results.tasks for r in self.results.of(task, variant))
             settings = point.config.settings()
             for name in variant.departures:
-                if name not in dict(variant.varied):
+                if name not in dict(variant.varied) and settings[name] is not None:  # a sparsity leaves lambdas out
                     told.setdefault(name, []).append(_setting(settings[name]))
         default = TrainConfig().settings()
         words = [
-            f"`{name}` is {' or '.join(dict.fromkeys(values))} instead of {_setting(default[name])}"
+            f"`{name}` is {' or '.join(dict.fromkeys(values))} instead of "
+            + (SETTINGS[name].metadata["usual"] if default[name] is None else _setting(default[name]))
             for name, values in told.items()
         ]
         words.sort(key=lambda word: not word.startswith("`steps`"))

@@ -54,6 +54,15 @@ def ramp(end, count=21):
     return [end * i / (count - 1) for i in range(count)]
 
 
+def test_what_a_sparsity_leaves_open_is_no_departure_from_the_paper(study):
+    out, points = study('[grid]\nenv = "Hopper-v4"\nsparsity = 0.9\n')
+    for point in points.values():
+        write_run(out, point, ramp(1000), sizes=HOPPER)
+    text, _ = written(out)
+    assert "departs from the paper's protocol: `sparsity` is 0.9 instead of what lambda1 and lambda2 give." in text
+    assert "None" not in text
+
+
 def test_the_numbers_are_those_worked_out_by_hand(study):
     grid = '[grid]\nenv = ["HalfCheetah-v4", "Hopper-v4"]\nmethod = ["td3", "ds-td3"]\nseed = [0, 1]\n'
     out, points = study(grid + "steps = 100_000\n")
