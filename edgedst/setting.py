@@ -10,6 +10,7 @@ import json
 import math
 import re
 from dataclasses import Field, field
+from numbers import Integral, Real
 from typing import Any
 
 from edgedst import plain_json
@@ -80,6 +81,7 @@ def typed(row: Field[Any], value: Any) -> Any:
         return None
     if wanted == "Json":
         return _json(row.name, value)
+    value = _plain(value)
     if wanted == "tuple[int, ...]" and isinstance(value, (list, tuple)):
         value = tuple(_whole(item) for item in value)
     if wanted == "tuple[float, ...]":
@@ -101,7 +103,7 @@ def typed(row: Field[Any], value: Any) -> Any:
     if not right:
         hint = f" Near it is 1/{max(2, round(1 / value))}." if wanted == "Rate" and _is_between(value) else ""
         raise ConfigError(f"`{row.name}` must be {_KINDS[wanted]} and is {one_line(repr(value))}.{hint}")
-    return _plain(value)
+    return value
 
 
 def check_choice(row: Field[Any], value: Any) -> None:
@@ -159,11 +161,12 @@ def toml(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A number or a text of Python itself: NumPy's float64 is a float, and is written as `np.float64(0.1)`."""
-    if isinstance(value, tuple):
-        return tuple(map(_plain, value))
-    kind = next(kind for kind in (bool, int, float, str) if isinstance(value, kind))
-    return kind(value)
+    """NumPy's numbers, and what else stands for a number or a text, as Python's own: it is written as a file's."""
+    if isinstance(value, (list, tuple)):
+        items = [_plain(item) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    kinds = {bool: bool, Integral: int, Real: float, str: str}
+    return next((plain(value) for kind, plain in kinds.items() if isinstance(value, kind)), value)
 
 
 def _is_whole(value: Any) -> bool:

@@ -64,7 +64,8 @@ def test_names_of_other_libraries_are_understood_and_wrong_ones_told(tmp_path):
 
 
 def test_values_of_numpy_and_paths_are_settings_too(run, tmp_path):
-    given = {**SETTINGS, "steps": 210, "learning_rate": np.float64(2e-3), "tau": np.float64(0.25)}
+    given = {**SETTINGS, "steps": np.int64(210), "hidden": [np.int32(32), 32], "tau": np.float32(0.25)}
+    given["learning_rate"] = np.float64(2e-3)
     other = edgedst.train(run_dir=tmp_path, init_from=run.folder, **given)
     assert (other.settings.learning_rate, other.settings.tau) == (2e-3, 0.25)
     assert other.settings.init_from == str(run.folder)
