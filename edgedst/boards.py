@@ -38,6 +38,13 @@ class Fact:
     checked: bool  # True: read there by us. False: second hand, to be verified before anything is built on it
     note: str = ""  # what else one has to know to use the number
 
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """Its number, or those of a board that is sold in several sizes; none of a text."""
+        if isinstance(self.value, str):
+            return ()
+        return self.value if isinstance(self.value, tuple) else (self.value,)
+
 
 @dataclass(frozen=True)
 class TrainDefaults:

@@ -34,15 +34,6 @@ if TYPE_CHECKING:
 
 
 def main(kind: "type[Training] | None" = None) -> int:
-    """What the front end replaces itself by: `run`, and an end that no thread of the environment's can hold up."""
-    code = run(kind)
-    threads = sys.modules.get("threading")
-    if threads and [one for one in threads.enumerate() if not one.daemon and one is not threads.main_thread()]:
-        os._exit(code)  # Python would wait for it
-    return code
-
-
-def run(kind: "type[Training] | None") -> int:
     """Run what the JSON in sys.argv[-1] asks for; returns the exit code. `kind`: of training; None: a Training.
 
     Keys: config (every setting), spec (of the environment, from `registry.locate`), config_toml, run_dir, resume (a
@@ -52,6 +43,15 @@ def run(kind: "type[Training] | None") -> int:
     ends the run), stop_after_seconds (of this process), told_to (a pipe that gets the run folder's path), prefill (a
     log that was read; see `prefill.fill`).
     """
+    code = _run(kind)
+    threads = sys.modules.get("threading")
+    if threads and [one for one in threads.enumerate() if not one.daemon and one is not threads.main_thread()]:
+        os._exit(code)  # Python would wait for it
+    return code
+
+
+def _run(kind: "type[Training] | None") -> int:
+    """`main` but for its very end."""
     job = loads(sys.argv[-1])
     start_again_if_larger(job)
     for stream in (sys.stdout, sys.stderr):

@@ -88,9 +88,9 @@ def _row(board: Board) -> tuple[str, ...]:
 
 def _ram(fact: Fact) -> str:
     """`512 MiB`, or `1 to 8 GiB` of a board that is sold in several sizes."""
-    if isinstance(fact.value, str):
-        return fact.value
-    sizes = fact.value if isinstance(fact.value, tuple) else (int(fact.value),)
+    sizes = fact.numbers
+    if not sizes:
+        return str(fact.value)
     if max(sizes) < 2**30:
         return f"{sizes[0] / 2**20:g} MiB"
     ends = [f"{size / 2**30:g}" for size in (min(sizes), max(sizes))]

@@ -82,12 +82,13 @@ def read_onnx(path: Path) -> Model:
         for node, x in steps:
             chain.take(node, x, constants)
         layers, output = chain.end()
+        check_layers(path, "actor", layers)
+        session = session or open_session(path, content)
+        dtype, shape = _taken(session, layers[0].weight.shape[1], path)
     except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, EdgedstError):
             raise
         raise ModelError(f"`{path}` is damaged: {first_line(error)}. Export the model again.") from error
-    check_layers(path, "actor", layers)
-    session = session or open_session(path, content)
     notes = list(chain.notes)
     stored, places = (sum(count(layer.weight) for layer in layers) for count in (np.count_nonzero, np.size))
     if stored < places:
@@ -96,7 +97,6 @@ def read_onnx(path: Path) -> Model:
             "learn like any other."
         )
 
-    dtype, shape = _taken(session, layers[0].weight.shape[1], path)
     m = len(layers[-1].bias)
 
     def policy(observation: DoubleArray) -> FloatArray:
@@ -125,12 +125,10 @@ def _taken(session: Any, features: int, path: Path) -> tuple[Any, tuple[int, ...
 
     Raises:
         ModelError: it takes something else.
+        UnicodeDecodeError: a size has a name that is no text.
     """
     (told,) = session.get_inputs()
-    try:
-        *batch, wide = told.shape or [1, features]  # none is said: any
-    except UnicodeDecodeError as error:  # a name of a size
-        raise ModelError(f"`{path}` is damaged: {first_line(error)}. Export the model again.") from error
+    *batch, wide = told.shape or [1, features]  # none is said: any
     shape = (*(size if isinstance(size, int) else 1 for size in batch), features)
     fits = len(batch) < 2 and all(0 < rows <= MOST_ROWS for rows in shape[:-1]) and wide in (features, str(wide), None)
     if not fits or told.type not in DTYPES:

@@ -56,8 +56,8 @@ def planning_note(board: Board, budget_mb: float) -> str:
         "rows take the bytes shown; `interpreter and libraries` and `environments` are measured here, and differ "
         "there by some MB. Times are this machine's."
     )
-    isa, ram = board.train.isa, board.facts["ram_bytes"].value if "ram_bytes" in board.facts else ()
-    most = max(ram if isinstance(ram, tuple) else (ram,), default=0) if not isinstance(ram, str) else 0
+    isa, ram = board.train.isa, board.facts.get("ram_bytes")
+    most = max(ram.numbers, default=0) if ram else 0
     if 0 < most < budget_mb * 1e6:
         note += f" It has {most / 1e6:,.0f} MB of memory, fewer than the {budget_mb:,g} MB of this budget."
     return note + (f" Its `{isa}` kernels cannot run here." if isa and isa not in _available() else "")
