@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from open_files import open_files
 
 from edgedst.envs import process_host, registry
 from edgedst.envs.gymnasium_host import GymnasiumEnvironment
@@ -19,15 +20,11 @@ from edgedst.errors import EnvironmentFault, UnknownEnvironment, UnsupportedSpac
 STILL = memoryview(np.zeros(1, np.float32))
 
 
-def open_files():
-    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
-
-
 @pytest.fixture(autouse=True)
 def nothing_left():
-    before, others = open_files(), set(psutil.Process().children())  # of other tests' libraries
+    before, others = open_files("pipe:"), set(psutil.Process().children())  # of other tests' libraries
     yield
-    assert open_files() == before
+    assert open_files("pipe:") == before
     assert set(psutil.Process().children()) <= others  # no process that nobody waited for
 
 
