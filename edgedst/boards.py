@@ -24,8 +24,10 @@ T = TypeVar("T")
 Texts = tuple[str, ...]
 Known = int | float | str | tuple[int, ...]
 Reference = str  # where something is written; a file has the source's name in [sources], a board what stands there
+Sensor = str  # one of SENSORS
 _Rules = dict[str, Texts]  # kind of rule -> its texts
 
+SENSORS = ("ina3221", "ina238", "pi5-pmic", "rapl")  # that a board can have of its own
 GENERIC = "generic"  # the board that a machine is when no other folder recognises it
 
 
@@ -65,7 +67,7 @@ class TrainDefaults:
 class PowerSensor:
     """The board's own power sensor."""
 
-    source: str  # ina3221, ina238, pi5-pmic, rapl
+    source: Sensor
     scope: str  # wall, board input, module input, sum of rails, CPU package
     rails: Texts  # labels whose sum is the total; empty: all that the sensor has
     reference: Reference
@@ -275,8 +277,9 @@ def _table(data: dict[str, Any], name: str, parent: str = "") -> dict[str, Any]:
 
 # What a file may hold for a field, by the field's type, and how an error calls it.
 _KINDS: dict[str, tuple[Any, str]] = {
-    "int": (int, "a whole number"),
-    "float": ((int, float), "a finite number"),
+    "int": (int, "a whole number above 0"),
+    "float": ((int, float), "a finite number above 0"),
+    "Sensor": (str, f"one of {', '.join(SENSORS)}"),
     "str": (str, "a text"),
     "str | None": (str, "a text"),
     "Reference": (str, "a text"),
@@ -295,7 +298,8 @@ def _take(table: dict[str, Any], key: str, kind: Any, where: str = "") -> Any:
     value = table[key]
     types, wanted = _KINDS[kind]
     wrong = not isinstance(value, types) or (isinstance(value, bool) and types is not bool)
-    if wrong or (isinstance(value, float) and not math.isfinite(value)):
+    wrong = wrong or (isinstance(value, float) and not math.isfinite(value))
+    if wrong or (kind in ("int", "float") and value <= 0) or (kind == "Sensor" and value not in SENSORS):
         raise _Wrong(f"`{key}` of {place} must be {wanted} and is {value!r}")
     if kind == "Texts" and not all(isinstance(text, str) and text for text in value):
         raise _Wrong(f"`{key}` of {place} must be a list of texts and is {value!r}")

@@ -149,8 +149,11 @@ def test_an_unknown_device_gets_a_near_name():
         (board_toml(train='threads = 1\nreason = ""'), r"\[train\] has no `budget_mb`\."),
         (
             board_toml(train='budget_mb = 50\nthreads = true\nreason = ""'),
-            "`threads` .* must be a whole number and is True",
+            "`threads` .* must be a whole number above 0 and is True",
         ),
+        (board_toml(train='budget_mb = 50\nthreads = 0\nreason = ""'), "`threads` .* above 0 and is 0"),
+        (board_toml(train='budget_mb = -5\nthreads = 1\nreason = ""'), "`budget_mb` .* above 0 and is -5"),
+        (board_toml(rest='[power]\nsource = "ina3212"'), r"`source` of \[power\] must be one of ina3221, .* 'ina3212'"),
         (board_toml(recognise='model = "A Pi"'), r"`model` of \[recognise\] must be a list and is 'A Pi'"),
         (board_toml(recognise='model = [""]'), r"`model` of \[recognise\] must be a list of texts"),
         (

@@ -91,10 +91,9 @@ def _ram(fact: Fact) -> str:
     sizes = fact.numbers
     if not sizes:
         return str(fact.value)
-    if max(sizes) < 2**30:
-        return f"{sizes[0] / 2**20:g} MiB"
-    ends = [f"{size / 2**30:g}" for size in (min(sizes), max(sizes))]
-    return " to ".join(dict.fromkeys(ends)) + " GiB"
+    unit, name = (2**30, "GiB") if max(sizes) >= 2**30 else (2**20, "MiB")
+    ends = [f"{size / unit:g}" for size in (min(sizes), max(sizes))]
+    return f"{' to '.join(dict.fromkeys(ends))} {name}"
 
 
 def board_text(board: Board) -> str:

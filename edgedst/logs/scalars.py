@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 import socket
 import time
 from collections import deque
@@ -73,7 +74,7 @@ def write_scalars(folder: Path, places: Mapping[str, str], follow: bool = False)
                 began, ended = time.monotonic(), not follow or has_ended(folder)
                 rows, unread = read_rows(run)
                 with signals_held_back():  # what is told at Ctrl-C is what was written
-                    if rows and rows != told:
+                    if rows and (ended or rows != told):
                         for write in writers:
                             write(rows)
                     told = rows
@@ -187,8 +188,14 @@ def _tensorboard(run: Run, where: str, opened: ExitStack) -> Write:
                     values = [{"tag": name, "simple_value": float(v)} for name, v in row.items() if name != STEP]
                     add(began + elapsed, step=int(row[STEP]), summary={"value": values})
             write_all(file.fileno(), content.getbuffer())
+            replaced = not os.fstat(file.fileno()).st_nlink
         except OSError as error:
             raise folder_error(error, str(folder), "--tensorboard") from error
+        if replaced:
+            raise LogError(
+                f"The event file in `{folder}` was removed while it was written, as a second `edgedst log "
+                "--tensorboard` into one folder does: end one of them, or give each its own folder."
+            )
         told = rows
 
     return write

@@ -5,7 +5,9 @@ import pytest
 from typer.testing import CliRunner
 
 from edgedst import boards, core
+from edgedst.boards import Fact
 from edgedst.cli import verbs
+from edgedst.cli.devices import _ram
 from edgedst.energy import sources
 from edgedst.energy.sources import Found
 
@@ -49,6 +51,19 @@ def test_the_list_tells_memory_kernels_and_power():
         "model",
         "none",
     )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ((2**29,), "512 MiB"),
+        ((2**28, 2**29), "256 to 512 MiB"),
+        ((2**29, 2**30), "0.5 to 1 GiB"),
+        ((2**32,), "4 GiB"),
+    ],
+)
+def test_memory_is_told_with_both_its_ends(sizes, told):
+    assert _ram(Fact(sizes, "sheet", checked=True)) == told
 
 
 def test_the_list_fits_eighty_columns():

@@ -139,6 +139,29 @@ def test_what_a_resumed_run_does_again_takes_the_place_of_what_was_lost(run, tmp
     ]
 
 
+def test_an_event_file_that_is_removed_while_it_is_written_is_told(run, tmp_path, monkeypatch):
+    places = {"tensorboard": str(tmp_path / "tb")}
+
+    def seen(seconds):
+        write_scalars(run, places)  # a second one, which replaces it
+
+    looks = iter([False, False, True])  # the follower's, the second's, the follower's
+    monkeypatch.setattr(scalars, "has_ended", lambda folder: next(looks))
+    monkeypatch.setattr(scalars.time, "sleep", seen)
+    with pytest.raises(LogError, match=r"The event file in `.*` was removed while it was written.* end one of them"):
+        write_scalars(run, places, follow=True)
+    assert len(events_of(tmp_path / "tb")["eval/mean_reward"]) == 4  # the second's is whole
+
+
+def test_settings_that_are_not_the_checkpoints_are_told(run, tmp_path):
+    run = shutil.copytree(run, tmp_path / run.name)
+    for content in (b"", (run / "config.toml").read_bytes().replace(b"seed = 0", b"seed = 1")):
+        (run / "config.toml").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"config\.toml` is not the file that its checkpoint was made with"):
+            write_scalars(run, {"csv": str(tmp_path / "a.csv")})
+    assert not (tmp_path / "a.csv").exists()
+
+
 def test_following_goes_on_over_a_kill_and_ends_with_the_run(tmp_path, monkeypatch):
     told = []
     long = [*TINY, "--steps", "3000", "--eval-every", "500", "--checkpoint-every", "250"]
