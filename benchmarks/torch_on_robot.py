@@ -1,16 +1,13 @@
 """Dense SAC in PyTorch on a robot.py, in one process, in the two ways that people write it.
 
-    python torch_on_robot.py ROBOT 256,256 SECONDS SEED turns       # acts, then updates while there is time
-    python torch_on_robot.py ROBOT 256,256 SECONDS SEED episodes    # an update for each step, while the machine rests
-
 In turns it acts first, and begins an update only where the longest one of the last fifty would still fit before the
 next period; where none ever fits, one each step, late. Prints one JSON object.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import time
 from collections import deque
 
@@ -23,17 +20,21 @@ from edgedst.launch.settings import combined
 
 def main() -> None:
     """Command line."""
-    path, hidden, seconds, seed, way = sys.argv[1:]
-    config = combined(
-        {"env": path, "method": "sac", "hidden": tuple(map(int, hidden.split(","))), "seed": int(seed)}, {}, ""
-    )
-    robot = Robot(path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("robot", help="its file")
+    parser.add_argument("hidden", type=lambda text: tuple(map(int, text.split(","))), help="widths, as 256,256")
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("seed", type=int)
+    parser.add_argument("way", choices=("turns", "episodes"))
+    told = parser.parse_args()
+    config = combined({"env": told.robot, "method": "sac", "hidden": told.hidden, "seed": told.seed}, {}, "")
+    robot = Robot(told.robot)
     low, high = np.array(robot.observation_low), np.array(robot.observation_high)
     a_low, a_high = np.array(robot.action_low), np.array(robot.action_high)
     n, m = len(low), len(a_low)
     replay = Replay(100_000, n, m)
     learner = SAC(config, n, m, replay)
-    rng = np.random.default_rng(int(seed))
+    rng = np.random.default_rng(told.seed)
     raw = memoryview(bytearray(8 * n)).cast("d")
     period = 1 / robot.rate_hz
 
@@ -45,7 +46,7 @@ def main() -> None:
     steps = updates = 0
     took: deque[float] = deque([0.0], 50)
     returns = []
-    end = time.monotonic() + float(seconds)
+    end = time.monotonic() + told.seconds
     robot.start()
     try:
         while time.monotonic() < end:
@@ -58,7 +59,7 @@ def main() -> None:
                 scaled = (a_low + (np.asarray(action, float) + 1) / 2 * (a_high - a_low)).tolist()
                 robot.apply(scaled)
                 due += period
-                learning = way == "turns" and steps >= config.start_steps
+                learning = told.way == "turns" and steps >= config.start_steps
                 while learning and time.monotonic() + max(took) < due:
                     began = time.monotonic()
                     learner.update()
@@ -84,7 +85,7 @@ def main() -> None:
                     break
             robot.stop()
             returns.append((steps, total))
-            for _ in range(length if way == "episodes" and steps >= config.start_steps else 0):
+            for _ in range(length if told.way == "episodes" and steps >= config.start_steps else 0):
                 learner.update()
                 updates += 1
     finally:

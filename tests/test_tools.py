@@ -96,6 +96,17 @@ def test_a_peak_that_summary_json_does_not_tell_as_the_kernel_does_is_refused(to
     assert (done.returncode, done.stderr) == ((1, f"{words}\n") if words else (0, ""))
 
 
+def test_kernel_objects_that_cannot_be_read_do_not_pass(tmp_path):
+    require_tool("nm")
+    folder = tmp_path / "edgedst_kernels_avx2"
+    folder.mkdir()
+    (folder / "kernels.cpp.o").write_bytes(b"no object")
+    command = ["sh", TOOLS / "check_kernel_symbols.sh", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "file format not recognized" in done.stderr
+
+
 def test_a_wait_ends_with_the_process_or_the_time_where_nothing_comes():
     ended = subprocess.Popen([sys.executable, "-c", "import sys; sys.exit('fell over')"], stderr=subprocess.PIPE)
     with pytest.raises(AssertionError, match="fell over"):

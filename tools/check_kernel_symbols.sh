@@ -10,8 +10,9 @@ if [ -z "$objects" ]; then
 fi
 status=0
 for object in $objects; do
+    symbols=$(nm --demangle --defined-only "$object") || exit 1
     # DW.ref.* is a pointer to the language's own personality routine, the same in every copy.
-    weak=$(nm --demangle --defined-only "$object" | grep -E '^[0-9a-f]+ [WVu] ' | grep -v ' DW\.ref\.')
+    weak=$(printf '%s\n' "$symbols" | grep -E '^[0-9a-f]+ [WVu] ' | grep -v ' DW\.ref\.')
     if [ -n "$weak" ]; then
         printf '%s exports weak symbols (make them static, or keep them out of the kernels):\n%s\n' "$object" "$weak" >&2
         status=1
