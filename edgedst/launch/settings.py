@@ -112,7 +112,7 @@ def combined(
     """`configured` of the settings of a file, `source`, that was read already."""
     # What the file leaves open it does not speak of: task, method and length are then those that were typed.
     context: dict[str, Any] = {name: typed[name] for name in ("env", "method", "steps", "init_from") if name in typed}
-    TrainConfig.from_settings(context, "The command line")
+    TrainConfig.from_settings(context, "The settings")
     base = TrainConfig.from_settings({**context, **settings}, source) if settings else TrainConfig()
     if settings:
         # What the file resolved for its own task, method and length is resolved anew for another's.
@@ -133,7 +133,7 @@ def combined(
         usual |= {**of_source, "start_steps": 0}  # its actor explores better than random actions do
     replaced = _replaced(given, usual)
     usual = {name: value for name, value in usual.items() if name not in replaced}
-    return TrainConfig.from_settings({**usual, **given}, "The command line").resolved()
+    return TrainConfig.from_settings({**usual, **given}, "The settings").resolved()
 
 
 def with_preset(typed: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def resume(folder: Path, given: dict[str, Any]) -> Resumed:
         )
     stored, content = _stored_settings(folder, state)
     began_with = stored.settings()
-    asked = TrainConfig.from_settings({**began_with, **given}, "The command line")
+    asked = TrainConfig.from_settings({**began_with, **given}, "The settings")
     longer = asked.steps > stored.steps
     if longer and "topology_stop_steps" not in given:
         asked = replace(asked, topology_stop_steps=_extended(stored, asked.steps).topology_stop_steps)

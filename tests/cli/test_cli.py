@@ -128,11 +128,11 @@ def test_version():
         ),
         (("--stop-at-return", "nan"), "ConfigError: `--stop-at-return` must be a finite number and is nan."),
         (("--resume", ""), "ConfigError: `--resume` is empty. Name a run folder, or `newest`."),
-        (("--method", "ds-td"), "ConfigError: The command line: `method` must be one of"),
-        (("--steps", "many"), "ConfigError: The command line: `steps` must be a whole number and is 'many'"),
+        (("--method", "ds-td"), "ConfigError: The settings: `method` must be one of"),
+        (("--steps", "many"), "ConfigError: The settings: `steps` must be a whole number and is 'many'"),
         (("--set", "gama=1"), "ConfigError: `--set` has an unknown setting `gama`. Did you mean `gamma`?"),
-        (("--env-kwargs", "port"), "ConfigError: The command line: `env_kwargs` must be JSON like"),
-        (("--eta", "2"), "ConfigError: The command line: `eta` must be at least 0 and at most 1"),
+        (("--env-kwargs", "port"), "ConfigError: The settings: `env_kwargs` must be JSON like"),
+        (("--eta", "2"), "ConfigError: The settings: `eta` must be at least 0 and at most 1"),
         (("--config", "wrong.toml"), "ConfigError: `wrong.toml` has an unknown setting `step`. Did you mean `steps`?"),
         (("--resume", "nowhere"), "CheckpointError: `nowhere` is no run folder"),
     ],
@@ -155,7 +155,7 @@ def test_a_wrong_option_has_a_hint_among_all():
 @pytest.mark.parametrize("verb", ["plan", "profile"])
 def test_set_takes_any_setting_of_the_verb_s(verb):
     wrong = edgedst(verb, "--set", "eta=7")
-    assert wrong.stderr == "ConfigError: The command line: `eta` must be at least 0 and at most 1 and is 7.0.\n"
+    assert wrong.stderr == "ConfigError: The settings: `eta` must be at least 0 and at most 1 and is 7.0.\n"
     if verb == "profile":
         told = "ConfigError: `steps` is not for `edgedst profile`, which decides it itself.\n"
         assert edgedst(verb, "--set", "total_timesteps=7").stderr == told
