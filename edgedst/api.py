@@ -30,7 +30,7 @@ def train(
     config: str | Path | None = None,
     device: str | None = None,
     run_dir: str | Path = "runs",
-    resume: str | Path | None = None,
+    resume: str | Path | Run | None = None,
     progress: bool = False,
     stop_at_return: float | None = None,
     stop_after: str | float | None = None,
@@ -66,7 +66,7 @@ def train(
             config=Path(config) if config is not None else None,
             device=device,
             run_dir=Path(run_dir),
-            resume=str(resume) if resume is not None else None,
+            resume=os.fspath(resume) if resume is not None else None,
             progress=None if progress else False,
             debug=False,
             stop_at_return=stop_at_return,
@@ -107,11 +107,11 @@ def plan(
 
 
 def _typed(settings: dict[str, Any], preset: str | None) -> dict[str, Any]:
-    plain = {name: os.fspath(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    plain = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in settings.items()}
     return ({} if preset is None else {"preset": preset}) | by_own_names(plain, "The call")
 
 
-def evaluate(target: str | Path, **options: Any) -> Evaluation:
+def evaluate(target: str | Path | Run, **options: Any) -> Evaluation:
     """Play whole episodes without noise: see `edgedst.deploy.evaluate.evaluate`, which has the options and the errors.
 
     Args:
@@ -142,11 +142,11 @@ def import_model(model: str | Path, **options: Any) -> Run:
     return Run(run_of(Path(model), **options).folder)
 
 
-def export(run: str | Path, path: str | Path, *, golden: str | Path | None = None, **options: Any) -> list[str]:
+def export(run: str | Path | Run, path: str | Path, *, golden: str | Path | None = None, **options: Any) -> list[str]:
     """Write a run's actor as ONNX or C, checked against the trained one.
 
     Args:
-        run: a run folder.
+        run: a run, or its folder.
         path: a name that ends in .onnx or .c.
         golden: where 64 pairs to test a device with are written too.
         options: checkpoint ("last", "best"), dtype ("fp32", "fp16", "int8"), and of ONNX weights, opset, stochastic,
@@ -163,11 +163,11 @@ def export(run: str | Path, path: str | Path, *, golden: str | Path | None = Non
     return export_file(request_for(Path(run), **options), Path(path), Path(golden) if golden is not None else None)
 
 
-def log(run: str | Path, *, transitions: str | Path, env: str | Path | None = None) -> Written:
+def log(run: str | Path | Run, *, transitions: str | Path, env: str | Path | None = None) -> Written:
     """Write what a run has recorded, as a table for other programs.
 
     Args:
-        run: a run folder.
+        run: a run, or its folder.
         transitions: a name that ends in .csv or .parquet, which gets the transitions in its replay.
         env: the robot.py that it was trained on, for the names of the columns.
 

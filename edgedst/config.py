@@ -310,6 +310,7 @@ def by_own_names(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
         ConfigError: a name is unknown, or stands there twice. `source` is what the sentence names.
     """
     named: dict[str, Any] = {}
+    spelt: dict[str, str] = {}
     for written, value in settings.items():
         name = ALIASES.get(written.replace("-", "_"), written.replace("-", "_"))
         if name not in SETTINGS:
@@ -321,7 +322,8 @@ def by_own_names(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
                 hint = f"Settings stand at the top level: take the line `[{one_line(written)}]` out."
             raise ConfigError(f"{source} has an unknown setting `{one_line(written)}`. {hint}")
         if name in named:
-            raise ConfigError(f"{source} has `{name}` twice, once as `{written}`. Leave one of them out.")
+            raise ConfigError(f"{source} has `{name}` twice, as `{spelt[name]}` and as `{written}`. Leave one out.")
+        spelt[name] = written
         if name == "updates_per_step" and value == "auto":
             value = 0
         elif name == "action_delay" and type(value) is int:  # it is a text for the sake of ranges

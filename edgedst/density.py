@@ -73,6 +73,16 @@ def nnz_per_layer(network: str, sizes: "Sequence[int]", config: "Any") -> list[i
     return [*nnz, full[-1]]
 
 
+def lambdas_fill_all(observation_size: int, action_size: int, config: "Any") -> bool:
+    """Whether a sparse method leaves nothing out, as its layers are too narrow for lambda1 and lambda2."""
+    features = input_size(observation_size, action_size, config.history)
+    inputs = {"actor": features, "critic": features + action_size}
+    networks = {name: [size, *config.hidden, 1] for name, size in inputs.items()}
+    full = [a * b for sizes in networks.values() for a, b in zip(sizes, sizes[1:])]  # noqa: B905  # as above
+    stored = [nnz for name, sizes in networks.items() for nnz in nnz_per_layer(name, sizes, config)]
+    return config.method not in DENSE_METHODS and uses_lambda(config) and stored == full
+
+
 def erdos_renyi(sizes: "Sequence[int]", sparsity: float) -> list[int]:
     """Stored weights per layer of a network that leaves out this share of its weights, the full output layer counted.
 

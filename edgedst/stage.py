@@ -12,7 +12,7 @@ from edgedst.agents.actor_critic import NETWORKS
 from edgedst.agents.networks import evolves
 from edgedst.budget.guard import START_BYTES, Guard, memory
 from edgedst.budget.plan import Plan, make_plan
-from edgedst.density import MOST_FEATURES, check_reachable, input_size
+from edgedst.density import MOST_FEATURES, check_reachable, input_size, lambdas_fill_all
 from edgedst.envs import EPISODE_STEPS, LARGEST_FLOAT16, registry
 from edgedst.errors import (
     BudgetExceeded,
@@ -22,6 +22,7 @@ from edgedst.errors import (
     TrainingDiverged,
     UnsupportedSpace,
 )
+from edgedst.files import quoted
 from edgedst.plain_json import loads
 from edgedst.runs.state import is_config_of, read_state
 
@@ -104,9 +105,14 @@ def is_warmed_up(spec: "dict[str, Any]", environment: "Environment") -> bool:
     return spec["host"] != "process" and not environment.hardware
 
 
-def notes_on(environment: "Environment", repeats: "bool | None") -> "list[str]":
-    """What to know of an environment before it trains."""
+def notes_on(config: "Any", environment: "Environment", repeats: "bool | None") -> "list[str]":
+    """What to know of an environment, and of what its sizes make of the settings, before it trains."""
     notes = []
+    if lambdas_fill_all(environment.observation_size, environment.action_size, config):
+        notes.append(
+            f"{config.method} leaves no weight out: lambda2 = {config.lambda2:g} fills hidden layers of "
+            f"{', '.join(map(str, config.hidden))}. `--sparsity 0.9` leaves out nine weights of ten."
+        )
     if environment.max_episode_steps is None:
         notes.append(
             f"{environment.name} has no time limit: an evaluation's episode ends after {EPISODE_STEPS:,} steps, one of "
@@ -247,9 +253,11 @@ def plan_run(
         lines.append(("acting side", beside + environment.growth_beside))
     # The front end that became this process counts, too: the kernel's account of the peak survives that.
     start = max(memory()[1], job["front_end_peak_bytes"] or FRONT_END_BYTES)
-    constants, run = environment.constants, job["resume"] or ""
+    run = quoted(job["resume"]) if job["resume"] else ""
+    if job["extended_toml"] is not None:
+        run += f" --steps {config.steps}"
     logged = (job.get("prefill") or {}).get("rows", 0)
-    return make_plan(config, n, m, lines, measure, environment.native, rows, constants, run, start, logged)
+    return make_plan(config, n, m, lines, measure, environment.native, rows, environment.constants, run, start, logged)
 
 
 def read_resumable(config: "Any", folder: str, config_crc32: int) -> "dict[str, Any]":

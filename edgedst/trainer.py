@@ -133,7 +133,7 @@ def print_plan(job: "dict[str, Any]") -> int:
     try:
         make_tally(job["energy"], lines)
         plan = plan_run(job, config, (environment, other), lines)
-        told = {**plan.as_dict(), "notes": notes_on(environment, repeats)}
+        told = {**plan.as_dict(), "notes": notes_on(config, environment, repeats)}
         from edgedst.timing import expected_times
 
         try:

@@ -89,7 +89,7 @@ class Training:
         except BaseException:
             self.close()
             raise
-        self.notes = [job["note"], kernels, *notes_on(self.environment, repeats), self.note]
+        self.notes = [job["note"], kernels, *notes_on(config, self.environment, repeats), self.note]
 
     def prepare(self, lines: "Ledger", state: "dict[str, Any] | None") -> None:
         """The plan; then, if it fits, the run folder, the arena and all that is on it, as new or as it was saved."""

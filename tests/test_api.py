@@ -57,9 +57,11 @@ def test_names_of_other_libraries_are_understood_and_wrong_ones_told(tmp_path):
     for time in ("soon", "1h30", "90s5"):
         with pytest.raises(ConfigError, match="no time"):
             edgedst.train(run_dir=tmp_path, stop_after=time)
-    with pytest.raises(ConfigError, match="`--stop-at-return` must be a finite number and is much"):
+    with pytest.raises(ConfigError, match="`--stop-at-return` must be a finite number and is 'much'"):
         edgedst.train(run_dir=tmp_path, stop_at_return="much")
-    assert edgedst.plan(env="InvertedPendulum-v5", net_arch=[32, 32], buffer_size=1e4)["replay_rows"] == 10_000
+    plan = edgedst.plan(env="InvertedPendulum-v5", net_arch=[32, 32], buffer_size=1e4)
+    assert plan["replay_rows"] == 10_000
+    assert plan["notes"][0].startswith("ds-td3 leaves no weight out: lambda2 = 64 fills hidden layers of 32, 32. `--sp")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -94,6 +96,8 @@ def test_a_run_goes_on(run, tmp_path):
     assert again.folder == stopped.folder
     assert again.finished
     assert again.evaluations() == run.evaluations()
+    with pytest.raises(BudgetExceeded, match=r"Try `edgedst train --resume .* --steps 700 --budget-mb [\d.]+`\.$"):
+        edgedst.train(resume=again, steps=700, budget_mb=14)
 
 
 def test_training_stops_after_a_time(tmp_path):
@@ -125,7 +129,18 @@ def test_an_actor_acts_as_the_exported_one_does(run, tmp_path):
         assert acted.dtype == np.float32
         assert acted == pytest.approx(exported.act(observation), abs=3e-5)  # 1e-5 of a bound of 3
         assert actor.act(list(observation)) == acted
-    assert edgedst.evaluate(run.folder, episodes=2).returns == pytest.approx(
+    for wrong, words in (([0.0] * 3, r"shape \(3,\)"), (np.zeros((1, 4)), r"shape \(1, 4\)"), ([0, 1e39, 0, 0], "1e")):
+        for one in (actor, exported):
+            with pytest.raises(
+                ConfigError, match=f"`act` takes one observation of .*, 4 finite numbers, and got {words}"
+            ):
+                one.act(wrong)
+    with pytest.raises(ConfigError, match="got nan at index 3"):
+        actor.act([0, 0, 0, float("nan")])
+    edgedst.export(run, tmp_path / "actor.c")
+    with pytest.raises(CheckpointError, match=r"actor\.c` cannot be played: .* in C is played by the `run_c`"):
+        edgedst.Actor.load(tmp_path / "actor.c")
+    assert edgedst.evaluate(run, episodes=2).returns == pytest.approx(
         edgedst.evaluate(tmp_path / "actor.onnx", episodes=2).returns
     )
 

@@ -270,7 +270,9 @@ def test_a_file_has_the_names_and_numbers_of_others(tmp_path):
 def test_a_file_that_says_a_setting_twice_or_below_a_table_is_a_sentence(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text("learning_rate = 1e-3\nlr = 1e-3\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"c\.toml` has `learning_rate` twice, once as `lr`. Leave one"):
+    with pytest.raises(
+        ConfigError, match=r"c\.toml` has `learning_rate` twice, as `learning_rate` and as `lr`. Leave one"
+    ):
         configured({}, path)
     path.write_text("[train]\nsteps = 3000\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"Settings stand at the top level: take the line `\[train\]` out"):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from edgedst import core
 from edgedst.agents import agent_class
 from edgedst.config import TrainConfig
-from edgedst.density import check_reachable, erdos_renyi, nnz_per_layer, sparsity_of
+from edgedst.density import check_reachable, erdos_renyi, lambdas_fill_all, nnz_per_layer, sparsity_of
 from edgedst.errors import ConfigError
 from edgedst.flops import Workload
 from edgedst.launch.job import preset_note
@@ -135,6 +135,23 @@ def test_a_lambda_beyond_all_numbers_is_a_full_layer():
 def test_a_sparsity_that_cannot_be_is_refused(settings, words):
     with pytest.raises(ConfigError, match=words):
         TrainConfig.from_settings(settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fills"),
+    [
+        ({"hidden": (128, 128)}, True),
+        ({"hidden": (32,), "method": "static-sac"}, True),
+        ({"hidden": (128, 129)}, False),
+        ({"hidden": (64, 64), "env": "HalfCheetah-v4"}, False),  # the paper's lambda1 leaves some of layer 1 out
+        ({"hidden": (64, 64), "critic_sparsity": 0.9}, False),
+        ({"hidden": (64, 64), "sparsity": 0.0}, False),  # as it was asked
+        ({"hidden": (64, 64), "method": "td3"}, False),
+    ],
+)
+def test_lambdas_that_leave_nothing_out_are_known(settings, fills):
+    config = TrainConfig(**{"env": "Ant-v5", "start_steps": 0, **settings}).resolved()
+    assert lambdas_fill_all(17, 6, config) == fills
 
 
 @pytest.mark.parametrize("env", ["HalfCheetah-v4", "Pendulum-v1"])  # with a preset and without

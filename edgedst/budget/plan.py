@@ -7,7 +7,6 @@ of the interpreter is this process as it stands. Enforcing is `guard.py`'s.
 from edgedst import core
 from edgedst.density import input_size
 from edgedst.errors import BudgetExceeded, ConfigError
-from edgedst.files import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def make_plan(
         native: whether the environment is hosted natively, without gymnasium and numpy.
         rows: the replay's rows where they are given (a resumed run keeps its own).
         constants: (index, value) of observations that never move: the replay does not store them.
-        run: the folder of a resumed run.
+        run: of a run that goes on, what `edgedst train --resume` was given: its folder, and how many steps are new.
         start_bytes: the peak of the process so far, which counts too.
         logged_rows: of the replay that a log fills before the first step.
 
@@ -225,7 +224,7 @@ def _numbers_told(config: "Any", n: int, m: int) -> int:
 
 def _larger_budget(run: str, smallest: float) -> str:
     """The words of a command that takes a larger budget; those of a run that goes on name it."""
-    return f"`edgedst train --resume {quoted(run)} --budget-mb {smallest:g}`" if run else f"`--budget-mb {smallest:g}`"
+    return f"`edgedst train --resume {run} --budget-mb {smallest:g}`" if run else f"`--budget-mb {smallest:g}`"
 
 
 def _typed_widths(width: int, layers: int) -> str:

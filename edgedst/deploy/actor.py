@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from edgedst.deploy.history import History
 from edgedst.errors import CheckpointError, ConfigError
 from edgedst.runs.actor import ActorWeights, FloatArray, read_actor
 from edgedst.runs.reading import reading
+
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 class Actor:
@@ -52,7 +55,7 @@ class Actor:
         self._history = history
 
     @staticmethod
-    def load(target: str | Path, checkpoint: str = "last") -> Actor:
+    def load(target: str | os.PathLike[str], checkpoint: str = "last") -> Actor:
         """The actor of a run folder, an .onnx file or a bundle; checksums and golden pairs have to come out first.
 
         Args:
@@ -73,6 +76,11 @@ class Actor:
                 else:
                     advice = "Name a run folder, an .onnx file or a bundle; without a name the newest run is played."
                 raise CheckpointError(f"There is no file `{target}`. {advice}")
+            if exported and target.suffix.lower() != ".onnx":
+                raise CheckpointError(
+                    f"`{target}` cannot be played: name a run folder, an .onnx file, or a bundle. An actor in C is "
+                    "played by the `run_c` of its bundle."
+                )
         if (bundle or exported) and checkpoint != "last":
             raise ConfigError(f"`--checkpoint` is of a run, and `{target}` holds one actor. Leave it out.")
         if bundle:
@@ -107,14 +115,26 @@ class Actor:
             (m,) float32, in the environment's units.
 
         Raises:
+            ConfigError: it is not n numbers that float32 holds.
             CheckpointError: an exported file gives something else than it says.
         """
         row = np.ascontiguousarray(observation, dtype=np.float64)
+        if row.shape != (self.observation_size,) or not (np.abs(row) <= LARGEST_FLOAT32).all():
+            raise _no_observation(row, self.observation_size, self.environment)
         if self._history is None:
             return self._policy(row)
         action = self._policy(self._history.push(row))
         self._history.acted(action)
         return action
+
+
+def _no_observation(row: npt.NDArray[np.float64], size: int, environment: str) -> ConfigError:
+    """What is wrong with it: its shape, or its first number that float32 does not hold."""
+    got = f"shape {row.shape}"
+    if row.shape == (size,):
+        place = int(np.argmin(np.abs(row) <= LARGEST_FLOAT32))
+        got = f"{row[place]:g} at index {place}"
+    return ConfigError(f"`act` takes one observation of {environment}, {size} finite numbers, and got {got}.")
 
 
 def _exported(path: Path, bundle: Path | None = None) -> Actor:

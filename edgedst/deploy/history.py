@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgedst.errors import ConfigError
 from edgedst.runs.actor import ActorWeights, FloatArray
 
 
@@ -42,17 +41,8 @@ class History:
         self._begun = False
 
     def push(self, observation: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Remember an observation; returns the (N,) features for the actor.
-
-        Raises:
-            ConfigError: it has another size than n.
-        """
+        """Remember an observation, (n,); returns the (N,) features for the actor."""
         row = np.asarray(observation, dtype=np.float64)
-        if row.shape != self._observations[0].shape:
-            raise ConfigError(
-                f"act: `observation` has shape {row.shape}, and the actor takes ({self._observations.shape[1]},): one "
-                "observation, for it remembers those before."
-            )
         if not self._begun:
             self._observations[:] = row
             self._actions[:] = self._start

@@ -69,7 +69,7 @@ def trainer_command(
     """
     goal = wishes.get("stop_at_return")
     if goal is not None and not (isinstance(goal, (int, float)) and abs(goal) < float("inf")):
-        raise ConfigError(f"`--stop-at-return` must be a finite number and is {goal}.")
+        raise ConfigError(f"`--stop-at-return` must be a finite number and is {goal!r}.")
     if resume == "":
         raise ConfigError("`--resume` is empty. Name a run folder, or `newest`.")
     asked = asked_board(device)

@@ -254,8 +254,8 @@ def _read_connections(run: Path, state: dict[str, Any]) -> dict[str, tuple[npt.N
 def _read_actor(run: Path, state: dict[str, Any], checkpoint: str) -> ActorWeights:
     if checkpoint == "best" and state.get("best") is None:
         raise CheckpointError(
-            f"`{run}` has no best actor: it was trained by an edgedst that kept only the last one. Take that with "
-            "`--checkpoint last`."
+            f"`{run}` has no best actor: no evaluation is done yet, or an edgedst trained it that kept only the last "
+            "actor. Take that with `--checkpoint last`."
         )
     path, record = _networks_file(run, state, "best" if checkpoint == "best" else "networks")
     tensors, about = _read_networks(path, record)

@@ -29,6 +29,9 @@ class Run:
         if summary is not None:
             self.summary = summary
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
 

@@ -40,7 +40,9 @@ def test_the_best_actor_is_read_from_its_own_file(run):
 def test_a_run_without_a_best_actor_is_one_sentence(run):
     change_state(run, best=None)
     assert best_evaluation(run) is None
-    with pytest.raises(CheckpointError, match=r"has no best actor: .* kept only the last one\..*`--checkpoint last`"):
+    with pytest.raises(
+        CheckpointError, match=r"has no best actor: no evaluation is done yet, or .*\. Take .*`--checkpoint last`"
+    ):
         read_actor(run, "best")
     state = json.loads((run / "checkpoint" / "state.json").read_text())
     del state["best"], state["crc32"]

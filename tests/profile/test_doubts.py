@@ -12,12 +12,13 @@ from edgedst.profile.measure import Measured, Turn
 
 STILL = State([Core(1800.0, "performance", 600.0, 1800.0)], 50.0, [], None, 0.1)
 NOTHING = Counters(100.0, 0, 0, 1800.0, 0.0)
+SIZES = {"observation_size": 17, "action_size": 6}
 METERED = {"joules": 5.0, "measured": True, "gaps": 0, "gap_seconds": 0.0, "detail": "a test"}
 
 
 def turn(seconds=10.0, begin=NOTHING, end=None, energy=None, **facts):
     """A window that used the CPU all the time, of 1,000 steps."""
-    facts = {"start": 0.0, "end": seconds, "steps": 1000, "cpu_seconds": seconds, **facts}
+    facts = {"start": 0.0, "end": seconds, "steps": 1000, "cpu_seconds": seconds, **SIZES, **facts}
     end = end or replace(begin, busy_seconds=begin.busy_seconds + seconds)
     return Turn(facts, begin, replace(end, at=seconds), energy)
 
@@ -78,6 +79,10 @@ def test_a_quiet_machine_leaves_no_doubt():
         (
             measured(steps=500),
             "No evolution of the topology fell into a window of 500 steps; training has one in 1,000 updates.",
+        ),
+        (
+            measured(hidden=(128, 128), env="Ant-v5"),
+            "ds-td3 leaves no weight out with so narrow layers: train with `--sparsity` to compare it.",
         ),
         (
             measured(*[turn(energy={**METERED, "measured": False})] * 5),
