@@ -25,7 +25,7 @@ from optuna.trial import TrialState
 from edgedst import parse
 from edgedst.config import SETTINGS, by_own_names
 from edgedst.errors import ConfigError, StudyError
-from edgedst.files import write_whole
+from edgedst.files import remove, write_whole
 from edgedst.progress import Progress
 from edgedst.report.text import one_line
 from edgedst.setting import toml, typed
@@ -110,6 +110,7 @@ def tune(search: Search, trials: int, out: Path, jobs: int | None, scheduler: st
 
 def _stored(path: Path, space: dict[str, Any]) -> Any:
     """Optuna's study in that file, whose trials have parameters of this space."""
+    remove(f"{path}.lock")  # Optuna's own, of a kill or a power cut: only who holds OUT/lock can have it
     # Half a line, of a power cut or a full disk: Optuna would append to it.
     if path.is_file() and not (content := parse.read(path)).endswith(b"\n"):
         os.truncate(path, content.rfind(b"\n") + 1)

@@ -155,6 +155,17 @@ def test_a_search_goes_on_from_trials_that_a_power_cut_left_in_the_middle_of_a_l
         assert all(map(json.loads, path.read_bytes().splitlines()))
 
 
+@pytest.mark.parametrize("leads_to", ["trials.log", "nothing"])
+def test_a_lock_that_a_kill_left_behind_keeps_no_search_waiting(leads_to, tuning):
+    write(tuning)
+    tuning.out.mkdir()
+    (tuning.out / "trials.log.lock").symlink_to(tuning.out / leads_to)  # as Optuna makes it
+    process = tuning.start("--trials", "1")
+    out, err = process.communicate(timeout=25)  # Optuna waits for 30 s, and where the link leads to nothing for ever
+    assert "1 of 1 trials have ended; best " in out
+    assert not err
+
+
 @pytest.mark.parametrize("name", ['"learninB_rate"', "7"])
 def test_trials_with_a_parameter_that_is_not_searched_are_refused(name, tuning):
     write(tuning)
