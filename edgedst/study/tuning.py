@@ -178,16 +178,16 @@ class _Tuning:
         self.progress = progress = GridProgress(study, index, self.at_once, not self.progress.silent)
         grid = runner.GridRunner(study, self.out, index, self.stop, progress, quiet=True)
         grid.run(self.executor, lambda: bool(grid.failed) or _is_behind(trial, study, index, reported))
+        if _is_behind(trial, study, index, reported):  # or was, whatever its runs came to until they were stopped
+            return f"pruned at step {self.stored.tell(trial, state=TrialState.PRUNED).last_step:,}"
         runs = [index.find(point) for point in study.points]
         returns = [r for run in runs if run and run.finished and (r := run.number("R")) is not None]
         if len(returns) == len(runs):
             return f"{self.stored.tell(trial, fmean(returns)).value:,.6g}"
         if self.stop.requested:  # a run may have failed by it
             return ""
-        if grid.failed or not runner.unfinished(study, index):  # finished, but R is no number
-            self.stored.tell(trial, state=TrialState.FAIL)
-            return "FAILED"
-        return f"pruned at step {self.stored.tell(trial, state=TrialState.PRUNED).last_step:,}"
+        self.stored.tell(trial, state=TrialState.FAIL)  # a run failed, or its R is no number
+        return "FAILED"
 
     def _write_best(self) -> str:
         """Write best.toml, if a trial has a value; returns which is the best."""
@@ -202,7 +202,12 @@ class _Tuning:
 
 
 def _is_behind(trial: Any, study: Study, index: RunIndex, reported: set[int]) -> bool:
-    """Report new evaluations, as means over the runs of the first seed, which begin first; whether Optuna prunes."""
+    """Report new evaluations, as means over the runs of the first seed, which begin first; whether Optuna prunes.
+
+    None is reported after the one at which it does: what becomes of a trial does not depend on when this is asked.
+    """
+    if trial.should_prune():
+        return True
     curves = []
     for point in (point for point in study.points if point.config.seed == study.points[0].config.seed):
         run = index.find(point)

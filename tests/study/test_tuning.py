@@ -1,6 +1,7 @@
 """Searches of settings, as a user starts them: real trials, real Optuna."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import sys
 import optuna
 import pytest
 from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.trial import TrialState
 from study_folder import study_text, summary, trainers, wait_until
 
 from edgedst.config import TrainConfig
@@ -33,6 +35,17 @@ def write(folder, search=SEARCH, grid=GRID, steps=300):
 def stored(folder):
     storage = JournalStorage(JournalFileBackend(str(folder.out / "trials.log")))
     return optuna.load_study(study_name="tune", storage=storage)
+
+
+def add_five_trials(folder, params, value):
+    """So many are seen to their end before Optuna prunes."""
+    folder.out.mkdir(exist_ok=True)
+    storage = JournalStorage(JournalFileBackend(str(folder.out / "trials.log")))
+    found = optuna.create_study(storage=storage, study_name="tune", direction="maximize")
+    space = Search(folder.path / "study.toml").space
+    for _ in range(5):
+        values = {"value": value, "intermediate_values": {300: value}}
+        found.add_trial(optuna.create_trial(params=params, distributions=space, **values))
 
 
 def runs_of(folder, setting):
@@ -100,21 +113,36 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint(tuning):
 
 def test_a_trial_behind_the_others_is_pruned_and_its_process_ends_with_a_checkpoint(tuning):
     write(tuning, steps=2_000_000)
-    tuning.out.mkdir()
-    storage = JournalStorage(JournalFileBackend(str(tuning.out / "trials.log")))
-    found = optuna.create_study(storage=storage, study_name="tune", direction="maximize")
-    space = Search(tuning.path / "study.toml").space
-    for _ in range(5):  # so many are seen to their end before Optuna prunes
-        params = {"learning_rate": 1e-3, "hidden": "[16]"}
-        values = {"value": 1e6, "intermediate_values": {300: 1e6}}
-        found.add_trial(optuna.create_trial(params=params, distributions=space, **values))
+    add_five_trials(tuning, {"learning_rate": 1e-3, "hidden": "[16]"}, 1e6)
     out, _ = tuning.run("--trials", "6")
     assert "pruned at step 300; best 1e+06 (trial 0)" in out
-    assert stored(tuning).trials[5].state == optuna.trial.TrialState.PRUNED
+    assert stored(tuning).trials[5].state == TrialState.PRUNED
     (run,) = tuning.out.glob("runs/*/*/s*")
     assert summary(run)["exit_reason"] == "interrupted"
     assert (run / "checkpoint" / "state.json").exists()
     assert not trainers(tuning)
+
+
+@pytest.mark.parametrize(
+    ("others", "state", "steps"),
+    [
+        (1e6, TrialState.PRUNED, [300]),  # behind at its first evaluation: those after it do not count
+        (-1e6, TrialState.COMPLETE, [300, 400, 500, 600]),
+    ],
+)
+def test_what_becomes_of_a_trial_does_not_depend_on_when_its_run_is_looked_at(others, state, steps, tuning):
+    write(tuning, search="[search]\nlr = [1e-3]\n", steps=600)
+    tuning.verb = ["study", "run"]
+    tuning.run()
+    tuning.verb = ["tune"]
+    add_five_trials(tuning, {"learning_rate": "0.001"}, others)
+    tuning.run("--trials", "6")  # its run has ended before the first look
+    shutil.rmtree(tuning.out / "runs")
+    tuning.run("--trials", "7")  # and trains between two looks
+    *_, ended, trained = stored(tuning).trials
+    assert (ended.state, list(ended.intermediate_values)) == (state, steps)
+    assert (trained.state, trained.intermediate_values) == (state, ended.intermediate_values)
+    assert trained.value == ended.value
 
 
 def test_a_failed_trial_is_told_and_counts(tuning):
