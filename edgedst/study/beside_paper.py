@@ -282,7 +282,7 @@ class BesidePaper:
 
     def _figure(self, name: str, panels: Sequence[tuple[str, Sequence[figures.Curve]]], caption: str) -> Block:
         if not (panels := [panel for panel in panels if panel[1]]):  # a curve has seeds
-            return Text("There is no evaluation yet.")
+            return Text("There is no evaluation.")
         self.pictures[f"{name}.svg"] = figures.draw_curves(panels, paper().steps)
         return Picture(f"{name}.svg", caption.partition(",")[0], caption)
 

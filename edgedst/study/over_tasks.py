@@ -30,8 +30,8 @@ def over_tasks(
     printed = [task for task in results.tasks if paper().value("R", task, "td3")]
     # A method that the study has on one task only would leave the others that one task.
     everywhere = [v for v in variants if all(results.of(task, v) for task in printed)] or variants
-    able = [v for v in everywhere if any(results.finished(task, v) for task in printed)]
-    tasks = [task for task in printed if able and all(results.finished(task, v) for v in able)]
+    able = [v for v in everywhere if any(results.metric("R", task, v) for task in printed)]
+    tasks = [task for task in printed if able and all(results.metric("R", task, v) for v in able)]
     if not tasks:
         return [heading, Text("There is no task of the paper yet that every variant has finished a run on.")], {}
 
@@ -68,7 +68,7 @@ def beside_dense(results: Results, variants: Sequence[Variant]) -> list[Block]:
         return []
     units = {task: [_mean(_returns(results, task, dense, place)) for place in places] for task in results.tasks}
     known = [task for task in results.tasks if min(units[task]) > 0]  # a ratio to a return below 0 says nothing
-    able = [v for v in others if known and all(results.finished(task, v) for task in known)]
+    able = [v for v in others if known and all(results.metric("R", task, v) for task in known)]
     left_out = [task for task in results.tasks if task not in known] + [v.name for v in others if v not in able]
     rows = []
     for variant in able:

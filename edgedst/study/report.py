@@ -140,6 +140,8 @@ def _runs(results: Results) -> list[Block]:
         over = "" if reason == "finished" else f" ({reason})"
         memory = f"{fixed(peak / 1e6, 1)} of {budget / 1e6:g}{over}" if peak and budget else NOTHING
         hours = fixed(seconds / 3600, 2) if seconds is not None else NOTHING
+        if not result.evaluations:
+            return [*cells, NOTHING, NOTHING, memory, hours]
         return [*cells, fixed(result.metric("R"), 1), fixed(result.metric("LCA"), 4), memory, hours]
 
     names = ("task", "variant", "seed", "state", "R", "LCA", "peak MB of budget", "hours")

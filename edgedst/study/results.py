@@ -47,7 +47,7 @@ class Result:
     @property
     def damage(self) -> str:
         """What a finished run has lost; empty when it is whole."""
-        if self.run is None or not self.run.finished:
+        if self.run is None or not self.run.finished or not self.point.config.eval_every:
             return ""
         made = max(1, int(self.run.number("evaluations") or 1))
         if len(self.evaluations) >= made:
@@ -69,7 +69,8 @@ class Result:
     def short_state(self) -> str:
         """The same for a table."""
         if self.finished or self.damage:
-            return "damaged" if self.damage else "finished"
+            whole = "finished" if self.evaluations else "finished without an evaluation (eval_every = 0)"
+            return "damaged" if self.damage else whole
         return f"failed, {self._at}" if self.failure else self._at
 
     @property
@@ -148,8 +149,8 @@ class Results:
         return [result for result in self.of(task, variant) if result.finished]
 
     def metric(self, name: str, task: str, variant: Variant) -> list[float]:
-        """R or LCA of every finished seed."""
-        return [result.metric(name) for result in self.finished(task, variant)]
+        """R or LCA of every finished seed that has evaluations."""
+        return [result.metric(name) for result in self.finished(task, variant) if result.evaluations]
 
     def costs(self, task: str, variant: Variant) -> Costs | None:
         """Connections and FLOPs, from the networks of any run of the task; None when none has a checkpoint."""

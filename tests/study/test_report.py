@@ -156,7 +156,7 @@ def test_a_study_without_any_run_is_reported(study):
     out, _ = study('[grid]\nenv = ["Pendulum-v1", "HalfCheetah-v4"]\n')
     text, _ = written(out)
     assert "**0 of 2 runs are finished.**" in text
-    assert "There is no evaluation yet." in text
+    assert "There is no evaluation." in text
 
 
 def test_the_schedule_stands_beside_figure_3(study):
@@ -323,6 +323,23 @@ def test_a_damaged_run_is_told_of_and_counted_only_where_it_is_whole(damage, her
     text, tables = written(out)
     assert tables["Return over the last 10 evaluations"][1][1] == here
     assert words in text
+
+
+def test_runs_without_evaluations_are_finished_and_damaged_is_none(study):
+    out, _ = study('[grid]\nmethod = ["td3", "ds-td3"]\neval_every = [5000, 0]\nsteps = 100_000\n')
+    for point in read_study(out / "study.toml").points:
+        write_run(out, point, ramp(8000) if point.config.eval_every else [], sizes=SIZES)
+    text, tables = written(out)
+    assert "**All 4 runs are finished.**" in text
+    assert "can be read from" not in text
+    rows = {row[1]: row[3:] for row in tables["Every run"][1:]}
+    told = "finished without an evaluation (eval_every = 0)"
+    assert rows["td3, eval_every 0"] == [told, "–", "–", "49.0 of 50", "0.33"]
+    assert rows["td3, eval_every 5000"] == ["finished", "6,200.0", "0.0840", "49.0 of 50", "0.33"]
+    head, cheetah = tables["Return over the last 10 evaluations"]
+    assert cheetah[head.index("ds-td3, eval_every 0, here")] == "–"
+    for section in ("Over all tasks", "Beside dense at equal steps"):  # which are of those with evaluations
+        assert [row[0] for row in tables[section][1:]] == ["td3, eval_every 5000", "ds-td3, eval_every 5000"]
 
 
 def test_a_run_of_other_settings_is_named_and_not_counted(study):
