@@ -164,7 +164,9 @@ def study_of(content: dict[str, Any], text: str, path: Path) -> Study:
     _refuse_duplicates(points, path)
     points.sort(key=lambda point: point.config.seed)
     title, description = (one_line(content.get(name, "")) for name in ("title", "description"))
-    return Study(path.stem, title or path.stem, description, tuple(points), text)
+    # A study's folder has its copy, which is called so whatever the file was.
+    folder = path.parent.resolve().name if path.name == "study.toml" else ""
+    return Study(path.stem, title or folder or path.stem, description, tuple(points), text)
 
 
 def grids_of(content: dict[str, Any]) -> list[dict[str, Any]]:

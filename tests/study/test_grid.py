@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +94,16 @@ def test_a_whole_number_is_the_same_budget_with_a_point_and_static_runs_differ_b
     assert identity(one.config) == identity(other.config)
     static = read("[grid]\nmethod = 'static-td3'\nlambda1 = [6.0, 7.0]").points
     assert identity(static[0].config) != identity(static[1].config)
+
+
+def test_a_study_without_a_title_is_called_as_its_file_or_as_its_folder(tmp_path, monkeypatch):
+    (tmp_path / "width" / "runs").mkdir(parents=True)
+    for name in ("mine.toml", "study.toml"):
+        (tmp_path / "width" / name).write_text("[grid]\nseed = 0\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "width")
+    assert [read_study(Path(name)).title for name in ("mine.toml", "study.toml")] == ["mine", "width"]
+    monkeypatch.chdir("runs")
+    assert read_study(Path("../study.toml")).title == "width"
 
 
 def test_line_breaks_in_titles_and_labels_become_spaces(read):
