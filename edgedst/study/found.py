@@ -15,7 +15,7 @@ from edgedst import parse
 from edgedst.config import TrainConfig
 from edgedst.errors import CheckpointError, ConfigError, EdgedstError
 from edgedst.runs.find import newest_first
-from edgedst.runs.folder import folder_name
+from edgedst.runs.folder import ORDER, folder_name
 from edgedst.runs.run import Run
 from edgedst.runs.state import read_state
 from edgedst.study.grid import Point, identity
@@ -26,13 +26,16 @@ class RunIndex:
 
     def __init__(self, out: Path) -> None:
         self._runs = out / "runs"
+        # By task and method: what changes with its folders or their order, and these by seed, the newest first.
+        self._listed: dict[Path, tuple[object, dict[str, list[Path]]]] = {}
         self._told: dict[Path, tuple[str, int | None]] = {}  # identity but for the rows, and these; it never changes
 
     def find(self, point: Point) -> Run | None:
         """The point's finished run, or else the newest with a checkpoint, or else the newest."""
         unfinished: list[Run] = []
+        wanted = _but_for_rows(point.config)
         for folder in self._newest_first(point):
-            if not self._is_of(folder, point):
+            if not self._is_of(folder, wanted):
                 continue
             run = Run(folder)
             if run.finished:
@@ -53,7 +56,14 @@ class RunIndex:
 
     def _newest_first(self, point: Point) -> list[Path]:
         """Folders of the point's task, method and seed."""
-        return newest_first(self._parent(point).glob(f"s{point.config.seed}-*"))
+        parent = self._parent(point)
+        as_of = _as_of(parent), _as_of(self._runs / ORDER)
+        if parent not in self._listed or self._listed[parent][0] != as_of:
+            by_seed: dict[str, list[Path]] = {}
+            for folder in newest_first(parent.glob("s*-*")):
+                by_seed.setdefault(folder.name.partition("-")[0], []).append(folder)
+            self._listed[parent] = as_of, by_seed
+        return self._listed[parent][1].get(f"s{point.config.seed}", [])
 
     def _parent(self, point: Point) -> Path:
         """The folder of the runs of the point's task and method."""
@@ -61,23 +71,22 @@ class RunIndex:
 
     def strangers(self, points: Iterable[Point]) -> list[Path]:
         """Run folders that belong to none of these points: other settings, or a config that cannot be read."""
-        by_parent: dict[Path, list[Point]] = {}
+        by_parent: dict[Path, list[tuple[str, int | None]]] = {}
         for point in points:
-            by_parent.setdefault(self._parent(point), []).append(point)
+            by_parent.setdefault(self._parent(point), []).append(_but_for_rows(point.config))
         return [
             folder
             for folder in sorted(self._runs.glob("*/*/s*-*"))
-            if not any(self._is_of(folder, point) for point in by_parent.get(folder.parent, []))
+            if not any(self._is_of(folder, wanted) for wanted in by_parent.get(folder.parent, []))
         ]
 
-    def _is_of(self, folder: Path, point: Point) -> bool:
+    def _is_of(self, folder: Path, wanted: tuple[str, int | None]) -> bool:
         """A run names the rows that it was given; a point that leaves them to the budget takes any number."""
-        wanted, wanted_rows = _but_for_rows(point.config)
         told = self._settings_of(folder)
         if isinstance(told, str):
             return False
         stored, rows = told
-        return stored == wanted and (wanted_rows is None or rows == wanted_rows)
+        return stored == wanted[0] and wanted[1] in (None, rows)
 
     def _settings_of(self, folder: Path) -> tuple[str, int | None] | str:
         """What a run was told; a sentence where that cannot be read: just being made, foreign or damaged."""
@@ -87,6 +96,15 @@ class RunIndex:
             except EdgedstError as error:
                 return str(error)  # looked at again next time
         return self._told[folder]
+
+
+def _as_of(path: Path) -> tuple[int, int, int] | None:
+    """Another one when names came or went: in one tick of the clock the size or the number of folders is another."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_mtime_ns, about.st_size, about.st_nlink
 
 
 def failure_of(out: Path, point: Point) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from edgedst.child import python_of
 from edgedst.config import TrainConfig
 from edgedst.errors import ConfigError, StudyError
 from edgedst.progress import Progress
-from edgedst.study import one_run, runner
+from edgedst.runs.find import newest_first
+from edgedst.runs.folder import note_in_order
+from edgedst.study import found, one_run, runner
 from edgedst.study.found import RunIndex
 from edgedst.study.grid import Point, find_study, read_study
 from edgedst.study.grid_progress import GridProgress
@@ -242,6 +245,33 @@ def test_a_run_with_a_checkpoint_comes_before_a_newer_one_without(tmp_path):
     newer.mkdir()
     (newer / "config.toml").write_text((older / "config.toml").read_text(encoding="utf-8"), encoding="utf-8")
     assert RunIndex(tmp_path).find(point).folder == older
+
+
+def test_folders_of_runs_are_listed_again_only_when_one_came_or_went_or_their_order_changed(tmp_path, monkeypatch):
+    (tmp_path / "s.toml").write_text("[grid]\nseed = [0, 1, 2]", encoding="utf-8")
+    points = read_study(tmp_path / "s.toml").points
+    listed = []
+    monkeypatch.setattr(found, "newest_first", lambda folders: newest_first(listed.append(0) or folders))
+    index = RunIndex(tmp_path)
+
+    def folders():
+        return [run and run.folder for run in map(index.find, points)]
+
+    first = write_run(tmp_path, points[0], [1.0], finished=False, sizes=SIZES)
+    assert folders() == folders() == [first, None, None]
+    assert len(listed) == 1
+    tick = first.parent.stat().st_mtime_ns
+    second = write_run(tmp_path, points[1], [1.0], finished=False, sizes=SIZES)
+    os.utime(second.parent, ns=(tick, tick))  # a clock that ticks seldom
+    assert folders() == folders() == [first, second, None]
+    assert len(listed) == 2
+    newer = shutil.copytree(first, first.with_name("s0-" + "z" * 8))
+    assert folders() == [newer, second, None]
+    note_in_order(str(tmp_path / "runs"), str(first))
+    assert folders() == [first, second, None]
+    shutil.rmtree(second)
+    assert folders() == [first, None, None]
+    assert len(listed) == 5
 
 
 @pytest.fixture
