@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgedst import __version__
+from edgedst import __version__, parse
 from edgedst.errors import StudyError
-from edgedst.files import folder_error, make_folder, remove_made, write_together
+from edgedst.files import folder_error, make_folder, remove, remove_made, write_together
 from edgedst.logs.scalars import WINDOW
 from edgedst.report.blocks import NOTHING, Block, Column, Heading, Items, Table, Text, markdown, page
 from edgedst.report.numbers import SIZE, fixed
@@ -23,11 +24,16 @@ from edgedst.study.over_costs import cost_sections
 from edgedst.study.paper import paper
 from edgedst.study.results import Result, Results
 
+_REPORTED = "Reported by edgedst"
+_PICTURE = re.compile(r"^!?\[.*\]\((film-[^/()\s]+|[^/()\s]+\.svg)\)$", re.MULTILINE)  # as `markdown` writes it
+
 MOST_HOST_CHARACTERS = 400  # of a machine: host.json may hold any text
 
 
 def write_report(study: Path, out: Path, beside: Sequence[str] = ()) -> list[Path]:
     """Write index.html, report.md and the SVGs; returns their paths, the page first. `beside`: logs, see `read_others`.
+
+    Pictures of an earlier report there, which this one has not, are removed.
 
     Raises:
         StudyError: the folder is no study's, or a log cannot be read.
@@ -56,6 +62,7 @@ def write_report(study: Path, out: Path, beside: Sequence[str] = ()) -> list[Pat
     pictures = {**beside_paper.pictures, **cost_pictures}
     html = page(results.study.title, blocks, pictures)
     files = {"index.html": html.encode(), "report.md": markdown(blocks).encode(), **pictures}
+    earlier = _pictures_of(out / "report.md")
     made: list[str] = []
     try:
         made = make_folder(str(out))
@@ -67,7 +74,18 @@ def write_report(study: Path, out: Path, beside: Sequence[str] = ()) -> list[Pat
         write_together({str(out / name): content for name, content in files.items()}, "--out")
     finally:
         remove_made(made)
+    for name in earlier - files.keys():
+        remove(str(out / name))
     return [out / name for name in files]
+
+
+def _pictures_of(report: Path) -> set[str]:
+    """The files that a report.md of ours shows; of another's none."""
+    try:
+        text = parse.read(report).decode(errors="replace")
+    except OSError:
+        return set()
+    return set(_PICTURE.findall(text)) if _REPORTED in text else set()
 
 
 def _head(results: Results, departures: str) -> list[Block]:
@@ -166,5 +184,5 @@ def _made(results: Results, study: Path) -> list[Block]:
     items = [f"Trained on: {host}" for host in dict.fromkeys(hosts)]
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     items.append(f"With: {code(command)}, which goes on where it was")
-    items.append(f"Reported by edgedst {__version__} on {now}")
+    items.append(f"{_REPORTED} {__version__} on {now}")
     return [Heading("How this was made"), Items(items)]

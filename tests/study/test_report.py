@@ -516,6 +516,29 @@ def test_a_summary_a_host_and_a_checkpoint_of_any_values_are_reported(value, stu
     assert "## Every run" in text
 
 
+def test_pictures_that_a_new_report_has_not_go_with_the_earlier_one(study, tmp_path):
+    out, points = study('description = "![a](of_text.svg)"\n[grid]\nsteps = 100_000\n')
+    write_run(out, next(iter(points.values())), ramp(8000), sizes=SIZES)
+    log = tmp_path / "progress.csv"
+    log.write_text("time/total_timesteps,rollout/ep_rew_mean,time/time_elapsed\n1,1,1\n99,2,60\n", encoding="utf-8")
+    film = out / "films" / "HalfCheetah-v4.mp4"
+    film.parent.mkdir()
+    film.write_bytes(b"film")
+    paths = write_report(out, out / "report", [f"SB3={log}"])
+    gone = {"seconds.svg", "film-HalfCheetah-v4.mp4"}
+    assert gone < {path.name for path in paths}
+    mine = {"of_text.svg", "mine.svg", "film-mine.mp4"}
+    for name in mine:
+        (out / "report" / name).touch()
+    film.unlink()
+    paths = write_report(out, out / "report")
+    assert {path.name for path in (out / "report").iterdir()} == {path.name for path in paths} | mine
+    assert not gone & {path.name for path in paths}
+    (out / "report" / "report.md").write_text("![of somebody else](mine.svg)\n", encoding="utf-8")
+    write_report(out, out / "report")
+    assert (out / "report" / "mine.svg").exists()
+
+
 def test_a_report_is_replaced_whole_or_not_at_all(study):
     out, points = study("[grid]\nsteps = 100_000\n")
     write_run(out, next(iter(points.values())), ramp(8000), sizes=SIZES)
