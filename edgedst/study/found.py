@@ -6,18 +6,16 @@ A run is found by its settings, so a study may be extended, and a run made by ha
 from __future__ import annotations
 
 import functools
-import zlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from edgedst import parse
 from edgedst.config import TrainConfig
-from edgedst.errors import CheckpointError, ConfigError, EdgedstError
+from edgedst.errors import ConfigError, EdgedstError
 from edgedst.runs.find import newest_first
 from edgedst.runs.folder import ORDER, folder_name
 from edgedst.runs.run import Run
-from edgedst.runs.state import read_state
 from edgedst.study.grid import Point, identity
 
 
@@ -121,18 +119,11 @@ def _whole_config(folder: Path) -> TrainConfig:
     Raises:
         ConfigError: it cannot be read, is not that of the checkpoint, or lost its end, which would become defaults.
     """
-    path = folder / "config.toml"
+    path, config = folder / "config.toml", Run(folder).settings
     settings = TrainConfig.load(path, pipe=False)
-    config = TrainConfig.from_settings(settings, f"`{path}`").resolved()
     last = [name for name, value in config.settings().items() if value is not None][-1]
     if "replay_rows" not in settings or not (next(reversed(settings)) == "replay_rows" or last in settings):
         raise ConfigError(f"`{path}` has lost its end.")
-    try:
-        expected = read_state(str(folder / "checkpoint")).get("config_crc32")
-    except CheckpointError:  # there is none yet; or it is damaged, as the trainer will say
-        expected = None
-    if expected is not None and zlib.crc32(parse.read(path)) != expected:
-        raise ConfigError(f"`{path}` is not the file that its checkpoint was made with.")
     return config
 
 

@@ -21,7 +21,8 @@ import math
 import shlex
 import stat
 import zlib
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ class Point:
     """One run of a study."""
 
     config: TrainConfig  # resolved
-    label: str = ""  # what the file calls its variant; empty: the report names it by its settings
+    label: str = ""  # what the file calls its variant; empty: it is named by its settings
+    variant: str = ""  # its name in the study
 
     @property
     def name(self) -> str:
@@ -73,8 +75,7 @@ class Point:
     @property
     def told(self) -> str:
         """For people."""
-        label = f" ({self.label})" if self.label else ""
-        return f"{self.config.method} on {self.config.env}, seed {self.config.seed}{label}"
+        return f"{self.variant or self.config.method} on {self.config.env}, seed {self.config.seed}"
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def study_of(content: dict[str, Any], text: str, path: Path) -> Study:
         where = f"`{path}`, grid {number}" if len(grids) > 1 else f"`{path}`"
         blocks.append((_label(grid, where), _axes(grid, content.get("settings", {}), where), where))
     _refuse_too_many(sum(math.prod(map(len, axes.values())) for _, axes, _ in blocks), path)
-    points = [point for block in blocks for point in _expand(*block)]
+    points = _named([point for block in blocks for point in _expand(*block)])
     _refuse_machines(points, path)
     _refuse_duplicates(points, path)
     points.sort(key=lambda point: point.config.seed)
@@ -251,3 +252,47 @@ def _refuse_duplicates(points: list[Point], path: Path) -> None:
                 f"for a value that is listed twice, or for two grids that overlap{unused}."
             )
         seen.add(key)
+
+
+def varied(points: Sequence[Point], group_of: Callable[[Point], str]) -> dict[str, set[str]]:
+    """By group, settings with several values within a task and method; a preset that differs by task is none."""
+    values: dict[tuple[str, str, str, str], set[str]] = {}
+    found: dict[str, set[str]] = {group_of(point): set() for point in points}
+    for point in points:
+        for name, value in point.config.settings().items():
+            key = (group_of(point), point.config.method, point.config.env, name)
+            values.setdefault(key, set()).add(repr(value))
+    for (group, *_, name), several in values.items():
+        if len(several) > 1 and name != "seed" and name not in FREE_SETTINGS:
+            found[group].add(name)
+    for names in found.values():
+        if "steps" in names:
+            names.discard("topology_stop_steps")  # follows from the steps
+    return found
+
+
+def _named(points: Sequence[Point]) -> list[Point]:
+    """A label, or the method; and whatever else it takes to tell two runs of one task and seed apart."""
+
+    def group(point: Point) -> str:
+        return point.label or point.config.method
+
+    several = varied(points, group)
+    methods: dict[str, set[str]] = {}
+    for point in points:
+        methods.setdefault(group(point), set()).add(point.config.method)
+    named = []
+    for point in points:
+        settings = point.config.settings()
+        parts = [group(point)]
+        if len(methods[group(point)]) > 1:
+            parts.append(point.config.method)
+        parts += [f"{name} {shown(value)}" for name, value in settings.items() if name in several[group(point)]]
+        named.append(replace(point, variant=", ".join(parts)))
+    return named
+
+
+def shown(value: object) -> str:
+    """A setting's value as a report names it."""
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from edgedst.report.text import code, literal
 from edgedst.runs.metrics import is_step, unread
 from edgedst.runs.run import Run
 from edgedst.study.found import RunIndex, failure_of
-from edgedst.study.grid import FREE_SETTINGS, Point, Study, idle_settings
+from edgedst.study.grid import FREE_SETTINGS, Point, Study, idle_settings, shown, varied
 from edgedst.study.statistics import last_return, learning_curve_area
 
 # Settings that Figures 3 and 4 vary.
@@ -121,8 +121,8 @@ class Results:
         self.strangers = [folder.relative_to(out) for folder in index.strangers(study.points)]
         self.tasks = list(dict.fromkeys(result.point.config.env for result in self.all))
         points = [result.point for result in self.all]
-        varied, names = _varied(points, lambda point: point.config.method), _names(points)
-        self._variant_of = {point: _variant(point, varied[point.config.method], names[point]) for point in points}
+        several = varied(points, lambda point: point.config.method)
+        self._variant_of = {point: _variant(point, several[point.config.method]) for point in points}
         self.variants = _joined(list(self._variant_of.values()))
 
     @property
@@ -134,14 +134,12 @@ class Results:
 
     def variant_of(self, result: Result) -> Variant:
         """The variant that a result counts for."""
-        return next(v for v in self.variants if v.name == self._variant_of[result.point].name)
+        return next(v for v in self.variants if v.name == result.point.variant)
 
     def of(self, task: str, variant: Variant) -> list[Result]:
         """Every seed of a task and variant."""
         return [
-            result
-            for result in self.all
-            if result.point.config.env == task and self._variant_of[result.point].name == variant.name
+            result for result in self.all if result.point.config.env == task and result.point.variant == variant.name
         ]
 
     def finished(self, task: str, variant: Variant) -> list[Result]:
@@ -218,55 +216,17 @@ def _result(point: Point, run: Run | None, out: Path) -> Result:
     return Result(point, run, evaluations, failure_of(out, point), lost)
 
 
-def _varied(points: Sequence[Point], group_of: Callable[[Point], str]) -> dict[str, set[str]]:
-    """By group, settings with several values within a task and method; a preset that differs by task is none."""
-    values: dict[tuple[str, str, str, str], set[str]] = {}
-    found: dict[str, set[str]] = {group_of(point): set() for point in points}
-    for point in points:
-        for name, value in point.config.settings().items():
-            key = (group_of(point), point.config.method, point.config.env, name)
-            values.setdefault(key, set()).add(repr(value))
-    for (group, *_, name), several in values.items():
-        if len(several) > 1 and name != "seed" and name not in FREE_SETTINGS:
-            found[group].add(name)
-    for names in found.values():
-        if "steps" in names:
-            names.discard("topology_stop_steps")  # follows from the steps
-    return found
-
-
-def _names(points: Sequence[Point]) -> dict[Point, str]:
-    """A label, or the method; and whatever else it takes to tell two runs of one task and seed apart."""
-
-    def group(point: Point) -> str:
-        return point.label or point.config.method
-
-    varied = _varied(points, group)
-    methods: dict[str, set[str]] = {}
-    for point in points:
-        methods.setdefault(group(point), set()).add(point.config.method)
-    names = {}
-    for point in points:
-        settings = point.config.settings()
-        parts = [group(point)]
-        if len(methods[group(point)]) > 1:
-            parts.append(point.config.method)
-        parts += [f"{name} {_shown(value)}" for name, value in settings.items() if name in varied[group(point)]]
-        names[point] = ", ".join(parts)
-    return names
-
-
-def _variant(point: Point, varied: set[str], name: str) -> Variant:
+def _variant(point: Point, several: set[str]) -> Variant:
     config = point.config
     settings = config.settings()
-    own = tuple((setting, _shown(value)) for setting, value in settings.items() if setting in varied)
+    own = tuple((setting, shown(value)) for setting, value in settings.items() if setting in several)
     default = TrainConfig(env=config.env, method=config.method, steps=config.steps).resolved().settings()
     default["steps"] = TrainConfig().steps
     unused = {*_NOT_PROTOCOL, *idle_settings(config.method)}
     departures = [n for n, value in settings.items() if n not in unused and value != default[n]]
     # SAC with soft targets has a column of its own in Tables 1 and 2.
     key = "sac-soft" if config.method == "sac" and config.tau < 1 else config.method
-    return Variant(config.method, name, own, tuple(departures), key)
+    return Variant(config.method, point.variant, own, tuple(departures), key)
 
 
 def _joined(variants: Sequence[Variant]) -> list[Variant]:
@@ -277,8 +237,3 @@ def _joined(variants: Sequence[Variant]) -> list[Variant]:
         together = tuple(dict.fromkeys([*before.departures, *variant.departures]))
         by_name[variant.name] = replace(before, departures=together)
     return list(by_name.values())
-
-
-def _shown(value: object) -> str:
-    short = f"{value:g}" if isinstance(value, float) else str(value)
-    return short if not isinstance(value, float) or float(short) == value else repr(value)

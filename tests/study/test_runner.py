@@ -98,7 +98,7 @@ def test_a_killed_run_is_reported_and_goes_on_next_time(folder, tmp_path):
 def test_a_run_that_cannot_be_does_not_stop_the_others(folder):
     folder.write('method = "td3"\nbudget_mb = [12, 50]', steps=300)
     out, _ = folder.run(code=1)
-    assert "FAILED    td3 on HalfCheetah-v4, seed 0: BudgetExceeded: HalfCheetah-v4 " in out
+    assert "FAILED    td3, budget_mb 12 on HalfCheetah-v4, seed 0: BudgetExceeded: HalfCheetah-v4 " in out
     assert "1 of 2 runs are finished; 1 failed" in out
 
 
@@ -204,10 +204,10 @@ def test_a_run_that_cannot_be_read_fails_and_is_never_trained_anew(folder):
     failed = dict(re.findall(r"FAILED    ds-td3 on HalfCheetah-v4, seed (\d): (.*)", out))
     assert failed["0"].startswith(f"CheckpointError: `{state}` is damaged")
     assert f"`{runs['s1']}` has a checkpoint, and whether it is of this run cannot be told" in failed["1"]
-    assert f"`{configs['s1']}` has lost its end." in failed["1"]
+    assert f"`{configs['s1']}` is not the file that its checkpoint was made with" in failed["1"]
     assert "unknown setting `gamna`. Did you mean `gamma`?" in failed["2"]
     assert f"`{configs['s3']}` cannot be read: No such file or directory." in failed["3"]
-    assert f"`{configs['s4']}` is not the file that its checkpoint was made with." in failed["4"]
+    assert f"`{configs['s4']}` is not the file that its checkpoint was made with" in failed["4"]
     assert "1 of 6 runs are finished; 5 failed" in out
     assert list(folder.runs().values()) == list(runs.values())
     assert len(list(folder.out.glob("runs/*/*/s*"))) == 6
@@ -245,6 +245,25 @@ def test_a_run_with_a_checkpoint_comes_before_a_newer_one_without(tmp_path):
     newer.mkdir()
     (newer / "config.toml").write_text((older / "config.toml").read_text(encoding="utf-8"), encoding="utf-8")
     assert RunIndex(tmp_path).find(point).folder == older
+
+
+def test_a_kept_run_whose_settings_lost_their_end_is_no_run_of_the_defaults(tmp_path):
+    (tmp_path / "s.toml").write_text("[grid]\nseed = 0", encoding="utf-8")
+    (point,) = read_study(tmp_path / "s.toml").points
+    run = write_run(tmp_path, point, [1.0])  # without a checkpoint there is no checksum
+    assert RunIndex(tmp_path).find(point).folder == run
+    path = run / "config.toml"
+    path.write_text(path.read_text(encoding="utf-8").partition("start_steps")[0], encoding="utf-8")
+    assert RunIndex(tmp_path).find(point) is None
+    assert RunIndex(tmp_path).strangers([point]) == [run]
+
+
+def test_points_are_told_apart_by_what_the_study_varies(tmp_path):
+    (tmp_path / "s.toml").write_text(
+        '[[grid]]\neta = [0.1, 0.2]\n[[grid]]\nlabel = "dense"\nmethod = "td3"', encoding="utf-8"
+    )
+    told = [point.told for point in read_study(tmp_path / "s.toml").points]
+    assert told == [f"{name} on HalfCheetah-v4, seed 0" for name in ("ds-td3, eta 0.1", "ds-td3, eta 0.2", "dense")]
 
 
 def test_folders_of_runs_are_listed_again_only_when_one_came_or_went_or_their_order_changed(tmp_path, monkeypatch):
