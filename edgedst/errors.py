@@ -4,6 +4,16 @@ Each class also extends the builtin that a caller already catches. The command l
 traceback only with `--debug`.
 """
 
+# Packages of pyproject.toml's extras. A board that trains has none of them.
+EXTRAS = {
+    **{"onnx": "export", "onnxruntime": "export", "distributed": "dask"},
+    **{"pyarrow": "logs", "minari": "minari", "h5py": "minari"},
+    **{"tensorboard": "tensorboard", "wandb": "wandb"},
+    **{"jinja2": "profile", "psutil": "profile", "rich": "profile", "torch": "torch"},
+    **{"imageio": "video", "imageio_ffmpeg": "video", "PIL": "video"},
+    **{"optuna": "tune"},
+}
+
 
 class EdgedstError(Exception):
     """Base of all of them. `exit_code` is what the command line ends with."""

@@ -10,15 +10,6 @@ import sys
 # Not `signal`: it imports enum.
 from _signal import SIGINT, default_int_handler, getsignal, signal  # type: ignore[import-not-found]  # only in `signal`
 
-# Packages of pyproject.toml's extras. A board that trains has none of them.
-EXTRAS = {
-    **{"onnx": "export", "onnxruntime": "export", "distributed": "dask"},
-    **{"pyarrow": "logs", "minari": "minari", "h5py": "minari"},
-    **{"tensorboard": "tensorboard", "wandb": "wandb"},
-    **{"jinja2": "profile", "psutil": "profile", "rich": "profile", "torch": "torch"},
-    **{"imageio": "video", "imageio_ffmpeg": "video", "PIL": "video"},
-    **{"optuna": "tune"},
-}
 INTERRUPTED = 130  # exit code after Ctrl-C, as a shell says it
 
 # What to do next, by errno, where the system's own words leave that open.
@@ -40,7 +31,7 @@ def main() -> None:
     interruptible = getsignal(SIGINT) is default_int_handler
     if interruptible:
         signal(SIGINT, _leave)
-    from edgedst.errors import EdgedstError
+    from edgedst.errors import EXTRAS, EdgedstError
 
     try:
         _mend_streams()

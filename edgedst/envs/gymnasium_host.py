@@ -17,7 +17,7 @@ import numpy as np
 from edgedst.budget.guard import memory
 from edgedst.envs import Environment, check_action, check_finite
 from edgedst.envs.spaces import check_actions, check_observations
-from edgedst.errors import EdgedstError, EnvironmentFault, UnknownEnvironment
+from edgedst.errors import EXTRAS, EdgedstError, EnvironmentFault, UnknownEnvironment
 
 _CONSTRUCTION = "construction"
 _NO_BOUND = 1e30  # of an observation: classes without one write the largest float, or infinity
@@ -282,10 +282,11 @@ def _told(env_id: str, where: str, error: BaseException) -> EdgedstError:
     if isinstance(error, gymnasium.error.DependencyNotInstalled):
         missing = f"{env_id} needs a package that is not installed: {words}"
     elif isinstance(error, ModuleNotFoundError) and error.name:
-        importer = _importer(error)
+        importer, package = _importer(error), error.name.partition(".")[0]
+        known = f": `pip install {'pillow' if package == 'PIL' else package}`" if package in EXTRAS else ""
         missing = (
             f"`{env_id}`: `{importer}` imports `{error.name}`, and Python finds no such module. Install the package "
-            "that has it."
+            f"that has it{known}."
             if importer
             else f"`{env_id}`: Python finds no module `{error.name}`. Start edgedst in the folder that holds it, or "
             "install it."

@@ -24,7 +24,7 @@ from edgedst.logs.columns import Task
 from edgedst.logs.ticks import Log
 from edgedst.prefill import HEADER_BYTES
 
-PACKAGES = ("pyarrow", "minari", "h5py")  # of extras, which `edgedst/cli/main.py` names where one is missing
+PACKAGES = ("pyarrow", "minari", "h5py")  # of extras, which `edgedst/errors.py` names where one is missing
 
 
 def main() -> int:

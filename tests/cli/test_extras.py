@@ -8,7 +8,7 @@ import pytest
 from training import TINY, train
 
 from edgedst import parse
-from edgedst.cli.main import EXTRAS
+from edgedst.errors import EXTRAS
 from edgedst.profile.contenders import PEERS
 
 PROJECT = parse.toml((Path(__file__).parents[2] / "pyproject.toml").read_bytes())["project"]

@@ -480,6 +480,21 @@ def test_a_package_that_is_missing_is_told_with_who_imports_it(tmp_path, robot, 
     assert sentence in in_folder(tmp_path, TRY.format("robot:Own-v0", False))
 
 
+@pytest.mark.parametrize(
+    ("env_id", "importer", "package", "named"),
+    [
+        ("HumanoidStandup-v5", "gymnasium.envs.mujoco.mujoco_rendering", "imageio", "imageio"),
+        ("robot:Own-v0", "robot", "PIL", "pillow"),
+    ],
+)
+def test_a_missing_package_that_an_extra_has_too_is_told_with_its_command(tmp_path, env_id, importer, package, named):
+    (tmp_path / "robot.py").write_text("import PIL")
+    assert in_folder(tmp_path, f"sys.modules[{package!r}] = None" + TRY.format(env_id, False)) == (
+        f"`{env_id}`: `{importer}` imports `{package}`, and Python finds no such module. Install the package that has "
+        f"it: `pip install {named}`."
+    )
+
+
 def test_a_package_that_is_missing_in_a_step_is_a_fault():
     env = make(step=lambda env: __import__("serial_port_of_nobody"))
     env.reset(0)
