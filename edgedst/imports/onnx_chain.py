@@ -65,10 +65,12 @@ def read_onnx(path: Path) -> Model:
     session, about = None, dict[str, Any]()
     if ours:
         session, about = open_checked(path)
-        if about.get("history"):
+        more = "a normaliser" if "clip_low" in about else ""
+        more = f"a history of {about['history']} observations" if about.get("history") else more
+        if more:
             raise ModelError(
-                f"`{path}` is an actor with a history of {about['history']} observations, which is not imported. Begin "
-                "from the run that it was exported from: `edgedst train --init-from RUN`."
+                f"`{path}` is an actor with {more}, which is not imported. Begin from the run that it was exported "
+                "from: `edgedst train --init-from RUN`."
             )
     else:
         _check(model, path)

@@ -175,11 +175,17 @@ def test_a_file_of_edgedst_that_was_changed_is_refused(tmp_path, layers):
         read_onnx(tmp_path / "actor.onnx")
 
 
-def test_an_actor_with_a_history_is_refused(tmp_path, layers):
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"history": 1}, "a history of 1 observations"),  # of an observation and two actions
+        ({"observation_clip": ((-10.0,) * 3, (10.0,) * 3)}, "a normaliser"),
+    ],
+)
+def test_an_actor_with_more_than_layers_is_refused(tmp_path, layers, more, told):
     _, weights = native(layers)
-    model = build_model(replace(weights, history=1), Format())  # of an observation and two actions
-    (tmp_path / "actor.onnx").write_bytes(sealed(model))
-    with pytest.raises(ModelError, match="is an actor with a history of 1 observations, which is not imported"):
+    (tmp_path / "actor.onnx").write_bytes(sealed(build_model(replace(weights, **more), Format())))
+    with pytest.raises(ModelError, match=f"is an actor with {told}, which is not imported. Begin from the run"):
         read_onnx(tmp_path / "actor.onnx")
 
 
