@@ -58,11 +58,7 @@ def resume(folder: Path, given: dict[str, Any]) -> Resumed:
     config_of_run(folder, CheckpointError)
     state = read_state(str(folder / "checkpoint"))
     if "imported" in state:
-        raise CheckpointError(
-            f"`{folder}` has the networks of {state['imported']}, as `edgedst import` took them, and no training to go "
-            f"on with. Begin one with them: `edgedst train --config {quoted(f'{folder}/config.toml')} --init-from "
-            f"{quoted(str(folder))}`."
-        )
+        raise CheckpointError(told_import(folder, state))
     stored, content = _stored_settings(folder, state)
     began_with = stored.settings()
     asked = TrainConfig.from_settings({**began_with, **given}, "The settings")
@@ -82,6 +78,15 @@ def resume(folder: Path, given: dict[str, Any]) -> Resumed:
     lines = {name: f"{name} = {getattr(asked, name)}" for name in EXTENDED}
     toml = extended_config(content, lines).decode()
     return Resumed(folder, asked, zlib.crc32(content), toml, _told_extension(stored, asked, state["step"]))
+
+
+def told_import(folder: Path, state: dict[str, Any]) -> str:
+    """What a folder that `edgedst import` made is, and how to begin with it."""
+    return (
+        f"`{folder}` has the networks of {state['imported']}, as `edgedst import` took them, and no training to go on "
+        f"with. Begin one with them: `edgedst train --config {quoted(f'{folder}/config.toml')} --init-from "
+        f"{quoted(str(folder))}`."
+    )
 
 
 def _extended(stored: TrainConfig, steps: int) -> TrainConfig:

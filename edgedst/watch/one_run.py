@@ -17,6 +17,7 @@ from edgedst.budget.plan import budget_bytes_of
 from edgedst.errors import EdgedstError
 from edgedst.files import told_name
 from edgedst.report.text import one_line
+from edgedst.runs.find import told_import
 from edgedst.runs.metrics import is_number, is_step
 from edgedst.runs.run import Run
 
@@ -101,7 +102,7 @@ class Watched:
         self._saved_step = saved.get("step")
         if training or (run.number("step") or 0) < told_step:
             run.summary = {}  # of an earlier process
-        state, why = _state(run, training, failure)
+        state, why = _state(run, training, failure, saved)
         if (rest := self._newest.get("brought_to_rest")) and not training:
             why = f"The machine was brought to rest: {rest}. {why}"
         points, newest = [*self._points], {}
@@ -191,8 +192,8 @@ def version(path: Path) -> tuple[int, int, int]:
     return about.st_mtime_ns, about.st_size, about.st_ino
 
 
-def _state(run: Run, training: bool, failure: str) -> tuple[str, str]:
-    """running, finished, stopped or failed; and why, where there is more to say."""
+def _state(run: Run, training: bool, failure: str, saved: dict[str, Any]) -> tuple[str, str]:
+    """running, finished, stopped, imported or failed; and why, where there is more to say."""
     reason = str(run.summary.get("exit_reason", ""))
     go_on = f"Go on: edgedst train --resume {shlex.quote(str(run.folder))}"
     if training:
@@ -201,6 +202,8 @@ def _state(run: Run, training: bool, failure: str) -> tuple[str, str]:
         return "finished", "" if reason == "finished" else reason
     if not failure and reason in ("stopped", "interrupted"):
         return "stopped", go_on
+    if "imported" in saved:
+        return "imported", told_import(run.folder, saved)
     return "failed", failure or reason or (
         "No process trains it here and it has no summary: it was killed, failed with words that its terminal has, or "
         f"trains on another machine. {go_on}"

@@ -11,11 +11,13 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from saved_runs import commit
 from study_folder import write_run
 from training import TINY, edgedst, run_in, start, train
 
 from edgedst.config import TrainConfig
-from edgedst.errors import ConfigError
+from edgedst.errors import CheckpointError, ConfigError
+from edgedst.runs.find import resume
 from edgedst.study.grid import read_study
 from edgedst.watch import one_run
 from edgedst.watch.server import LOCAL, Server
@@ -121,6 +123,21 @@ def test_a_run_is_running_then_killed_then_resumed_and_finished(tmp_path):
     train(tmp_path, "--resume", run, "--stop-after", "1s", "--no-progress")
     facts = only(watcher)
     assert (facts["state"], facts["step"] > 0, step > 0) == ("stopped", True, True)
+
+
+def test_imported_networks_are_no_failed_run_and_say_how_to_begin_with_them(trained, tmp_path, browser):
+    run = tmp_path / "run"
+    shutil.copytree(run_in(trained), run)
+    for name in ("metrics.jsonl", "summary.json"):  # an imported folder has none
+        (run / name).unlink()
+    commit(run, imported="actor.onnx")
+    with pytest.raises(CheckpointError) as refused:
+        resume(run, {})
+    facts = only(Watcher(run))
+    assert (facts["state"], facts["why"]) == ("imported", str(refused.value))
+    with served(run) as server:
+        assert shown(browser, server, "document.querySelector('.state.imported') !== null", width=PHONE) == []
+        assert f"--init-from {run}" in browser.run("document.querySelector('.note.plain').innerText")
 
 
 def test_a_finished_run_has_everything_that_its_files_tell(trained):
