@@ -7,11 +7,14 @@ nothing of the caller runs in it. docs/api.md has an example.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgedst.config import by_own_names
 from edgedst.deploy.actor import Actor
+from edgedst.errors import missing_extra
 from edgedst.launch.board import asked_board, usual_settings
 from edgedst.launch.job import error_of, make_plan, run_trainer, trainer_command
 from edgedst.launch.settings import configured, seconds_of
@@ -24,6 +27,15 @@ if TYPE_CHECKING:
 __all__ = ["Actor", "Run", "evaluate", "export", "import_model", "log", "plan", "train"]
 
 
+@contextmanager
+def _naming_extras() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise missing_extra(error) from None
+
+
+@_naming_extras()
 def train(
     *,
     preset: str | None = None,
@@ -84,6 +96,7 @@ def train(
     return Run(path)
 
 
+@_naming_extras()
 def plan(
     *, preset: str | None = None, config: str | Path | None = None, device: str | None = None, **settings: Any
 ) -> dict[str, Any]:
@@ -111,6 +124,7 @@ def _typed(settings: dict[str, Any], preset: str | None) -> dict[str, Any]:
     return ({} if preset is None else {"preset": preset}) | by_own_names(plain, "The call")
 
 
+@_naming_extras()
 def evaluate(target: str | Path | Run, **options: Any) -> Evaluation:
     """Play whole episodes without noise: see `edgedst.deploy.evaluate.evaluate`, which has the options and the errors.
 
@@ -125,6 +139,7 @@ def evaluate(target: str | Path | Run, **options: Any) -> Evaluation:
     return play(Path(target), **options)
 
 
+@_naming_extras()
 def import_model(model: str | Path, **options: Any) -> Run:
     """Make a run to begin from of a model that another tool trained: `train(init_from=run.folder)` goes on from it.
 
@@ -142,6 +157,7 @@ def import_model(model: str | Path, **options: Any) -> Run:
     return Run(run_of(Path(model), **options).folder)
 
 
+@_naming_extras()
 def export(run: str | Path | Run, path: str | Path, *, golden: str | Path | None = None, **options: Any) -> list[str]:
     """Write a run's actor as ONNX or C, checked against the trained one.
 
@@ -163,6 +179,7 @@ def export(run: str | Path | Run, path: str | Path, *, golden: str | Path | None
     return export_file(request_for(Path(run), **options), Path(path), Path(golden) if golden is not None else None)
 
 
+@_naming_extras()
 def log(run: str | Path | Run, *, transitions: str | Path, env: str | Path | None = None) -> Written:
     """Write what a run has recorded, as a table for other programs.
 

@@ -105,3 +105,16 @@ class ProfileError(EdgedstError, RuntimeError):
 
 class ModelError(EdgedstError, ValueError):
     """A model of another tool cannot be read, or is none that edgedst's networks can be."""
+
+
+class MissingExtra(EdgedstError, ModuleNotFoundError):
+    """A package that one of edgedst's extras brings is not installed."""
+
+
+def missing_extra(error: ModuleNotFoundError, verb: str = "") -> ModuleNotFoundError:
+    """What to raise for a module that is not there: with the extra that brings it, or `error` where none does."""
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS:
+        return error
+    extra = "study" if package == "jinja2" and verb == "study" else EXTRAS[package]  # both have the templates' engine
+    return MissingExtra(f"This needs {package}, which is not installed: `pip install 'edgedst[{extra}]'`.")

@@ -13,7 +13,7 @@ import pytest
 from training import TINY, until
 
 import edgedst
-from edgedst.errors import BudgetExceeded, CheckpointError, ConfigError, EnvironmentFault
+from edgedst.errors import BudgetExceeded, CheckpointError, ConfigError, EdgedstError, EnvironmentFault
 
 PAGE = (Path(__file__).parents[1] / "docs/api.md").read_text(encoding="utf-8")
 EXAMPLE = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
@@ -87,6 +87,26 @@ def test_what_goes_wrong_is_raised_by_its_class(tmp_path, capfd, monkeypatch):
     with pytest.raises(EnvironmentFault, match="raised ZeroDivisionError"):
         edgedst.train(run_dir=tmp_path, env="raises:Raises-v0", budget_mb=90)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("call", "package", "extra"),
+    [
+        (lambda run, path: edgedst.evaluate(run, episodes=1, video=path / "a.mp4"), "imageio", "video"),
+        (lambda run, path: edgedst.export(run, path / "a.onnx"), "onnx", "export"),
+        (lambda run, path: edgedst.log(run, transitions=path / "a.parquet"), "pyarrow", "logs"),
+        (lambda run, path: edgedst.Actor.load(path / "a.onnx"), "onnxruntime", "export"),
+    ],
+)
+def test_a_missing_extra_is_raised_with_the_sentence_of_the_command(call, package, extra, run, tmp_path, monkeypatch):
+    (tmp_path / "a.onnx").touch()
+    for module in [name for name in sys.modules if name.startswith(("edgedst.deploy.", "edgedst.logs."))]:
+        monkeypatch.delitem(sys.modules, module)  # it may have the package already
+    monkeypatch.setitem(sys.modules, package, None)
+    sentence = f"This needs {package}, which is not installed: `pip install 'edgedst[{extra}]'`."
+    with pytest.raises(EdgedstError, match=re.escape(sentence)) as caught:
+        call(run.folder, tmp_path)
+    assert isinstance(caught.value, ModuleNotFoundError)  # what a caller catches already
 
 
 def test_a_run_goes_on(run, tmp_path):

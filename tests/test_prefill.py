@@ -177,7 +177,7 @@ def test_a_package_that_is_missing_is_told_with_its_extra(tmp_path):
         check=False,
     )
     sentence = "This needs pyarrow, which is not installed: `pip install 'edgedst[logs]'`."
-    assert (done.returncode, done.stderr) == (1, f"ModuleNotFoundError: {sentence}\n")
+    assert (done.returncode, done.stderr) == (1, f"MissingExtra: {sentence}\n")
 
 
 def test_a_folder_that_cannot_be_written_is_told(log, tmp_path):

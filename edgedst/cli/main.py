@@ -31,7 +31,7 @@ def main() -> None:
     interruptible = getsignal(SIGINT) is default_int_handler
     if interruptible:
         signal(SIGINT, _leave)
-    from edgedst.errors import EXTRAS, EdgedstError
+    from edgedst.errors import EdgedstError, missing_extra
 
     try:
         _mend_streams()
@@ -49,12 +49,10 @@ def main() -> None:
     except EdgedstError as error:
         _refuse(error, str(error), error.exit_code)
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in EXTRAS:
+        told = missing_extra(error, "".join(sys.argv[1:2]))
+        if told is error:
             raise
-        # Two extras have the templates' engine.
-        extra = "study" if package == "jinja2" and sys.argv[1:2] == ["study"] else EXTRAS[package]
-        _refuse(error, f"This needs {package}, which is not installed: `pip install 'edgedst[{extra}]'`.")
+        _refuse(told, str(told))
     except MemoryError as error:
         _refuse(error, "There is no memory left for it, on this machine or by a limit on this process (`ulimit -v`).")
     except UnicodeEncodeError as error:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgedst.deploy.agreement import TOLERANCE
 from edgedst.deploy.bundle import check_bundle, check_golden, is_bundle
 from edgedst.deploy.history import History
-from edgedst.errors import CheckpointError, ConfigError
+from edgedst.errors import CheckpointError, ConfigError, missing_extra
 from edgedst.runs.actor import ActorWeights, FloatArray, read_actor
 from edgedst.runs.reading import reading
 
@@ -66,6 +66,7 @@ class Actor:
             ConfigError: `checkpoint` is neither, or given for a file.
             CheckpointError: the target is missing, damaged or foreign.
             ExportError: onnxruntime cannot load the file.
+            MissingExtra: it is not installed, and the target is no run.
         """
         target = Path(target)
         with reading(target):
@@ -83,9 +84,12 @@ class Actor:
                 )
         if (bundle or exported) and checkpoint != "last":
             raise ConfigError(f"`--checkpoint` is of a run, and `{target}` holds one actor. Leave it out.")
-        if bundle:
-            return _exported(check_bundle(target), target)
-        return _exported(target) if exported else Actor.of(read_actor(target, checkpoint))
+        try:
+            if bundle:
+                return _exported(check_bundle(target), target)
+            return _exported(target) if exported else Actor.of(read_actor(target, checkpoint))
+        except ModuleNotFoundError as error:
+            raise missing_extra(error) from None
 
     @staticmethod
     def of(weights: ActorWeights) -> Actor:

@@ -70,7 +70,7 @@ def test_a_missing_extra_is_one_sentence_with_its_command(line, package, extra, 
     done = edgedst_without([package], *line.split(), cwd=folder)
     assert done.returncode == 1
     sentence = f"This needs {package}, which is not installed: `pip install 'edgedst[{extra}]'`."
-    assert done.stderr == f"ModuleNotFoundError: {sentence}\n"
+    assert done.stderr == f"MissingExtra: {sentence}\n"
     assert not list(folder.glob("a.*"))
 
 
