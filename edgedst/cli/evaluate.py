@@ -117,16 +117,17 @@ def evaluate(
     for note in result.notes:
         print(note, file=sys.stderr)
     if as_json:
-        about = {"target": str(chosen), "environment": result.environment, "actor": result.source, "seed": seed}
+        about = {"target": str(chosen), "environment": result.environment, "actor": result.source, "seed": result.seed}
         numbers = {"mean": result.mean, "sd": result.sd, "returns": result.returns, "lengths": result.lengths}
         print(json.dumps({**about, **numbers}))
         return
     tell(f"{chosen} ({result.source} actor) on {result.environment}")
     shortest, longest = min(result.lengths), max(result.lengths)
     steps = f"{longest}" if shortest == longest else f"{shortest} to {longest}"
+    seeds = "" if result.seed is None else f"seeds {seed} to {seed + episodes - 1}; "
     tell(
-        f"return {result.mean:.1f} \u00b1 {result.sd:.1f} over {episodes} episodes (seeds {seed} to "
-        f"{seed + episodes - 1}; {steps} steps each; \u00b1 is the standard deviation)"
+        f"return {result.mean:.1f} \u00b1 {result.sd:.1f} over {episodes} episodes ({seeds}{steps} steps each; \u00b1 "
+        "is the standard deviation)"
     )
 
 

@@ -37,6 +37,7 @@ class Evaluation:
     returns: tuple[float, ...]
     lengths: tuple[int, ...]  # steps of each episode
     notes: tuple[str, ...] = ()  # what the user should know of it
+    seed: int | None = None  # of the first episode; None: a machine's have none
 
     @property
     def mean(self) -> float:
@@ -204,4 +205,5 @@ def play(
             f"Episodes of `{environment}` have no time limit: {unfinished} of {episodes} were cut after "
             f"{EPISODE_STEPS:,} steps. `--max-episode-steps N` sets another limit.",
         )
-    return Evaluation(environment, actor.source, tuple(returns), tuple(lengths), notes)
+    first = None if host.hardware else seed
+    return Evaluation(environment, actor.source, tuple(returns), tuple(lengths), notes, first)

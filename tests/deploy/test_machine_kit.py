@@ -200,7 +200,7 @@ def test_no_machine_is_moved_because_a_file_names_it_and_the_advice_works(target
     advice = shlex.split(re.search(r"add `(.*)`", str(refusal.value))[1])
     done = typed("evaluate", target, "--episodes", "2", *advice)
     assert done.exit_code == 0, done.exception
-    assert "return 10.0" in done.stdout
+    assert "return 10.0 \u00b1 0.0 over 2 episodes (10 steps each; " in done.stdout
     assert "is a machine: its episodes have no seeds, and no two evaluations are the same." in done.stderr
     told = log(Path(advice[1]).parent)
     episode = ["reset", "read", *["apply", "read"] * 10]
@@ -297,7 +297,8 @@ def test_from_training_to_the_kit(arm, tmp_path, monkeypatch):
     assert "loop: 500 times a second, as in training" in done.stdout
     assert log(tmp_path) == []
     done = typed("evaluate", "--env", "arm.py", "--episodes", "1", "--json")
-    assert json.loads(done.stdout)["lengths"] == [10]
+    told = json.loads(done.stdout)
+    assert (told["lengths"], told["seed"]) == ([10], None)
     loop = [sys.executable, "control_loop.py", "actor.onnx", "--golden", "golden.csv", "--rate", "500", "--steps", "20"]
     subprocess.run(loop, cwd="kit", check=True, capture_output=True, timeout=60)
     assert log(tmp_path / "kit") == ["import", "start", *["read", "apply"] * 20, "stop"]
