@@ -41,6 +41,11 @@ def robot(
     It is what stands between a machine and what learns on it: where observations come from, where actions go, what is
     good. A simulated cart stands in until you put in your own machine. A file that is there is never overwritten.
     """
+    if folder.suffix == ".py":
+        raise ConfigError(
+            f"`{folder}` is the name of a file, and a folder was expected, which gets a {ROBOT}: `edgedst init robot "
+            f"{_typed(folder.parent)}`."
+        )
     path = folder / ROBOT
     if os.path.lexists(path):
         raise ConfigError(

@@ -38,6 +38,17 @@ def test_a_robot_is_written_into_a_new_folder_with_what_to_type_next_and_never_o
     assert [each.name for each in path.parent.iterdir()] == ["robot.py"]
 
 
+def test_a_file_s_name_is_refused_with_the_folder_to_give(tmp_path):
+    for name, folder in (("new arm/robot.py", "'new arm'"), ("robot.py", ".")):
+        done = run(tmp_path, "init", "robot", name)
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"ConfigError: `{name}` is the name of a file, and a folder was expected, which gets a robot.py: `edgedst "
+            f"init robot {folder}`.\n"
+        )
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_link_that_leads_nowhere_is_not_written_through(tmp_path):
     (tmp_path / "robot.py").symlink_to("elsewhere.py")
     assert isinstance(CliRunner().invoke(verbs.app, ["init", "robot", str(tmp_path)]).exception, ConfigError)
