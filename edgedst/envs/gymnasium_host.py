@@ -135,7 +135,8 @@ class GymnasiumEnvironment(Environment):
                 place = getattr(sys.modules[module], "__file__", None) or "a folder"
                 sentence, near = f"`{module}` ({place}) registers no `{name}`.", [f"{module}:{other}" for other in near]
             else:
-                sentence = f"There is no environment `{name}`."
+                sentence, robot = f"There is no environment `{name}`.", os.path.join(name, "robot.py")
+                near = [robot] if os.path.isfile(robot) else near
             hint = "An environment of your own or of another package is `module:EnvId`, where importing `module` "
             hint = f"Did you mean {' or '.join(f'`{other}`' for other in near)}?" if near else f"{hint}registers it."
             raise UnknownEnvironment(f"{sentence} {hint}") from error

@@ -2,6 +2,7 @@
 
 import fractions
 import os
+import re
 import subprocess
 import sys
 
@@ -420,6 +421,15 @@ def test_arguments_that_are_missing_can_be_registered_as_is_told():
 def test_unknown_ids_are_told(env_id, sentence):
     with pytest.raises(UnknownEnvironment, match=sentence):
         GymnasiumEnvironment(env_id)
+
+
+def test_a_folder_that_holds_a_robot_is_told_with_the_file_to_name(tmp_path):
+    (tmp_path / "robot.py").touch()
+    with pytest.raises(
+        UnknownEnvironment,
+        match=re.escape(f"There is no environment `{tmp_path}`. Did you mean `{tmp_path}/robot.py`?"),
+    ):
+        GymnasiumEnvironment(str(tmp_path))
 
 
 def in_folder(folder, code):
