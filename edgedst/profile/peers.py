@@ -207,6 +207,9 @@ def main() -> int:
     except ProfileError as error:
         print(f"ProfileError: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:  # the environment has its own: edgedst's contenders came first
+        print(f"ProfileError: {error}: `pip install 'edgedst[{job['peer']}]'`.", file=sys.stderr)
+        return 1
     once = time.monotonic() - begun
     before = window.RANDOM_STEPS + window.WARM_UP_STEPS
     peer.train(before)

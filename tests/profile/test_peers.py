@@ -1,5 +1,7 @@
 """Peers get the task and the settings of edgedst's contenders, and learn as often."""
 
+import json
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 
 from edgedst.config import TrainConfig
 from edgedst.errors import ProfileError
-from edgedst.profile.peers import RLtools, Sbx, StableBaselines3, environment
+from edgedst.profile.contenders import failure
+from edgedst.profile.peers import RLtools, Sbx, StableBaselines3, environment, main
 
 
 def settings(method, **values):
@@ -58,3 +61,13 @@ def test_rltools_has_layers_of_one_width_and_an_update_a_step():
         config = settings("td3", **wrong)
         with pytest.raises(ProfileError, match=words):
             RLtools(config, 1000, lambda config=config: environment(config))
+
+
+def test_a_peer_that_lacks_a_package_is_told_with_its_extra(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "stable_baselines3", None)
+    job = {"peer": "sb3", "config": vars(settings("sac")), "profile": {"replay_rows": 1000}}
+    monkeypatch.setattr(sys, "argv", [json.dumps(job)])
+    error = failure("the sb3 contender", main(), capsys.readouterr().err)
+    assert isinstance(error, ProfileError)
+    assert "stable_baselines3" in str(error)
+    assert str(error).endswith(": `pip install 'edgedst[sb3]'`. That was said by the sb3 contender.")
