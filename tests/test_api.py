@@ -158,7 +158,7 @@ def test_an_actor_acts_as_the_exported_one_does(run, tmp_path):
     with pytest.raises(ConfigError, match="got nan at index 3"):
         actor.act([0, 0, 0, float("nan")])
     edgedst.export(run, tmp_path / "actor.c")
-    with pytest.raises(CheckpointError, match=r"actor\.c` cannot be played: .* in C is played by the `run_c`"):
+    with pytest.raises(CheckpointError, match=r"actor\.c` is an actor in C, which the `run_c`"):
         edgedst.Actor.load(tmp_path / "actor.c")
     assert edgedst.evaluate(run, episodes=2).returns == pytest.approx(
         edgedst.evaluate(tmp_path / "actor.onnx", episodes=2).returns

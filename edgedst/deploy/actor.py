@@ -77,10 +77,10 @@ class Actor:
                 else:
                     advice = "Name a run folder, an .onnx file or a bundle; without a name the newest run is played."
                 raise CheckpointError(f"There is no file `{target}`. {advice}")
-            if exported and target.suffix.lower() != ".onnx":
+            if exported and target.suffix == ".c":
                 raise CheckpointError(
-                    f"`{target}` cannot be played: name a run folder, an .onnx file, or a bundle. An actor in C is "
-                    "played by the `run_c` of its bundle."
+                    f"`{target}` is an actor in C, which the `run_c` of its bundle plays. Name a run folder, an .onnx "
+                    "file or a bundle."
                 )
         if (bundle or exported) and checkpoint != "last":
             raise ConfigError(f"`--checkpoint` is of a run, and `{target}` holds one actor. Leave it out.")

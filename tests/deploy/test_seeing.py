@@ -319,7 +319,7 @@ def test_an_observation_of_another_size_is_refused_and_changes_nothing(rememberi
     actor, _ = remembering
     begun = actor.act(np.zeros(3))
     actor.reset()
-    with pytest.raises(ConfigError, match=r"has shape \(20,\), and the actor takes \(3,\): one observation"):
+    with pytest.raises(ConfigError, match=r"takes one observation of Fake-v0, 3 finite numbers, and got shape \(20,\)"):
         actor.act(np.zeros(20))
     assert (actor.act(np.zeros(3)) == begun).all()
 
