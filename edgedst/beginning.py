@@ -13,7 +13,7 @@ from edgedst.errors import CheckpointError, ConfigError
 from edgedst.plain_json import loads
 from edgedst.runs.checkpoint import LAYOUT
 from edgedst.runs.networks_file import CHUNK_BYTES, check_crc, read_header, read_network
-from edgedst.runs.state import read_state
+from edgedst.runs.state import forgotten_rows, read_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -339,16 +339,17 @@ def _take_rows(run: "Training", source: Source) -> str:
     """The source's rows, the newest where there is no room for all, numbered from 0 on."""
     record, replay = source.state["replay"], run.agent.replay
     run.checkpoints.set_offset(record)
-    on_disk: int = sum([segment["rows"] for segment in source.segments])
-    rows = min(on_disk, record["capacity"] - 1)  # its ring has forgotten the others
+    forgotten = [forgotten_rows(record, segment) for segment in source.segments]
+    rows: int = sum([segment["rows"] for segment in source.segments]) - sum(forgotten)
     # Its open row closes when an episode begins, and that one's first observation takes the last place.
     taken = min(rows, replay.capacity - 2)
-    skipped, row = on_disk - taken, 0
-    for segment, file in zip(source.segments, source.segment_files):  # noqa: B905  # a file each
-        first = min(skipped, segment["rows"])
+    skipped, row = rows - taken, 0
+    for segment, file, begin in zip(source.segments, source.segment_files, forgotten):  # noqa: B905  # a file each
+        kept = segment["rows"] - begin
+        first = min(skipped, kept)
         skipped -= first
-        run.checkpoints.read_rows(file, first, segment["rows"] - first, row)
-        row += segment["rows"] - first
+        run.checkpoints.read_rows(file, begin + first, kept - first, row)
+        row += kept - first
     if taken:
         replay.set_open_row(bytes.fromhex(record["open_row"]))
     newest = f"the newest {taken:,} of its {rows:,} rows" if taken < rows else f"all {rows:,} rows"

@@ -451,6 +451,11 @@ def _check_together(config: TrainConfig) -> None:
             f"`demo_share` is {config.demo_share:g}, a share of each batch that comes from a log, and there is no log. "
             "Add `--prefill FILE.csv`, or leave `demo_share` out."
         )
+    if config.demo_share and not round(config.demo_share * config.batch_size):
+        raise ConfigError(
+            f"`demo_share` is {config.demo_share:g}, and of a batch of {config.batch_size} that is no transition. Give "
+            f"{min(1, 1 / config.batch_size):.2g} or more, a larger `batch_size`, or leave `demo_share` out."
+        )
     if config.demo_share and config.with_replay:
         raise ConfigError(
             "With `demo_share` all rows from before the first step are demonstrations, and `with_replay` takes others, "

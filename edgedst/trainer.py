@@ -129,6 +129,7 @@ def tell_error(error: EdgedstError) -> None:
 def print_plan(job: "dict[str, Any]") -> int:
     """The plan alone, as JSON on standard output."""
     config = Settings(**job["config"])
+    core.set_threads(config.threads)
     environment, other, lines, repeats = make_environments(job["spec"], config, Guard(budget_bytes_of(config)))
     try:
         make_tally(job["energy"], lines)

@@ -86,8 +86,10 @@ class Training:
         )
         try:
             self.prepare(lines, state)
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, ReplayFault):
+                raise EnvironmentFault(str(error)) from error
             raise
         self.notes = [job["note"], kernels, *notes_on(config, self.environment, repeats), self.note]
 

@@ -57,6 +57,27 @@ def test_the_replay_begins_with_it(log, tmp_path):
     assert not {"csv", "numpy", "subprocess", "edgedst.logs"} & modules(tmp_path)
 
 
+def test_demonstrations_come_along_with_the_replay_of_a_run_whose_ring_has_forgotten_rows(log, tmp_path):
+    for name in ("source", "run"):
+        (tmp_path / name).mkdir()
+    # Many checkpoints, so that what the ring forgot stays on the disk in segments of its own.
+    train(tmp_path / "source", *typed(log, "--demo-share", "0.5", "--replay-rows", "200", "--checkpoint-every", "20"))
+    source = run_in(tmp_path / "source")
+    out, _ = train(
+        *(tmp_path / "run", *TINY, "--steps", "1", "--init-from", str(source), "--with-replay", "--replay-rows", "400")
+    )
+    kept = summary(source)["replay_transitions"]
+    assert f"Its replay: all 199 rows, {kept} transitions." in out
+    theirs, ours = (b"".join(path.read_bytes() for path in segments(run)) for run in (source, run_in(tmp_path / "run")))
+    demonstrations = 63 * json.loads((source / "checkpoint/state.json").read_text())["replay"]["row_bytes"]
+    assert ours[:demonstrations] == theirs[:demonstrations]
+
+
+def segments(run):
+    replay = json.loads((run / "checkpoint/state.json").read_text())["replay"]
+    return [run / "checkpoint" / segment["file"] for segment in replay["segments"]]
+
+
 def test_a_run_that_goes_on_does_not_read_it_again(log, tmp_path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     whole.mkdir()
@@ -198,6 +219,10 @@ def test_a_folder_that_cannot_be_written_is_told(log, tmp_path):
     ("settings", "sentence"),
     [
         ({"demo_share": 0.5}, "`demo_share` is 0.5, a share of each batch that comes from a log, and there is no log"),
+        (
+            {"demo_share": 0.03, "batch_size": 16, "prefill": "a.csv"},
+            r"`demo_share` is 0\.03, and of a batch of 16 that is no transition\. Give 0\.062 or more",
+        ),
         (
             {"prefill": "log.xlsx"},
             r"`prefill` must be FILE\.csv, FILE\.parquet, minari:DATASET_ID or .* is `log\.xlsx`",

@@ -23,7 +23,8 @@ HEADROOM_BYTES = 2_200_000
 HEADROOM_BYTES_GYMNASIUM = 4_000_000
 HEADROOM_BYTES_A_LAYER = 45_000  # of each hidden layer behind the second: it stands in a checkpoint's header
 # A checkpoint tells some numbers as text, of which up to six copies exist at once: the observation, the history that
-# the networks see, the statistics of a normaliser, twice, once as a list. The headroom above holds some of them.
+# the networks see, the statistics of a normaliser, twice, once as a list, delayed actions. The headroom above holds
+# some of them.
 HEADROOM_BYTES_A_TOLD_NUMBER = 80
 NUMBERS_TOLD_IN_HEADROOM = 1_000
 NUMBERS_TOLD_OF_STATISTICS = 8  # for each observation
@@ -219,7 +220,9 @@ def _numbers_told(config: "Any", n: int, m: int) -> int:
     """Numbers that a checkpoint tells as text, beside those that any headroom holds."""
     seen = input_size(n, m, config.history) if config.history else 0
     statistics = NUMBERS_TOLD_OF_STATISTICS * n if config.normalize_observations else 0
-    return n + seen + statistics - NUMBERS_TOLD_IN_HEADROOM
+    delay = int(config.action_delay.rpartition("..")[2])  # the most steps
+    on_their_way = m * (delay + 1) // 2 if delay else 0  # float32 in base64: half of a number in digits
+    return n + seen + statistics + on_their_way - NUMBERS_TOLD_IN_HEADROOM
 
 
 def _larger_budget(run: str, smallest: float) -> str:

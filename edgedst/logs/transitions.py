@@ -22,6 +22,7 @@ from edgedst.logs.columns import EPISODE, REWARD, TERMINATED, TRUNCATED, own_nam
 from edgedst.runs.actor import ActorWeights, read_actor, while_training
 from edgedst.runs.inputs import middle_and_half
 from edgedst.runs.recorded import Replay
+from edgedst.runs.state import forgotten_rows
 
 # Flags of a replay's row (csrc/rl/replay.cpp).
 _TRANSITION, _TERMINATED, _TRUNCATED, _OPEN = 1, 2, 4, 8
@@ -158,11 +159,8 @@ def _blocks(replay: Replay, actor: ActorWeights) -> Iterator[Block]:
 def _rows(replay: Replay) -> Iterator[npt.NDArray[Any]]:
     """Closed rows that the ring has not forgotten, then the open one."""
     record = replay.replay
-    pinned = record.get("pinned", 0)  # the first rows, which stay
-    oldest = max(pinned, record["rows_closed"] - (record["capacity"] - pinned - 1))
     for segment in record["segments"]:
-        forgotten = 0 if segment["first"] < pinned else max(0, oldest - segment["first"])
-        rows = replay.rows(segment)[forgotten:]
+        rows = replay.rows(segment)[forgotten_rows(record, segment) :]
         for start in range(0, len(rows), _BLOCK):
             yield rows[start : start + _BLOCK]
     last = np.frombuffer(bytes.fromhex(record["open_row"]), replay.record).copy()

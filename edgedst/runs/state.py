@@ -89,6 +89,13 @@ def is_config_of(state: "dict[str, Any]", content: bytes) -> bool:
     return False
 
 
+def forgotten_rows(record: "dict[str, Any]", segment: "dict[str, Any]") -> int:
+    """How many of a segment's first rows the ring of a checkpoint's replay has overwritten; pinned ones stay."""
+    pinned = record.get("pinned", 0)
+    oldest = max(pinned, record["rows_closed"] - (record["capacity"] - pinned - 1))
+    return 0 if segment["first"] < pinned else min(segment["rows"], max(0, oldest - segment["first"]))
+
+
 def extended_config(content: bytes, lines: "dict[str, str]") -> bytes:
     """A config.toml with other lines for some of its settings, and the lines that they were in its last one.
 

@@ -54,6 +54,11 @@ def test_the_arena_s_regions_equal_the_plan_to_the_byte(method):
     assert planned == sum(size for _, size in arena.regions())
 
 
+def test_actions_on_their_way_are_told_in_a_checkpoint_and_so_in_the_headroom():
+    none, *long = [plan(settings(action_delay=delay)).headroom_bytes for delay in ("3", "0..800", "1000")]
+    assert none < long[0] == long[1] - 80 * M * 200 // 2  # bytes for each number that is told as text, and half of them
+
+
 def test_observations_that_never_move_take_no_replay():
     config = settings()
 

@@ -88,8 +88,9 @@ gymnasium.register("Wide-v0", entry_point=Wide)
         ("Humanoid-v4", "--history", "64", "--max-episode-steps", "100"),
         ("wide:Wide-v0", "--normalize-observations"),
         ("wide:Wide-v0", "--history", "3"),
+        ("Humanoid-v4", "--max-episode-steps", "100", "--action-delay", "1000"),
     ],
-    ids=["history", "statistics", "history of a wide one"],
+    ids=["history", "statistics", "history of a wide one", "delayed actions"],
 )
 def test_the_numbers_that_a_checkpoint_tells_as_text_are_in_the_plan(tmp_path, asked):
     (tmp_path / "wide.py").write_text(WIDE, encoding="utf-8")
@@ -101,6 +102,13 @@ def test_the_numbers_that_a_checkpoint_tells_as_text_are_in_the_plan(tmp_path, a
     told = summary(run_in(tmp_path))
     assert told["step"] == 750
     assert told["peak_rss_bytes"] <= float(budget) * 1e6
+
+
+def test_what_many_threads_take_is_in_the_plan(tmp_path):
+    asked = ("--env", "InvertedPendulum-v5", "--hidden", "16", "--threads", "256")
+    _, ledger = planned(tmp_path, *asked, "--budget-mb", "100")
+    budget = ledger["smallest_budget_mb"]
+    trained(tmp_path / "run", budget, *asked, "--budget-mb", str(budget))
 
 
 def warmed():
