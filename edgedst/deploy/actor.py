@@ -14,11 +14,10 @@ import numpy.typing as npt
 from edgedst.deploy.agreement import TOLERANCE
 from edgedst.deploy.bundle import check_bundle, check_golden, is_bundle
 from edgedst.deploy.history import History
+from edgedst.envs import LARGEST_FLOAT32
 from edgedst.errors import CheckpointError, ConfigError, missing_extra
 from edgedst.runs.actor import ActorWeights, FloatArray, read_actor
 from edgedst.runs.reading import reading
-
-LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 class Actor:

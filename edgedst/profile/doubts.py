@@ -80,9 +80,9 @@ def _figures(measured: Measured) -> Iterator[str]:
     if (shortest := min((turn.seconds for turn in measured.all_turns), default=math.inf)) < SHORT_WINDOW_SECONDS:
         yield f"The shortest window took {shortest:.2f} s, which a moment of other work changes."
     config = measured.contenders[0].config
-    for facts in [turn.facts for turn in measured.all_turns[:1]]:
-        if lambdas_fill_all(facts["observation_size"], facts["action_size"], config):
-            yield f"{config.method} leaves no weight out with so narrow layers: train with `--sparsity` to compare it."
+    sizes = [(turn.facts["observation_size"], turn.facts["action_size"]) for turn in measured.all_turns[:1]]
+    if any(lambdas_fill_all(*size, config) for size in sizes):
+        yield f"{config.method} leaves no weight out with so narrow layers: train with `--sparsity` to compare it."
     if config.method.startswith("ds-") and measured.steps < config.evolve_every:
         yield (
             f"No evolution of the topology fell into a window of {measured.steps:,} steps; training has one in "

@@ -122,8 +122,7 @@ class Results:
         self.tasks = list(dict.fromkeys(result.point.config.env for result in self.all))
         points = [result.point for result in self.all]
         several = varied(points, lambda point: point.config.method)
-        self._variant_of = {point: _variant(point, several[point.config.method]) for point in points}
-        self.variants = _joined(list(self._variant_of.values()))
+        self.variants = _joined([_variant(point, several[point.config.method]) for point in points])
 
     @property
     def as_long_as_the_paper_s(self) -> bool:
