@@ -336,21 +336,28 @@ def _told_networks(run: "Training", source: Source) -> str:
 
 
 def _take_rows(run: "Training", source: Source) -> str:
-    """The source's rows, the newest where there is no room for all, numbered from 0 on."""
-    record, replay = source.state["replay"], run.agent.replay
-    run.checkpoints.set_offset(record)
+    """The source's rows, the newest where there is no room for all, numbered from 0 on.
+
+    What sees a history would see an invented past where rows before them are missing: there, rows are taken from the
+    next beginning of an episode on.
+    """
+    record, replay, checkpoints = source.state["replay"], run.agent.replay, run.checkpoints
+    checkpoints.set_offset(record)
     forgotten = [forgotten_rows(record, segment) for segment in source.segments]
     rows: int = sum([segment["rows"] for segment in source.segments]) - sum(forgotten)
     # Its open row closes when an episode begins, and that one's first observation takes the last place.
-    taken = min(rows, replay.capacity - 2)
-    skipped, row = rows - taken, 0
-    for segment, file, begin in zip(source.segments, source.segment_files, forgotten):  # noqa: B905  # a file each
-        kept = segment["rows"] - begin
-        first = min(skipped, kept)
-        skipped -= first
-        run.checkpoints.read_rows(file, begin + first, kept - first, row)
-        row += kept - first
-    if taken:
+    skipped = rows - min(rows, replay.capacity - 2)
+    taken, known = 0, 0  # known: the row of the source that has its past in what is taken
+    for segment, file, left_out in zip(source.segments, source.segment_files, forgotten):  # noqa: B905  # a file each
+        first, end = left_out + min(skipped, segment["rows"] - left_out), segment["first"] + segment["rows"]
+        skipped -= first - left_out
+        if run.config.history and segment["first"] + first != known:
+            beginning = checkpoints.next_beginning(file, first, segment["rows"])
+            first, end = (segment["rows"], -1) if beginning is None else (beginning, end)
+        known = end
+        checkpoints.read_rows(file, first, segment["rows"] - first, taken)
+        taken += segment["rows"] - first
+    if known == record["rows_closed"]:
         replay.set_open_row(bytes.fromhex(record["open_row"]))
     newest = f"the newest {taken:,} of its {rows:,} rows" if taken < rows else f"all {rows:,} rows"
     return f"Its replay: {newest}, {replay.transitions:,} transitions."

@@ -2,6 +2,8 @@
 
 import gc
 import math
+import subprocess
+import sys
 from array import array
 
 import pytest
@@ -201,6 +203,33 @@ def test_shapes_that_do_not_fit_are_refused_by_name(arena):
 def test_set_threads_wants_a_number_of_threads(count):
     with pytest.raises(ValueError, match="expected 1 to 256"):
         core.set_threads(count)
+
+
+WORK = """
+import re
+from edgedst import core
+
+def stacks():
+    with open("/proc/self/smaps") as file:
+        mappings = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", file.read(), flags=re.MULTILINE)
+    return [int(re.search("Rss: *([0-9]+)", one)[1]) for one in mappings if re.search("^Size: *64 kB", one, re.M)]
+
+mapped = len(stacks())
+core.set_threads(17)
+before = stacks()
+assert len(before) - mapped == 16, before
+actions, random = core.Batch(core.Arena(1 << 20), "actions", 64, 100), core.Random(1)
+for _ in range(1000):
+    core.smooth_actions(actions, random, 0.2, 0.5)  # the deepest frame
+print(sum(before), sum(stacks()))
+"""
+
+
+def test_what_the_stacks_of_threads_take_is_resident_before_they_work():
+    """The plan counts it then; a thread that had slept through its tasks took it some day, beyond the budget."""
+    done = subprocess.run([sys.executable, "-c", WORK], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert after == before
 
 
 def test_buffers_of_another_kind_are_refused(arena):

@@ -127,8 +127,9 @@ def test_how_networks_see_observations_comes_along_and_is_the_usual_way_then(see
     np.testing.assert_allclose(ours[1:5], theirs[1:5], atol=0.05)
     assert state_of(run)["replay"]["offset"] == state_of(seeing_source)["replay"]["offset"]
     before, now = rows_of(seeing_source), rows_of(run)
-    assert now[: len(before)] == before
-    assert f"its {len(before):,} rows" in out or f"all {len(before):,} rows" in out
+    taken = int(re.search(rf"the newest (\d+) of its {len(before)} rows", out)[1])  # the source's ring has wrapped
+    assert now[:taken] == before[-taken:]
+    assert before[-taken - 1][-1] == 0  # the end of an episode: a history has all that was before
 
 
 def test_statistics_are_in_the_units_of_the_run_that_takes_them(rng):
@@ -236,6 +237,30 @@ def test_the_replay_comes_along_whole_or_its_newest_rows_and_that_is_told(source
     run, out = begun(tmp_path / "some", source, "--with-replay", "--replay-rows", "300")
     assert re.search(rf"Its replay: the newest 298 of its {len(theirs):,} rows, \d+ transitions\.", out)
     assert rows_of(run)[:297] == theirs[-297:]  # the step of this run took the place of the oldest one
+
+
+@pytest.mark.parametrize(
+    ("steps", "theirs", "ours", "taken"),
+    [(90, 400, 400, 90), (190, 100, 400, 0), (250, 100, 400, 50), (250, 400, 100, 50), (190, 400, 100, 0)],
+    ids=["whole", "without a beginning", "forgotten", "newest", "newest, without a beginning"],
+)
+def test_a_history_has_its_rows_from_a_beginning_on(steps, theirs, ours, taken, tmp_path):
+    """Pendulum-v1's episodes have 200 steps: its second begins 50 rows before the last of 250, and a row of its end."""
+    asked = (*("--env", "Pendulum-v1", "--hidden", "16", "--history", "2", "--budget-mb", "60", "--eval-every", "0"),
+             *("--start-steps", "1000", "--no-progress"))  # fmt: skip
+    for name in ("source", "run"):
+        (tmp_path / name).mkdir()
+    train(tmp_path / "source", *asked, "--steps", str(steps), "--replay-rows", str(theirs))
+    source = run_in(tmp_path / "source")
+    out, _ = train(tmp_path / "run", *asked, "--steps", "1", "--replay-rows", str(ours), "--with-replay",
+                   "--init-from", str(source))  # fmt: skip
+    there, here = rows_of(source), rows_of(run_in(tmp_path / "run"))
+    told = f"all {taken} rows" if taken == len(there) else f"the newest {taken} of its {len(there)} rows"
+    assert f"Its replay: {told}, {taken} transitions." in out
+    assert here[:taken] == there[len(there) - taken :]
+    if taken == 50:
+        assert there[-51][-1] == 0  # no transition: the last observation of the episode before
+    assert len(here) == taken + (2 if taken else 1)  # the end of the source's episode, and the one step
 
 
 def test_a_replay_of_several_segments_is_not_in_the_way_of_a_run_killed_within_its_first_checkpoint(source, tmp_path):

@@ -282,6 +282,25 @@ class Checkpoints:
             self.replay.write_rows(row, count, view)
             row += count
 
+    def next_beginning(self, file: "Any", first: int, stop: int) -> "int | None":
+        """The row of a segment's file, from its row `first` on, that an episode begins with; `stop` where it is the one
+        behind, None where no episode ends before `stop`.
+
+        Raises:
+            ValueError: the file ends too early.
+        """
+        row = max(0, first - 1)
+        file.seek(row * self.row_bytes)
+        while row < stop:
+            count = min(len(self._chunk) // self.row_bytes, stop - row)
+            view = memoryview(self._chunk)[: count * self.row_bytes]
+            read_into(file, view)
+            ended = bytes(view[self.row_bytes - 1 :: self.row_bytes]).find(0)  # its flags: no transition
+            if ended >= 0:
+                return row + ended + 1
+            row += count
+        return None
+
     def _remove_others(self, keep: "set[str]") -> None:
         for name in os.listdir(self.folder):
             if name not in keep and name.endswith((".safetensors", ".rows", ".actions", ".tmp")):

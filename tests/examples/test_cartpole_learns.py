@@ -29,6 +29,25 @@ def port(tmp_path):
         plant.wait()
 
 
+WISHES = ("--stop-after", "360s", "--stop-at-return", "475", "--no-progress")
+
+
+def told_by(folder, port, *arguments):
+    """Standard output of a command. A plant that a busy machine keeps from answering for 0.15 s ends it, at rest; it
+    goes on as the error says.
+    """
+    for _ in range(5):
+        command = edgedst(*arguments)
+        ended = subprocess.run(command, cwd=folder, env=port, check=False, timeout=500, capture_output=True, text=True)
+        if ended.returncode == 0:
+            return ended.stdout
+        assert "did not answer" in ended.stderr, ended.stderr
+        if arguments[0] == "train":
+            assert f"edgedst train --resume {run_in(folder).relative_to(folder)}" in ended.stderr
+            arguments = ("train", "--resume", run_in(folder), *WISHES)
+    raise AssertionError(ended.stderr)
+
+
 @pytest.mark.slow
 def test_a_cart_pole_learns_to_balance_in_minutes_in_25_mb(tmp_path, port):
     """No option but the budget and when to stop: three episodes without noise at 95 %.
@@ -37,16 +56,11 @@ def test_a_cart_pole_learns_to_balance_in_minutes_in_25_mb(tmp_path, port):
     need only stay up for some 4 s: a policy that has learnt nothing falls within one, and one that had luck in those
     episodes falls in some of ten others.
     """
-    robot = EXAMPLE / "robot.py"
-    options = ("--env", robot, "--budget-mb", "25", "--stop-after", "360s", "--stop-at-return", "475", "--no-progress")
-    options += ("--eval-episodes", "3")
-    command = edgedst("train", *options, "--run-dir", "runs")
-    subprocess.run(command, cwd=tmp_path, env=port, check=True, timeout=500)
+    robot = ("--env", EXAMPLE / "robot.py")
+    told_by(tmp_path, port, "train", *robot, "--budget-mb", "25", "--eval-episodes", "3", "--run-dir", "runs", *WISHES)
     run = run_in(tmp_path)
     told = summary(run)
     assert told["peak_rss_bytes"] <= 25_000_000
     assert told["real_time"]["brought_to_rest"] == "the run ended"
-    evaluation = edgedst("evaluate", run, "--env", robot, "--episodes", "10", "--checkpoint", "best", "--json")
-    played = subprocess.run(evaluation, cwd=tmp_path, env=port, check=True, timeout=300, capture_output=True, text=True)
-    mean = json.loads(played.stdout.splitlines()[-1])["mean"]
-    assert mean >= 0.4 * POSSIBLE, played.stdout
+    played = told_by(tmp_path, port, "evaluate", run, *robot, "--episodes", "10", "--checkpoint", "best", "--json")
+    assert json.loads(played.splitlines()[-1])["mean"] >= 0.4 * POSSIBLE, played

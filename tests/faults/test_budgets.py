@@ -39,7 +39,7 @@ def planned(folder, *arguments):
 def trained(folder, budget_mb, *arguments):
     """Train to the end, and hold trainer and front end to the budget, by the kernel's account of their peaks."""
     folder.mkdir()
-    train(folder, *arguments, *SHORT)
+    train(folder, *SHORT, *arguments)
     told = summary(run_in(folder))
     peak = max(told["peak_rss_bytes"], told["front_end_peak_bytes"])
     assert peak <= budget_mb * 1e6, f"{peak:,} bytes of {budget_mb} MB"
@@ -105,10 +105,14 @@ def test_the_numbers_that_a_checkpoint_tells_as_text_are_in_the_plan(tmp_path, a
 
 
 def test_what_many_threads_take_is_in_the_plan(tmp_path):
-    asked = ("--env", "InvertedPendulum-v5", "--hidden", "16", "--threads", "256")
-    _, ledger = planned(tmp_path, *asked, "--budget-mb", "100")
-    budget = ledger["smallest_budget_mb"]
-    trained(tmp_path / "run", budget, *asked, "--budget-mb", str(budget))
+    asked = ("--env", "InvertedPendulum-v5", "--hidden", "16", "--budget-mb")
+    few, many = (planned(tmp_path, *asked, "100", "--threads", threads)[1] for threads in ("1", "128"))
+    told = f"128 threads share {len(os.sched_getaffinity(0))} core"
+    assert any(note.startswith(told) for note in many["notes"]) == (len(os.sched_getaffinity(0)) < 128)
+    assert many["smallest_budget_mb"] > few["smallest_budget_mb"]
+    budget = many["smallest_budget_mb"]
+    asked += (str(budget), "--threads", "128", "--eval-every", "0", "--steps", "310")  # ten updates: so many take turns
+    trained(tmp_path / "run", budget, *asked)
 
 
 def warmed():

@@ -21,8 +21,9 @@ namespace {
 // Kernels keep their accumulators in registers: 64 KB is plenty, and the memory budget counts every
 // stack.
 constexpr size_t kStackBytes = 64 * 1024;
-constexpr int kLarge = 3, kWhole = 4;  // three quarters of the items go in large shares
-constexpr int kSmallShares = 2;        // for each thread
+constexpr size_t kTouchedBytes = 6 * 1024;  // of a stack, by the deepest task: 2 KB of noise
+constexpr int kLarge = 3, kWhole = 4;       // three quarters of the items go in large shares
+constexpr int kSmallShares = 2;             // for each thread
 constexpr auto kSpin =
     std::chrono::microseconds(100);  // more than the pauses within one update; waking up takes 60
 
@@ -149,9 +150,18 @@ Pool& pool() {
 
 uint32_t generation_at_birth[kMostThreads];
 
+// A worker that sleeps through its tasks would touch its stack some day, long after the plan.
+__attribute__((noinline)) void touch_stack() {
+  volatile char frame[kTouchedBytes];
+  for (size_t i = 0; i < sizeof frame; i += 1024) frame[i] = 0;
+}
+
 void* work(void* argument) {
   uint32_t seen = *static_cast<const uint32_t*>(argument);
   Pool& p = pool();
+  touch_stack();
+  p.done.fetch_add(1);
+  p.finished.ring();
   for (;;) {
     p.started.wait([&] { return p.current().generation != seen; });
     const Ticket task = p.current();
@@ -194,6 +204,7 @@ void set_threads(int count) {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
   int error = 0;
+  p.done.store(0);
   while (p.size < count && error == 0) {
     error = start_worker(p, p.size);
     if (error == 0) ++p.size;
@@ -205,6 +216,7 @@ void set_threads(int count) {
     throw std::runtime_error("set_threads: the system gave " + std::to_string(got) + " of " +
                              std::to_string(count) + " threads (" + std::strerror(error) + ")");
   }
+  p.finished.wait([&] { return p.done.load() == count - 1; });
 }
 
 int threads() { return pool().size; }

@@ -8,7 +8,7 @@ constexpr int kMostThreads = 256;
 
 // Size the pool: count - 1 workers beside the caller, 1 for none. Throws std::invalid_argument for
 // a count outside [1, kMostThreads] and std::runtime_error when the system gives no thread (the
-// pool is then of size 1).
+// pool is then of size 1). What the workers' stacks will take is resident when it returns.
 void set_threads(int count);
 int threads();
 
