@@ -91,10 +91,10 @@ def metrics(run):
 
 
 def digest(run):
-    """Of the checkpoint's networks and of the best actor."""
+    """Of the checkpoint's networks and of the best actor, where there is one."""
     state = json.loads((run / "checkpoint" / "state.json").read_text(encoding="utf-8"))
-    names = [state[record]["file"] for record in ("networks", "best")]
-    return names[1], *(hashlib.sha256((run / "checkpoint" / name).read_bytes()).hexdigest() for name in names)
+    names = [state[record]["file"] for record in ("networks", "best") if state[record]]
+    return *names[1:], *(hashlib.sha256((run / "checkpoint" / name).read_bytes()).hexdigest() for name in names)
 
 
 def goes_on(folder, whole, *arguments):
