@@ -359,8 +359,9 @@ def _take_rows(run: "Training", source: Source) -> str:
         taken += segment["rows"] - first
     if known == record["rows_closed"]:
         replay.set_open_row(bytes.fromhex(record["open_row"]))
-    newest = f"the newest {taken:,} of its {rows:,} rows" if taken < rows else f"all {rows:,} rows"
-    return f"Its replay: {newest}, {replay.transitions:,} transitions."
+    which = "" if run.config.history else "the newest "  # behind demonstrations something may be left out
+    kept = f"{which}{taken:,} of its {rows:,} rows" if taken < rows else f"all {rows:,} rows"
+    return f"Its replay: {kept}, {replay.transitions:,} transitions."
 
 
 def _listed(items: "Any") -> str:

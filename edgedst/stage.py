@@ -113,10 +113,6 @@ def notes_on(config: "Any", environment: "Environment", repeats: "bool | None") 
             f"{config.method} leaves no weight out: lambda2 = {config.lambda2:g} fills hidden layers of "
             f"{', '.join(map(str, config.hidden))}. `--sparsity 0.9` leaves out nine weights of ten."
         )
-    if config.threads > (cores := len(os.sched_getaffinity(0))):
-        notes.append(
-            f"{config.threads} threads share {cores} core{'s' * (cores > 1)}: `--threads {cores}` gives each its own."
-        )
     if environment.max_episode_steps is None:
         notes.append(
             f"{environment.name} has no time limit: an evaluation's episode ends after {EPISODE_STEPS:,} steps, one of "
@@ -133,6 +129,14 @@ def notes_on(config: "Any", environment: "Environment", repeats: "bool | None") 
             "two runs of one seed differ."
         )
     return notes
+
+
+def note_on_cores(threads: int) -> str:
+    """What to know of so many threads on this machine, or nothing."""
+    cores = len(os.sched_getaffinity(0))
+    if threads <= cores:
+        return ""
+    return f"{threads} threads share {cores} core{'s' * (cores > 1)} here: `--threads {cores}` gives each its own."
 
 
 def warm_up(environment: "Environment", spec: "dict[str, Any]", seed: int, guard: "Guard | None" = None) -> bytes:

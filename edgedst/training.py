@@ -38,6 +38,7 @@ from edgedst.stage import (
     make_environments,
     make_tally,
     not_kept,
+    note_on_cores,
     notes_on,
     plan_run,
     read_resumable,
@@ -91,7 +92,8 @@ class Training:
             if isinstance(error, ReplayFault):
                 raise EnvironmentFault(str(error)) from error
             raise
-        self.notes = [job["note"], kernels, *notes_on(config, self.environment, repeats), self.note]
+        notes = [kernels, note_on_cores(config.threads), *notes_on(config, self.environment, repeats)]
+        self.notes = [job["note"], *notes, self.note]
 
     def prepare(self, lines: "Ledger", state: "dict[str, Any] | None") -> None:
         """The plan; then, if it fits, the run folder, the arena and all that is on it, as new or as it was saved."""

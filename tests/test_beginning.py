@@ -127,7 +127,7 @@ def test_how_networks_see_observations_comes_along_and_is_the_usual_way_then(see
     np.testing.assert_allclose(ours[1:5], theirs[1:5], atol=0.05)
     assert state_of(run)["replay"]["offset"] == state_of(seeing_source)["replay"]["offset"]
     before, now = rows_of(seeing_source), rows_of(run)
-    taken = int(re.search(rf"the newest (\d+) of its {len(before)} rows", out)[1])  # the source's ring has wrapped
+    taken = int(re.search(rf"Its replay: (\d+) of its {len(before)} rows", out)[1])  # the source's ring has wrapped
     assert now[:taken] == before[-taken:]
     assert before[-taken - 1][-1] == 0  # the end of an episode: a history has all that was before
 
@@ -255,7 +255,7 @@ def test_a_history_has_its_rows_from_a_beginning_on(steps, theirs, ours, taken, 
     out, _ = train(tmp_path / "run", *asked, "--steps", "1", "--replay-rows", str(ours), "--with-replay",
                    "--init-from", str(source))  # fmt: skip
     there, here = rows_of(source), rows_of(run_in(tmp_path / "run"))
-    told = f"all {taken} rows" if taken == len(there) else f"the newest {taken} of its {len(there)} rows"
+    told = f"all {taken} rows" if taken == len(there) else f"{taken} of its {len(there)} rows"
     assert f"Its replay: {told}, {taken} transitions." in out
     assert here[:taken] == there[len(there) - taken :]
     if taken == 50:

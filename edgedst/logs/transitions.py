@@ -119,7 +119,8 @@ def _write(
             out.close()
             file.flush()
             if not transitions:
-                raise LogError(f"The replay of `{run}` holds no transition yet: there is nothing to write.")
+                behind = " behind a beginning of an episode, which its history needs" if actor.history else " yet"
+                raise LogError(f"The replay of `{run}` holds no transition{behind}: there is nothing to write.")
             put_in_place([(made, str(path))])
     except OSError as error:
         raise folder_error(error, str(path), _OPTION) from error
@@ -133,7 +134,7 @@ def _blocks(replay: Replay, actor: ActorWeights) -> Iterator[Block]:
     action_middle, action_half = middle_and_half((actor.action_low, actor.action_high))
     episode = 0
     behind_transition = False  # an observation alone that no transition led to is of no use
-    for records in _rows(replay):
+    for records in _rows(replay, actor.history > 0):
         flags = records["flags"]
         follows = np.concatenate([[behind_transition], (flags[:-1] & _TRANSITION) > 0])
         behind_transition = bool(flags[-1] & _TRANSITION)
@@ -156,15 +157,22 @@ def _blocks(replay: Replay, actor: ActorWeights) -> Iterator[Block]:
         episode += int(ended[-1])
 
 
-def _rows(replay: Replay) -> Iterator[npt.NDArray[Any]]:
-    """Closed rows that the ring has not forgotten, then the open one."""
-    record = replay.replay
+def _rows(replay: Replay, with_past: bool) -> Iterator[npt.NDArray[Any]]:
+    """Closed rows that the ring has not forgotten, then the open one; `with_past`: of episodes that it has whole, as
+    in a log each begins with its first row.
+    """
+    record, known = replay.replay, 0  # known: the row that has its past in what was given
     for segment in record["segments"]:
-        rows = replay.rows(segment)[forgotten_rows(record, segment) :]
-        for start in range(0, len(rows), _BLOCK):
+        rows, first, end = replay.rows(segment), forgotten_rows(record, segment), segment["first"] + segment["rows"]
+        if with_past and segment["first"] + first != known:
+            before = max(0, first - 1)
+            ended = np.flatnonzero((rows["flags"][before:] & _TRANSITION) == 0)
+            first, end = (before + int(ended[0]) + 1, end) if len(ended) else (len(rows), -1)
+        known = end
+        for start in range(first, len(rows), _BLOCK):
             yield rows[start : start + _BLOCK]
     last = np.frombuffer(bytes.fromhex(record["open_row"]), replay.record).copy()
-    if len(last) == 1 and last["flags"][0] == _OPEN:
+    if len(last) == 1 and last["flags"][0] == _OPEN and known == record["rows_closed"]:
         last["flags"] = 0
         yield last
 

@@ -43,8 +43,9 @@ def told_by(folder, port, *arguments):
             return ended.stdout
         assert "did not answer" in ended.stderr, ended.stderr
         if arguments[0] == "train":
-            assert f"edgedst train --resume {run_in(folder).relative_to(folder)}" in ended.stderr
-            arguments = ("train", "--resume", run_in(folder), *WISHES)
+            run = run_in(folder).relative_to(folder)
+            assert f"`edgedst train --resume {run}`" in ended.stderr
+            arguments = ("train", "--resume", run, *WISHES)
     raise AssertionError(ended.stderr)
 
 

@@ -81,6 +81,30 @@ def test_a_log_gives_the_very_rows_back(ring, dtype, tmp_path):
     assert after[: len(before)] == before
 
 
+@pytest.mark.parametrize(
+    ("steps", "ring", "history", "told"),
+    [(210, 1000, 2, "210 transitions of 6 episodes"), (210, 100, 0, "96 transitions of 4 episodes"),
+     (210, 100, 2, "90 transitions of 3 episodes"), (210, 30, 2, "10 transitions of 1 episodes"),
+     (190, 20, 2, "holds no transition behind a beginning of an episode")],
+)  # fmt: skip
+def test_with_a_history_it_begins_with_a_beginning(steps, ring, history, told, tmp_path):
+    """Episodes of 40 steps have 41 rows; rows 116 to 214 of the longer runs are in the ring of 100."""
+    train(tmp_path, "--env", "HalfCheetah-v4", "--budget-mb", "60", "--hidden", "16", "--start-steps", "1000",
+          *("--max-episode-steps", "40", "--checkpoint-every", "7", "--eval-every", "0", "--no-progress"),
+          *("--steps", str(steps), "--replay-rows", str(ring), "--history", str(history)))  # fmt: skip
+    path = tmp_path / "cheetah.csv"
+    written = log(run_in(tmp_path), "--transitions", path)
+    assert told in written.stdout + written.stderr
+    if "holds no" in told:
+        assert not path.exists()
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    lengths = [sum(line["episode"] == episode and line["reward"] != "" for line in lines) for episode in "012345"]
+    whole = [40] * (len(lines) // 41) + [10]
+    assert [length for length in lengths if length] == (whole if history else [6, 40, 40, 10])
+
+
 def test_of_a_machine_it_has_the_robot_s_names_and_units(tmp_path):
     run = runs.Run(tmp_path, *runs.SMALL, "--steps", "60")
     run.process.communicate(timeout=runs.LONGEST_SECONDS)
