@@ -21,7 +21,7 @@ namespace {
 // Kernels keep their accumulators in registers: 64 KB is plenty, and the memory budget counts every
 // stack.
 constexpr size_t kStackBytes = 64 * 1024;
-constexpr size_t kTouchedBytes = 6 * 1024;  // of a stack, by the deepest task: 2 KB of noise
+constexpr size_t kTouchedBytes = 6 * 1024;  // of a stack, by the deepest task: noise, 5 KB
 constexpr int kLarge = 3, kWhole = 4;       // three quarters of the items go in large shares
 constexpr int kSmallShares = 2;             // for each thread
 constexpr auto kSpin =
