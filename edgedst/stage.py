@@ -24,7 +24,7 @@ from edgedst.errors import (
 )
 from edgedst.files import quoted
 from edgedst.plain_json import loads
-from edgedst.runs.state import is_config_of, read_state
+from edgedst.runs.state import is_config_of, not_its_config, read_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -295,10 +295,7 @@ def read_resumable(config: "Any", folder: str, config_crc32: int) -> "dict[str, 
             f"`{folder}/config.toml` cannot be read: {error.strerror}. Copy the whole run folder again."
         ) from error
     if crc32(content) != config_crc32 or not is_config_of(state, content):
-        raise CheckpointError(
-            f"`{folder}/config.toml` is not the file that its checkpoint was made with: it was edited or cut. Take it "
-            "from a backup, or train a new run with other settings."
-        )
+        raise not_its_config(f"{folder}/config.toml")
     if state["step"] >= config.steps and _is_finished(folder):
         raise CheckpointError(
             f"`{folder}` is finished: all {config.steps:,} steps are done. Give it more with `--steps`, evaluate or "

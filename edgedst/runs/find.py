@@ -19,7 +19,7 @@ from edgedst.errors import CheckpointError, ConfigError, EdgedstError
 from edgedst.files import quoted
 from edgedst.runs.folder import ORDER, folder_name
 from edgedst.runs.reading import reading
-from edgedst.runs.state import extended_config, is_config_of, read_state
+from edgedst.runs.state import extended_config, is_config_of, not_its_config, read_state
 
 # What may differ from the run that is resumed: results do not depend on it.
 CHANGEABLE = (
@@ -241,10 +241,7 @@ def _stored_settings(folder: Path, state: dict[str, Any]) -> tuple[TrainConfig, 
     try:
         content = parse.read(path)
         if not is_config_of(state, content):
-            raise CheckpointError(
-                f"`{path}` is not the file that its checkpoint was made with: it was edited or cut. Take it from a "
-                "backup, or train a new run with other settings."
-            )
+            raise not_its_config(str(path))
         return TrainConfig.from_settings(TrainConfig.load(path, pipe=False), f"`{path}`").resolved(), content
     except OSError as error:
         raise CheckpointError(f"`{path}` cannot be read: {error.strerror}. Copy the whole run folder again.") from error

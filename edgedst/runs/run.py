@@ -8,10 +8,10 @@ from typing import Any
 
 from edgedst import parse
 from edgedst.config import TrainConfig
-from edgedst.errors import CheckpointError, ConfigError
+from edgedst.errors import CheckpointError
 from edgedst.runs.metrics import evaluations, is_number, is_step
 from edgedst.runs.reading import reading
-from edgedst.runs.state import is_config_of, read_state
+from edgedst.runs.state import is_config_of, not_its_config, read_state
 
 TAIL_BYTES = 8192  # of metrics.jsonl: its last whole line is in there
 
@@ -45,8 +45,9 @@ class Run:
         """The settings of its config.toml.
 
         Raises:
-            ConfigError: there is none, it is damaged, or it is not the one that the run's checkpoint was made with.
-            CheckpointError: it is gone in the moment that it is read.
+            ConfigError: there is none, or it is damaged.
+            CheckpointError: it is not the one that the run's checkpoint was made with, or is gone in the moment that it
+                is read.
         """
         try:
             state = self.state()  # before the file: the trainer extends that one first
@@ -57,10 +58,7 @@ class Run:
         with reading(path):
             content = parse.read(path)
         if not is_config_of(state, content):
-            raise ConfigError(
-                f"`{path}` is not the file that its checkpoint was made with: it was edited or cut. Take it from a "
-                "backup."
-            )
+            raise not_its_config(str(path))
         return settings
 
     def state(self) -> dict[str, Any]:

@@ -89,6 +89,14 @@ def is_config_of(state: "dict[str, Any]", content: bytes) -> bool:
     return False
 
 
+def not_its_config(path: str) -> CheckpointError:
+    """What to raise of a config.toml that is not `is_config_of` its checkpoint."""
+    return CheckpointError(
+        f"`{path}` is not the file that its checkpoint was made with: it was edited or cut. Take it from a backup, or "
+        "train a new run with other settings."
+    )
+
+
 def forgotten_rows(record: "dict[str, Any]", segment: "dict[str, Any]") -> int:
     """How many of a segment's first rows the ring of a checkpoint's replay has overwritten; pinned ones stay."""
     pinned = record.get("pinned", 0)

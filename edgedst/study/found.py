@@ -117,7 +117,8 @@ def _whole_config(folder: Path) -> TrainConfig:
     """Of a run's config.toml, which ends with the rows that it was given, or else with the last setting that it has.
 
     Raises:
-        ConfigError: it cannot be read, is not that of the checkpoint, or lost its end, which would become defaults.
+        ConfigError: it cannot be read, or lost its end, which would become defaults.
+        CheckpointError: it is not that of the checkpoint.
     """
     path, config = folder / "config.toml", Run(folder).settings
     settings = TrainConfig.load(path, pipe=False)

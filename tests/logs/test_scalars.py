@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from training import TINY, edgedst, run_in, saved_step, start, train
 
 import edgedst.cli.log as cli_log
-from edgedst.errors import ConfigError, LogError, RunFolderError
+from edgedst.errors import CheckpointError, ConfigError, LogError, RunFolderError
 from edgedst.logs import scalars
 from edgedst.logs.scalars import write_scalars
 
@@ -157,7 +157,7 @@ def test_settings_that_are_not_the_checkpoints_are_told(run, tmp_path):
     run = shutil.copytree(run, tmp_path / run.name)
     for content in (b"", (run / "config.toml").read_bytes().replace(b"seed = 0", b"seed = 1")):
         (run / "config.toml").write_bytes(content)
-        with pytest.raises(ConfigError, match=r"config\.toml` is not the file that its checkpoint was made with"):
+        with pytest.raises(CheckpointError, match=r"config\.toml` is not the file that its checkpoint was made with"):
             write_scalars(run, {"csv": str(tmp_path / "a.csv")})
     assert not (tmp_path / "a.csv").exists()
 
