@@ -279,6 +279,15 @@ def test_an_observation_that_float16_cannot_hold_changes_nothing():
     assert replay.rows_closed == replay.transitions == 0
 
 
+def test_what_is_too_far_from_the_first_observation_is_told_with_its_distance():
+    replay = make(8, sizes=(2, ACTION))
+    replay.set_offset(doubles([-60_000, 0]))
+    replay.begin_episode(doubles([-60_000, 0]))
+    sentence = "observation 0 is 60000, which is kept as 120000 from the first one, and float16 holds at most 65504"
+    with pytest.raises(ValueError, match=sentence):
+        replay.add(floats([0, 0]), 1.0, doubles([60_000, 0]), False, False)
+
+
 def test_float32_holds_what_float16_cannot():
     replay = make(8, "float32")
     replay.begin_episode(doubles([1e6, 0.1, 3e38]))

@@ -237,8 +237,10 @@ void Replay::check_range(const double* observation) const {
     const double stored = observation[i] - (offset_.empty() ? 0 : offset_[i]);
     if (std::fabs(stored) > most)
       throw std::invalid_argument(
-          "observation " + std::to_string(i) + " is " + number(observation[i]) + " and " +
-          (half_ ? "float16" : "float32") + " holds at most " + (half_ ? "65504" : number(most)));
+          "observation " + std::to_string(i) + " is " + number(observation[i]) +
+          (offset_.empty() ? "" : ", which is kept as " + number(stored) + " from the first one,") +
+          " and " + (half_ ? "float16" : "float32") + " holds at most " +
+          (half_ ? "65504" : number(most)));
   }
   for (const Constant& constant : constants_)
     if (observation[constant.feature] != constant.value)
