@@ -213,8 +213,6 @@ class Network:
         learning_rate: float,
         weight_decay: float,
         beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
     ) -> None:
         """Adam with L2 weight decay in the gradient (torch.optim.Adam's weight_decay); `step` counts from 1."""
     def evolve(self, random: Random, drop_fraction: float, workspace: TopologyWorkspace) -> int:
@@ -426,7 +424,6 @@ class Cells:
     """Numbers in [0, 2^32) that one process sets and another reads: `cells[i]`, `cells[i] = value`."""
 
     def __init__(self, arena: Arena, name: str, count: int) -> None: ...
-    def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> int: ...
     def __setitem__(self, index: int, value: int) -> None: ...
 

@@ -116,7 +116,7 @@ def plan(
         EdgedstError: what else the command would have told, by its class.
     """
     usual = usual_settings(asked_board(device).board)
-    return make_plan(configured(_typed(settings, preset), Path(config) if config else None, usual))
+    return make_plan(configured(_typed(settings, preset), Path(config) if config is not None else None, usual))
 
 
 def _typed(settings: dict[str, Any], preset: str | None) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Source:
     Args:
         config: the run's settings.
         environment: that it trains in.
-        layout: of its replay's rows: `Checkpoints.layout`.
+        layout: of its replay's rows: `runs.checkpoint.layout`.
 
     Raises:
         CheckpointError: there is none, or it is damaged.

@@ -145,7 +145,7 @@ def _state(config: TrainConfig, config_toml: str, place: Place, networks: Networ
         "agent": agent,
         "environment": "",
         "episode": [0, 0.0, 0],
-        "evaluations": {"count": 0, "sum": 0.0, "best": None, "last": []},
+        "evaluations": {"count": 0, "sum": 0.0, "last": []},
         "seconds": 0.0,
         "energy": None,
         "best": None,

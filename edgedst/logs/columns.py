@@ -106,6 +106,12 @@ class Columns:
     time: int | None
     unused: list[str] = field(default_factory=list)
 
+    @property
+    def numbers(self) -> list[int]:
+        """Places of observations, actions, reward and time, in the order of `ticks.split`."""
+        last = [place for place in (self.reward, self.time) if place is not None]
+        return [*self.observation, *self.action, *last]
+
 
 def matched(names: Sequence[str], task: Task, source: str) -> Columns:
     """Which column is which.

@@ -17,14 +17,12 @@ from typing import Any
 
 from edgedst.envs import LARGEST_FLOAT16, registry
 from edgedst.envs.robot import Robot
-from edgedst.errors import EdgedstError, LogError
+from edgedst.errors import EdgedstError, LogError, missing_extra
 from edgedst.files import folder_error, log_kind, write_all
 from edgedst.logs.checking import Checker
 from edgedst.logs.columns import Task
 from edgedst.logs.ticks import Log
 from edgedst.prefill import HEADER_BYTES
-
-PACKAGES = ("pyarrow", "minari", "h5py")  # of extras, which `edgedst/errors.py` names where one is missing
 
 
 def main() -> int:
@@ -45,10 +43,9 @@ def main() -> int:
     except MemoryError:
         told = {"error": f"LogError: There is no memory left to read `{job['log']}`."}
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in PACKAGES:
+        if missing_extra(error) is error:
             raise
-        told = {"missing": package}
+        told = {"missing": error.name}
     header = json.dumps(told).encode()
     os.pwrite(job["descriptor"], header.ljust(HEADER_BYTES - 1) + b"\n", 0)
     return 0
@@ -64,7 +61,6 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
     """
     largest = LARGEST_FLOAT16 if job["replay_dtype"] == "float16" else float("inf")
     task = task_of(job["spec"], largest=largest, normalised=job["normalised"])
-    log = opened(job["log"], task)
     os.lseek(job["descriptor"], HEADER_BYTES, os.SEEK_SET)
 
     def write(records: bytes) -> None:
@@ -73,7 +69,12 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
         except OSError as error:
             raise folder_error(error, job["folder"]) from error
 
-    return converted(task, log, write if job["records"] else lambda records: None)
+    try:
+        return converted(task, opened(job["log"], task), write if job["records"] else lambda records: None)
+    except OSError as error:
+        if isinstance(error, EdgedstError):
+            raise
+        raise LogError(f"`{job['log']}` cannot be read: {error.strerror or error}. Copy it again.") from error
 
 
 def converted(task: Task, log: Log, write: Callable[[bytes], None]) -> dict[str, Any]:

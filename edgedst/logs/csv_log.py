@@ -59,8 +59,7 @@ class CsvLog:
 
     def _ticks(self) -> Iterator[Ticks]:
         columns = self.columns
-        last = [place for place in (columns.reward, columns.time) if place is not None]
-        places = [*columns.observation, *columns.action, *last]
+        places = columns.numbers
         pick = itemgetter(*places)
         label: str | None = None
         while lines := self._next_lines(BLOCK):

@@ -33,13 +33,22 @@ class MinariLog:
         except ModuleNotFoundError:
             raise
         except Exception as error:  # of another kind for each thing that may be wrong with it
-            words = " ".join(str(error).split())[:200].rstrip(".")
-            raise LogError(
-                f"{self.source} cannot be read ({words}). `minari list local` shows what is here, `minari download "
-                f"{name}` fetches it."
-            ) from error
+            raise self._unreadable(error) from error
         names = [f"{kind}_{i}" for kind in ("observation", "action") for i in range(self._size(kind, task))]
         self.columns = matched([*names, *OTHERS[:-1]], task, self.source)
+
+    def _unreadable(self, error: Exception) -> LogError:
+        words, name = " ".join(str(error).split())[:200].rstrip("."), self.source.strip("`").removeprefix("minari:")
+        return LogError(
+            f"{self.source} cannot be read ({words}). `minari list local` shows what is here, `minari download {name}` "
+            "fetches it."
+        )
+
+    def _episodes(self) -> Iterator[Any]:
+        try:
+            yield from self._data.iterate_episodes()
+        except Exception as error:
+            raise self._unreadable(error) from error
 
     def where(self, place: int) -> str:
         """Episode and step, from 0 on, as Minari counts."""
@@ -49,7 +58,7 @@ class MinariLog:
     def ticks(self) -> Iterator[Ticks]:
         """See `Log.ticks`. An episode's last tick is an observation alone."""
         start = 0
-        for episode in self._data.iterate_episodes():
+        for episode in self._episodes():
             self._starts.append(start)
             observation = np.asarray(episode.observations, np.float64)
             observation = observation.reshape(len(observation), -1)

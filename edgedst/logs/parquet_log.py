@@ -121,8 +121,7 @@ class ParquetLog:
     def ticks(self) -> Iterator[Ticks]:
         """See `Log.ticks`."""
         columns = self.columns
-        last = [place for place in (columns.reward, columns.time) if place is not None]
-        numbers = [self._parts[place] for place in (*columns.observation, *columns.action, *last)]
+        numbers = [self._parts[place] for place in columns.numbers]
         others = [
             None if place is None else self._parts[place][0]
             for place in (columns.terminated, columns.truncated, columns.episode)

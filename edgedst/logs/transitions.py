@@ -24,7 +24,7 @@ from edgedst.runs.inputs import middle_and_half
 from edgedst.runs.recorded import Replay
 from edgedst.runs.state import forgotten_rows
 
-# Flags of a replay's row (csrc/rl/replay.cpp).
+# Flags of a replay's row (csrc/rl/replay.h).
 _TRANSITION, _TERMINATED, _TRUNCATED, _OPEN = 1, 2, 4, 8
 _BLOCK = 4_096  # rows in memory as Python's numbers
 _OPTION = "--transitions"

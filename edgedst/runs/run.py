@@ -21,13 +21,10 @@ class Run:
 
     Args:
         folder: as `edgedst train` names it: runs/ENV/METHOD/sSEED-TIME.
-        summary: its summary.json, where it was read already.
     """
 
-    def __init__(self, folder: str | Path, summary: dict[str, Any] | None = None) -> None:
+    def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        if summary is not None:
-            self.summary = summary
 
     def __fspath__(self) -> str:
         return str(self.folder)

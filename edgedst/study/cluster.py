@@ -54,10 +54,10 @@ class Cluster:
         """Leave the cluster as it was."""
         self._client.close()
 
-    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
+    def submit(self, function: Any, /, *arguments: Any) -> Any:
         """A future of the call on some worker; on another one should that be lost."""
         key = f"edgedst-{self._session}-{arguments[-1]}"
-        return self._client.submit(function, *arguments, **named, key=key, pure=False)
+        return self._client.submit(function, *arguments, key=key, pure=False)
 
     def _check_workers(self, address: str, out: Path) -> None:
         try:

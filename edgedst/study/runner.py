@@ -37,7 +37,7 @@ ENDED_BY_STOP = (-signal.SIGTERM, 128 + signal.SIGTERM)  # a run that was too yo
 class Executor(Protocol):
     """Threads here, or a cluster: both give a future for a call."""
 
-    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
+    def submit(self, function: Any, /, *arguments: Any) -> Any:
         """Call `function` somewhere; the future has `done` and `result`."""
 
 

@@ -140,7 +140,7 @@ std::vector<float> train(int thread_count) {
         for (int b = 0; b < 100; ++b) batch->row(row)[b] = 2 * random.uniform() - 1;
     network.forward(x, activations, y);
     network.backward(x, activations, y, dy, &gradients, &dx, 5, workspace);
-    network.adam_step(gradients, step, 1e-2, 2e-4, 0.9, 0.999, 1e-8);
+    network.adam_step(gradients, step, 1e-2, 2e-4, 0.9);
     target.polyak_update(network, 0.005f, workspace);
     record(gradients.data, gradients.count);
     for (const Batch* batch : {&y, &dx})

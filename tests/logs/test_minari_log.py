@@ -8,7 +8,7 @@ from logs_read import BEGINS, TERMINATED, TRUNCATED, records
 from edgedst.errors import LogError
 from edgedst.logs.columns import Task
 
-pytest.importorskip("h5py", reason="h5py is not installed (the extra `minari`)")
+h5py = pytest.importorskip("h5py", reason="h5py is not installed (the extra `minari`)")
 minari = pytest.importorskip("minari", reason="minari is not installed (the extra `minari`)")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 
@@ -67,6 +67,15 @@ def test_discrete_actions_and_other_sizes_are_refused(made, tmp_path):
         records("minari:edgedst/arm-v0", TASK)
     with pytest.raises(LogError, match=r"`minari:edgedst/none-v0` cannot be read .*`minari download edgedst/none-v0`"):
         records("minari:edgedst/none-v0", TASK)
+
+
+def test_one_that_lacks_a_part_is_told(made, tmp_path):
+    made(gymnasium.spaces.Box(-1, 1, (2,), np.float32), gymnasium.spaces.Box(-2, 2, (1,), np.float32))
+    (data,) = tmp_path.rglob("*.hdf5")
+    with h5py.File(data, "r+") as file:
+        del file["episode_1"]["rewards"]
+    with pytest.raises(LogError, match=r"`minari:edgedst/arm-v0` cannot be read .*`minari download edgedst/arm-v0`"):
+        records("minari:edgedst/arm-v0", TASK)
 
 
 def test_more_observations_than_the_task_has_are_refused(made):

@@ -8,6 +8,7 @@ from logs_read import BEGINS, TERMINATED, csv_file, records, robot_task, steps
 
 from edgedst.errors import LogError
 from edgedst.logs.columns import Task
+from edgedst.logs.convert import convert
 
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed (the extra `logs`)")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -108,6 +109,21 @@ def lerobot(folder, version, names=("x", "y"), **features):
 
 TWO = Task("Arm-v0", 2, 1, (-2.0,), (2.0,))
 FRAMES = [(BEGINS, 0.0), (0, 0.2), (0, 0.4), (TERMINATED, 0.4), (BEGINS, 0.6), (0, 0.8)]
+
+
+def test_a_data_set_that_a_disk_does_not_give_back_is_a_sentence(tmp_path):
+    folder = lerobot(tmp_path / "set", "v2.1")
+    robot_task(tmp_path)  # writes its robot.py
+    (folder / "meta" / "info.json").unlink()
+    (folder / "meta" / "info.json").symlink_to("/proc/self/mem")  # a file that is there, and cannot be read
+    with (tmp_path / "records").open("w+b") as file:
+        job = {
+            **{"log": f"lerobot:{folder}", "spec": {"host": "robot", "env": str(tmp_path / "robot.py")}},
+            **{"replay_dtype": "float16", "normalised": False, "descriptor": file.fileno(), "folder": str(tmp_path)},
+            "records": True,
+        }
+        with pytest.raises(LogError, match=r"^`lerobot:.*set` cannot be read: .*\. Copy it again\.$"):
+            convert(job)
 
 
 @pytest.mark.parametrize("version", ["v2.1", "v3.0"])

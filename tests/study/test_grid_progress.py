@@ -45,6 +45,12 @@ class Machine:
                 self.done.append(point)
 
 
+def ended(seconds):
+    run = Run("")
+    run.summary = {"finished": True, "seconds": seconds}
+    return run
+
+
 def estimates(machine, every=1):
     """(second, estimate) until the last run ends, looked at every so many seconds; and that second."""
     left, found, told = TimeLeft(), [], 0
@@ -53,7 +59,7 @@ def estimates(machine, every=1):
         if second % every and len(machine.done) < len(machine.points):
             continue
         for point in machine.done[told:]:
-            left.finished(point, Run("", {"finished": True, "seconds": machine.spent[point]}))
+            left.finished(point, ended(machine.spent[point]))
         told = len(machine.done)
         todo = {p: int(machine.steps[p]) for p in machine.points if p not in machine.done}
         for point, step in todo.items():
@@ -87,8 +93,8 @@ def test_a_method_that_has_not_run_is_expected_to_take_longer_by_its_batch_and_d
 def test_a_run_takes_the_pace_of_the_nearest_kind_of_run():
     hopper, cheetah, other = (point("td3", 0, env=env) for env in ("Hopper-v4", "HalfCheetah-v4", "Ant-v4"))
     left = TimeLeft()
-    left.finished(hopper, Run("", {"finished": True, "seconds": 80.0}))
-    left.finished(cheetah, Run("", {"finished": True, "seconds": 160.0}))
+    left.finished(hopper, ended(80.0))
+    left.finished(cheetah, ended(160.0))
     assert left.seconds({point("td3", 1, env="Hopper-v4"): 0}, 1) == pytest.approx(80)
     assert left.seconds({point("td3", 1): 0}, 1) == pytest.approx(160)
     assert left.seconds({other: 0}, 1) == pytest.approx(120)  # no Ant yet: the mean of td3's

@@ -14,7 +14,6 @@ void bind_link(nb::module_& m) {
   nb::class_<Cells>(m, "Cells")
       .def(nb::init<Arena&, const std::string&, int>(), "arena"_a, "name"_a, "count"_a,
            nb::keep_alive<1, 2>())
-      .def("__len__", &Cells::count)
       .def("__getitem__", &Cells::get, "index"_a)
       .def("__setitem__", &Cells::set, "index"_a, "value"_a);
   nb::class_<Ring>(m, "Ring")

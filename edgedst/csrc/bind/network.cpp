@@ -110,15 +110,14 @@ void bind_network(nb::module_& m) {
       .def(
           "adam_step",
           [](Network& n, const Gradients& gradients, int64_t step, double learning_rate,
-             double weight_decay, double beta_1, double beta_2, double epsilon) {
+             double weight_decay, double beta_1) {
             check_trainable(n);
             EDGEDST_CHECK(step >= 1,
                           "adam_step counts steps from 1, got " + std::to_string(step) + ".");
             check_gradients(n, gradients);
-            n.adam_step(gradients, step, learning_rate, weight_decay, beta_1, beta_2, epsilon);
+            n.adam_step(gradients, step, learning_rate, weight_decay, beta_1);
           },
-          "gradients"_a, "step"_a, "learning_rate"_a, "weight_decay"_a, "beta_1"_a = 0.9,
-          "beta_2"_a = 0.999, "epsilon"_a = 1e-8)
+          "gradients"_a, "step"_a, "learning_rate"_a, "weight_decay"_a, "beta_1"_a = 0.9)
       .def("act", act, "observation"_a, "action"_a, "activations"_a)
       .def("act_on", act_on, "history"_a, "normalizer"_a.none(), "action"_a, "activations"_a);
   bind_layers(network);

@@ -16,7 +16,6 @@ class Cells {
  public:
   Cells(Arena& arena, const std::string& name, int count);
 
-  int count() const { return count_; }
   uint32_t get(int index) const;
   void set(int index, uint32_t value);
 

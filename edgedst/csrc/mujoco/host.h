@@ -1,6 +1,6 @@
 // MuJoCo tasks stepped on an installed libmujoco. State goes through its functions; the few fields
-// of mjData that no function returns are found by mujoco_data. So one build serves every version
-// that has mj_getState. The tasks' own rules are in mujoco_tasks.
+// of mjData that no function returns are found by data.h. So one build serves every version
+// that has mj_getState. The tasks' own rules are in tasks.h.
 #pragma once
 
 #include <array>

@@ -184,7 +184,8 @@ void Network::backward(const Batch& x, Activations& activations, const Batch& y,
 }
 
 void Network::adam_step(const Gradients& gradients, int64_t step, double learning_rate,
-                        double weight_decay, double beta_1, double beta_2, double epsilon) {
+                        double weight_decay, double beta_1) {
+  constexpr double beta_2 = 0.999, epsilon = 1e-8;
   const AdamStep adam = {
       static_cast<float>(beta_1),
       static_cast<float>(beta_2),

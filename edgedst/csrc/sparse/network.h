@@ -45,7 +45,7 @@ class Network {
                 Gradients* gradients, const Batch* dx, int dx_first_row,
                 TopologyWorkspace& workspace);
   void adam_step(const Gradients& gradients, int64_t step, double learning_rate,
-                 double weight_decay, double beta_1, double beta_2, double epsilon);
+                 double weight_decay, double beta_1);
   uint32_t evolve(Random& random, double drop_fraction, TopologyWorkspace& workspace);
   void act(const double* observation, float* action, Activations& activations) const;
   void polyak_update(const Network& source, float tau, TopologyWorkspace& workspace);
