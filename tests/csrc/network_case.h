@@ -255,7 +255,7 @@ class NetworkCase {
       before.emplace_back(layer.values, layer.values + layer.nnz);
       before.emplace_back(layer.bias, layer.bias + layer.out);
     }
-    network_.adam_step(gradients_, 1, kRate, 0, 0.9, 0.999, 1e-8);
+    network_.adam_step(gradients_, 1, kRate, 0, 0.9);
     const float* gradient = gradients_.data;
     bool right = true;
     for (size_t i = 0; i < before.size(); ++i) {
