@@ -13,7 +13,7 @@ from edgedst.errors import CheckpointError, ConfigError
 from edgedst.plain_json import loads
 from edgedst.runs.checkpoint import LAYOUT
 from edgedst.runs.networks_file import CHUNK_BYTES, check_crc, read_header, read_network
-from edgedst.runs.state import forgotten_rows, read_state
+from edgedst.runs.state import forgotten_rows, read_state, with_past
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -346,18 +346,16 @@ def _take_rows(run: "Training", source: Source) -> str:
     forgotten = [forgotten_rows(record, segment) for segment in source.segments]
     rows: int = sum([segment["rows"] for segment in source.segments]) - sum(forgotten)
     # Its open row closes when an episode begins, and that one's first observation takes the last place.
-    skipped = rows - min(rows, replay.capacity - 2)
-    taken, known = 0, 0  # known: the row of the source that has its past in what is taken
+    skipped = max(0, rows - (replay.capacity - 2))
+    taken, known = 0, 0
     for segment, file, left_out in zip(source.segments, source.segment_files, forgotten):  # noqa: B905  # a file each
-        first, end = left_out + min(skipped, segment["rows"] - left_out), segment["first"] + segment["rows"]
+        first = left_out + min(skipped, segment["rows"] - left_out)
         skipped -= first - left_out
-        if run.config.history and segment["first"] + first != known:
-            beginning = checkpoints.next_beginning(file, first, segment["rows"])
-            first, end = (segment["rows"], -1) if beginning is None else (beginning, end)
-        known = end
+        if run.config.history:
+            first, known = with_past(segment, first, known, file, checkpoints.next_beginning)
         checkpoints.read_rows(file, first, segment["rows"] - first, taken)
         taken += segment["rows"] - first
-    if known == record["rows_closed"]:
+    if not run.config.history or known == record["rows_closed"]:
         replay.set_open_row(bytes.fromhex(record["open_row"]))
     which = "" if run.config.history else "the newest "  # behind demonstrations something may be left out
     kept = f"{which}{taken:,} of its {rows:,} rows" if taken < rows else f"all {rows:,} rows"

@@ -90,6 +90,20 @@ def metrics(run):
         return [{name: value for name, value in json.loads(line).items() if name not in TIMED} for line in file]
 
 
+def planned(folder, *arguments):
+    """(exit code, ledger or sentence) of `edgedst plan`."""
+    command = edgedst("plan", "--json", *arguments)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return done.returncode, json.loads(done.stdout) if done.returncode == 0 else done.stderr
+
+
+def stayed_within(run, budget_mb):
+    """Hold trainer and front end to the budget, by the kernel's account of their peaks."""
+    told = summary(run)
+    peak = max(told["peak_rss_bytes"], told["front_end_peak_bytes"])
+    assert peak <= budget_mb * 1e6, f"{peak:,} bytes of {budget_mb} MB"
+
+
 def digest(run):
     """Of the checkpoint's networks and of the best actor, where there is one."""
     state = json.loads((run / "checkpoint" / "state.json").read_text(encoding="utf-8"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import minari
@@ -26,29 +27,29 @@ class MinariLog:
     """
 
     def __init__(self, name: str, task: Task) -> None:
-        self.source = f"`minari:{name}`"
+        self.source, self._name = f"`minari:{name}`", name
         self._starts: list[int] = []  # of each episode, in ticks of all
-        try:
+        with self._reading():
             self._data = minari.load_dataset(name)
-        except ModuleNotFoundError:
-            raise
-        except Exception as error:  # of another kind for each thing that may be wrong with it
-            raise self._unreadable(error) from error
         names = [f"{kind}_{i}" for kind in ("observation", "action") for i in range(self._size(kind, task))]
         self.columns = matched([*names, *OTHERS[:-1]], task, self.source)
 
-    def _unreadable(self, error: Exception) -> LogError:
-        words, name = " ".join(str(error).split())[:200].rstrip("."), self.source.strip("`").removeprefix("minari:")
-        return LogError(
-            f"{self.source} cannot be read ({words}). `minari list local` shows what is here, `minari download {name}` "
-            "fetches it."
-        )
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except ModuleNotFoundError:
+            raise
+        except Exception as error:  # of another kind for each thing that may be wrong with it
+            words = " ".join(str(error).split())[:200].rstrip(".")
+            raise LogError(
+                f"{self.source} cannot be read ({words}). `minari list local` shows what is here, `minari download "
+                f"{self._name}` fetches it."
+            ) from error
 
     def _episodes(self) -> Iterator[Any]:
-        try:
+        with self._reading():
             yield from self._data.iterate_episodes()
-        except Exception as error:
-            raise self._unreadable(error) from error
 
     def where(self, place: int) -> str:
         """Episode and step, from 0 on, as Minari counts."""

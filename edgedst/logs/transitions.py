@@ -22,7 +22,7 @@ from edgedst.logs.columns import EPISODE, REWARD, TERMINATED, TRUNCATED, own_nam
 from edgedst.runs.actor import ActorWeights, read_actor, while_training
 from edgedst.runs.inputs import middle_and_half
 from edgedst.runs.recorded import Replay
-from edgedst.runs.state import forgotten_rows
+from edgedst.runs.state import forgotten_rows, with_past
 
 # Flags of a replay's row (csrc/rl/replay.h).
 _TRANSITION, _TERMINATED, _TRUNCATED, _OPEN = 1, 2, 4, 8
@@ -157,24 +157,28 @@ def _blocks(replay: Replay, actor: ActorWeights) -> Iterator[Block]:
         episode += int(ended[-1])
 
 
-def _rows(replay: Replay, with_past: bool) -> Iterator[npt.NDArray[Any]]:
-    """Closed rows that the ring has not forgotten, then the open one; `with_past`: of episodes that it has whole, as
-    in a log each begins with its first row.
+def _rows(replay: Replay, whole: bool) -> Iterator[npt.NDArray[Any]]:
+    """Closed rows that the ring has not forgotten, then the open one; `whole`: of episodes that it has from their
+    beginning on, as in a log each begins with its first row.
     """
-    record, known = replay.replay, 0  # known: the row that has its past in what was given
+    record, known = replay.replay, 0
     for segment in record["segments"]:
-        rows, first, end = replay.rows(segment), forgotten_rows(record, segment), segment["first"] + segment["rows"]
-        if with_past and segment["first"] + first != known:
-            before = max(0, first - 1)
-            ended = np.flatnonzero((rows["flags"][before:] & _TRANSITION) == 0)
-            first, end = (before + int(ended[0]) + 1, end) if len(ended) else (len(rows), -1)
-        known = end
+        rows, first = replay.rows(segment), forgotten_rows(record, segment)
+        if whole:
+            first, known = with_past(segment, first, known, rows, _next_beginning)
         for start in range(first, len(rows), _BLOCK):
             yield rows[start : start + _BLOCK]
     last = np.frombuffer(bytes.fromhex(record["open_row"]), replay.record).copy()
-    if len(last) == 1 and last["flags"][0] == _OPEN and known == record["rows_closed"]:
+    if len(last) == 1 and last["flags"][0] == _OPEN and (not whole or known == record["rows_closed"]):
         last["flags"] = 0
         yield last
+
+
+def _next_beginning(rows: npt.NDArray[Any], first: int, stop: int) -> int | None:
+    """See `Checkpoints.next_beginning`."""
+    before = max(0, first - 1)
+    ended = np.flatnonzero((rows["flags"][before:stop] & _TRANSITION) == 0)
+    return before + int(ended[0]) + 1 if len(ended) else None
 
 
 class CsvWriter:

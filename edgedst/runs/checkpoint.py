@@ -13,7 +13,7 @@ from edgedst.errors import CheckpointError
 from edgedst.files import folder_error, remove, sync, told_name, write_all, write_whole
 from edgedst.plain_json import loads
 from edgedst.runs.networks_file import CHUNK_BYTES, check_crc, read_header, read_into, read_network, write_networks
-from edgedst.runs.state import state_bytes
+from edgedst.runs.state import oldest_row, state_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class Checkpoints:
     def _append_rows(self) -> "list[dict[str, Any]]":
         """Write the rows closed since the last checkpoint; returns the segments that the ring still needs."""
         closed, pinned = self.replay.rows_closed, self.replay.pinned
-        oldest = max(pinned, closed - (self.replay.capacity - pinned - 1))
+        oldest = oldest_row(closed, self.replay.capacity, pinned)
         segments = [dict(one) for one in self.segments if one["first"] < pinned or one["first"] + one["rows"] > oldest]
         row = segments[-1]["first"] + segments[-1]["rows"] if segments else 0
         while row < closed:

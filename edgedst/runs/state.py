@@ -100,8 +100,33 @@ def not_its_config(path: str) -> CheckpointError:
 def forgotten_rows(record: "dict[str, Any]", segment: "dict[str, Any]") -> int:
     """How many of a segment's first rows the ring of a checkpoint's replay has overwritten; pinned ones stay."""
     pinned = record.get("pinned", 0)
-    oldest = max(pinned, record["rows_closed"] - (record["capacity"] - pinned - 1))
+    oldest = oldest_row(record["rows_closed"], record["capacity"], pinned)
     return 0 if segment["first"] < pinned else min(segment["rows"], max(0, oldest - segment["first"]))
+
+
+def oldest_row(closed: int, capacity: int, pinned: int) -> int:
+    """The oldest row of a replay's ring, which has a place for the open row, too."""
+    return max(pinned, closed - (capacity - pinned - 1))
+
+
+def with_past(
+    segment: "dict[str, Any]", first: int, known: int, rows: "Any", next_beginning: "Callable[..., int | None]"
+) -> "tuple[int, int]":
+    """From which row of a segment's file on all that came before in the episode is there, and the next `known`.
+
+    Args:
+        segment: of a replay's rows.
+        first: the first row of it that is there.
+        known: the row of the replay behind the last one that was taken with its past; 0 at first.
+        rows: of the segment.
+        next_beginning: called with `rows`, `first` and their number; see `Checkpoints.next_beginning`.
+    """
+    if segment["first"] + first != known:
+        beginning = next_beginning(rows, first, segment["rows"])
+        if beginning is None:
+            return segment["rows"], -1
+        first = beginning
+    return first, segment["first"] + segment["rows"]
 
 
 def extended_config(content: bytes, lines: "dict[str, str]") -> bytes:

@@ -1,17 +1,16 @@
 """Budgets at random: what the plan lets in stays below them, and the advice of what it refuses works when followed."""
 
-import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import training
 from faults.campaign import campaign, sentence
-from training import edgedst, finished, run_in, saved_step, start, summary, train
+from training import finished, run_in, saved_step, start, stayed_within, summary, train
 
 ENVS = ("InvertedPendulum-v5", "HalfCheetah-v4", "Hopper-v5", "Ant-v5", "Humanoid-v4", "Pendulum-v1")
 METHODS = ("ds-td3", "static-td3", "td3", "ds-sac", "sac")
@@ -31,18 +30,14 @@ def settings(rng):
 
 def planned(folder, *arguments):
     """(exit code, ledger or sentence)."""
-    command = edgedst("plan", "--json", *arguments, *SHORT[:-1])
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    return done.returncode, json.loads(done.stdout) if done.returncode == 0 else done.stderr
+    return training.planned(folder, *arguments, *SHORT[:-1])
 
 
 def trained(folder, budget_mb, *arguments):
-    """Train to the end, and hold trainer and front end to the budget, by the kernel's account of their peaks."""
+    """Train to the end within the budget; returns what it said."""
     folder.mkdir()
     out, _ = train(folder, *SHORT, *arguments)
-    told = summary(run_in(folder))
-    peak = max(told["peak_rss_bytes"], told["front_end_peak_bytes"])
-    assert peak <= budget_mb * 1e6, f"{peak:,} bytes of {budget_mb} MB"
+    stayed_within(run_in(folder), budget_mb)
     return out
 
 
